@@ -1,0 +1,93 @@
+package frost
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"filippo.io/edwards25519"
+)
+
+// Commit draws the agent's nonces for one attempt at one payment and returns them with their commitment, which goes into
+// the request. Nonces come from crypto/rand through RFC 9591's nonce_generate. Only the agent's share commits first.
+func (s *KeyShare) Commit() (*Nonces, Commitment, error) {
+	if err := s.usable(); err != nil {
+		return nil, Commitment{}, err
+	}
+	if s.id != Agent {
+		return nil, Commitment{}, fmt.Errorf("committing with the share of %s: %w", s.id, ErrParameter)
+	}
+	return s.commit(systemRandom())
+}
+
+func (s *KeyShare) commit(random io.Reader) (*Nonces, Commitment, error) {
+	var fresh [2][nonceRandomSize]byte
+	for k := range fresh {
+		if _, err := io.ReadFull(random, fresh[k][:]); err != nil {
+			return nil, Commitment{}, fmt.Errorf("frost: randomness: %w", err)
+		}
+		defer clear(fresh[k][:])
+	}
+	nonces, err := newNoncePair(fresh[0], fresh[1], s.secret)
+	if err != nil {
+		return nil, Commitment{}, err
+	}
+	n := &Nonces{unused: new(atomic.Pointer[committed])}
+	n.unused.Store(&committed{pair: nonces, share: s})
+	return n, nonces.commitment, nil
+}
+
+// Finish makes the signature over message from the co-signer's release, and returns it only if crypto/ed25519 verifies it
+// under the group key. message is the agent's own copy of what it asked for, never the co-signer's.
+//
+// It consumes the nonces before it computes anything, whatever comes of it: a second call, also a concurrent one, is
+// ErrNoncesUsed. Two different answers to one commitment, both signed, would begin to leak the agent's share. A release that
+// does not check is a *CulpritError naming the co-signer, wrapping ErrShare or ErrEncoding; the next attempt takes a new Commit.
+func (n *Nonces) Finish(message []byte, r Release) (Signature, error) {
+	return n.finish(CoSigner, message, r)
+}
+
+// finish takes the answer of any peer.
+func (n *Nonces) finish(peerID Identifier, message []byte, r Release) (Signature, error) {
+	c, err := n.take()
+	if err != nil {
+		return Signature{}, err
+	}
+	defer c.pair.zero()
+	share := c.share
+	if err := share.usable(); err != nil {
+		return Signature{}, err
+	}
+	if len(message) > MessageSizeMax {
+		return Signature{}, fmt.Errorf("message of %d bytes: %w", len(message), ErrParameter)
+	}
+	peer, known := share.publicShare(peerID)
+	if !known || peerID == share.id {
+		return Signature{}, fmt.Errorf("%s signing with %s: %w", share.id, peerID, ErrParameter)
+	}
+	d, e, err := r.Commitment.decode()
+	if err != nil {
+		return Signature{}, blame(peerID, err)
+	}
+	z2, err := decodeScalar(r.Share[:])
+	if err != nil {
+		return Signature{}, blame(peerID, err)
+	}
+
+	second := signer{id: peerID, commitment: r.Commitment, d: d, e: e}
+	s, err := newSigning(share.groupKey, pair(c.pair.signer(share.id), second), message)
+	if err != nil {
+		return Signature{}, blame(peerID, err) // the peer committed last, so only it can make commitments cancel
+	}
+	if !s.verifyShare(s.place(peerID), z2, lambda(peerID, share.id), peer.point) {
+		return Signature{}, blame(peerID, ErrShare)
+	}
+	z1 := s.share(s.place(share.id), c.pair, lambda(share.id, peerID), share.secret)
+	defer wipe(z1)
+	signature := s.signature(new(edwards25519.Scalar).Add(z1, z2))
+	if !ed25519.Verify(share.groupKey[:], message, signature[:]) {
+		return Signature{}, fmt.Errorf("signature: %w", ErrSelfCheck)
+	}
+	return signature, nil
+}

@@ -1,0 +1,99 @@
+package frost
+
+import (
+	"fmt"
+	"io"
+)
+
+// Release is the co-signer's commitment and signature share leaving it. Whoever holds the agent's nonces and share can make
+// the signature of it at any time, so a release is money spent until the chain proves otherwise.
+type Release struct {
+	Commitment Commitment
+	Share      [32]byte // z_2, a scalar
+}
+
+// releaseSize is 96 bytes.
+const releaseSize = len(Commitment{}) + scalarSize
+
+// Bytes returns D ‖ E ‖ z, 96 bytes.
+func (r Release) Bytes() []byte {
+	return append(append(make([]byte, 0, releaseSize), r.Commitment[:]...), r.Share[:]...)
+}
+
+// ParseRelease accepts 96 bytes: a commitment as ParseCommitment does, and a canonical scalar other than zero. Whether the
+// share belongs to a message only Finish can tell.
+func ParseRelease(b []byte) (Release, error) {
+	if len(b) != releaseSize {
+		return Release{}, fmt.Errorf("release of %d bytes: %w", len(b), ErrEncoding)
+	}
+	commitment, err := ParseCommitment(b[:len(Commitment{})])
+	if err != nil {
+		return Release{}, fmt.Errorf("release: %w", err)
+	}
+	share := b[len(Commitment{}):]
+	if _, err := decodeScalar(share); err != nil {
+		return Release{}, fmt.Errorf("release: share: %w", err)
+	}
+	return Release{Commitment: commitment, Share: [scalarSize]byte(share)}, nil
+}
+
+// CoSign is the co-signer's whole part in one payment: it draws nonces, signs, checks its own result and returns both
+// commitment and share. The agent's commitment, peer, is checked strictly here. message is what gets signed, built or
+// decoded by the caller, never a hash or opaque bytes from a request; the challenge uses the stored group key. request is
+// the caller's context, such as the names of wallet and payment, at most RequestSizeMax bytes: it enters the nonces, not the
+// signature. The caller has made sure that this payment may be signed: there is no taking back.
+//
+// Repeating a call is safe, also with another commitment or message: each call has nonces of its own.
+func CoSign(share *KeyShare, peer Commitment, message, request []byte) (Release, error) {
+	if err := share.usable(); err != nil {
+		return Release{}, err
+	}
+	if share.id != CoSigner {
+		return Release{}, fmt.Errorf("co-signing with the share of %s: %w", share.id, ErrParameter)
+	}
+	return coSign(systemRandom(), share, Agent, peer, message, request)
+}
+
+// coSign answers the commitment of any peer with any share.
+func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitment, message, request []byte) (Release, error) {
+	if len(message) > MessageSizeMax || len(request) > RequestSizeMax {
+		return Release{}, fmt.Errorf("message of %d and request of %d bytes: %w", len(message), len(request), ErrParameter)
+	}
+	own, ok := share.publicShare(share.id)
+	if _, known := share.publicShare(peerID); !ok || !known || peerID == share.id {
+		return Release{}, fmt.Errorf("%s signing with %s: %w", share.id, peerID, ErrParameter)
+	}
+	d, e, err := peer.decode()
+	if err != nil {
+		return Release{}, blame(peerID, err)
+	}
+	first := signer{id: peerID, commitment: peer, d: d, e: e}
+
+	hiding, binding, err := hedgedRandomness(random, transcript{
+		share: share, peer: first, message: message, request: request,
+		identity: []Identifier{min(share.id, peerID), max(share.id, peerID)},
+	})
+	if err != nil {
+		return Release{}, err
+	}
+	nonces, err := newNoncePair(hiding, binding, share.secret)
+	clear(hiding[:])
+	clear(binding[:])
+	if err != nil {
+		return Release{}, err
+	}
+	defer nonces.zero()
+
+	s, err := newSigning(share.groupKey, pair(first, nonces.signer(share.id)), message)
+	if err != nil {
+		return Release{}, err
+	}
+	k, coefficient := s.place(share.id), lambda(share.id, peerID)
+	z := s.share(k, nonces, coefficient, share.secret)
+	defer wipe(z)
+	// A fault, a corrupt row or a secret of another epoch must not leave: with two such answers it might be solved for.
+	if !s.verifyShare(k, z, coefficient, own.point) {
+		return Release{}, fmt.Errorf("co-signature of epoch %d: %w", share.epoch, ErrSelfCheck)
+	}
+	return Release{Commitment: nonces.commitment, Share: [scalarSize]byte(z.Bytes())}, nil
+}

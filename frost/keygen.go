@@ -1,0 +1,457 @@
+package frost
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"filippo.io/edwards25519"
+)
+
+const (
+	// SessionSizeMin keeps sessions unique: less cannot hold a drawn value.
+	SessionSizeMin = 16
+	// SessionSizeMax is ample for three names.
+	SessionSizeMax = 1 << 10
+)
+
+// StaticKey is a participant's key for one key generation, made for it and erased after it. Other keys vouch for its public
+// half. It does not print or marshal.
+type StaticKey struct {
+	redacted
+	secret *edwards25519.Scalar
+	public [pointSize]byte
+}
+
+// NewStaticKey draws a static key from crypto/rand.
+func NewStaticKey() (*StaticKey, error) {
+	secret, err := randomScalar(systemRandom())
+	if err != nil {
+		return nil, err
+	}
+	return newStaticKey(secret), nil
+}
+
+func newStaticKey(secret *edwards25519.Scalar) *StaticKey {
+	return &StaticKey{secret: secret, public: encodePoint(new(edwards25519.Point).ScalarBaseMult(secret))}
+}
+
+// Public returns the public half, for Run.StaticKeys.
+func (k *StaticKey) Public() [32]byte { return k.public }
+
+// Zero overwrites the key. A KeyGeneration made with it has a copy of its own.
+func (k *StaticKey) Zero() {
+	if k != nil && k.secret != nil {
+		wipe(k.secret)
+	}
+}
+
+// Run is what the participants of one key generation agree on before it; whoever disagrees finds no proof, ciphertext or
+// certificate that checks.
+type Run struct {
+	// Session is unique to this run and binds what the key is for: installation, wallet and a drawn run id, encoded so that no
+	// two sessions read alike. SessionSizeMin to SessionSizeMax bytes.
+	Session []byte
+	// StaticKeys are the participants' public static keys in identifier order, from Agent: two or three. That each is its
+	// participant's is for the caller to know.
+	StaticKeys [][32]byte
+	// Threshold is 2.
+	Threshold int
+}
+
+// stage is how far a KeyGeneration has come.
+type stage byte
+
+const (
+	stageEnded     stage = 0 // refused what it was given, or erased
+	stageDrawn     stage = 1 // the own message is made
+	stageCertified stage = 2 // all messages were verified, the own certificate is made
+)
+
+// KeyGeneration is one participant's side of COCKTAIL-DKG over an untrusted relay:
+//
+//	Round1   own message            ─► relay ─► all messages
+//	Round2   all messages, own certificate ─► relay ─► all certificates
+//	Finish   all certificates, the key share
+//
+// The relay can stop a run; it learns nothing, and what it alters, reorders, replays or mixes is refused. The key may be shown
+// or funded only when all participants have finished and a test signature by every pair has verified: if one holds its
+// share and the other does not, what was sent to the address is lost.
+//
+// It does not print or marshal, and is for one goroutine at a time.
+type KeyGeneration struct {
+	redacted
+	c      *ceremony
+	static *edwards25519.Scalar
+	stage  stage
+	own    []byte
+	// From stageCertified on.
+	messages    [][]byte
+	transcript  []byte
+	certificate [signatureSize]byte
+	share       *KeyShare
+}
+
+// NewKeyGeneration begins a run for self: it checks the run — static keys canonical, of prime order and distinct, own key in
+// its place — draws polynomial and ephemeral key, and makes the message of Round1.
+func NewKeyGeneration(self Identifier, static *StaticKey, run Run) (*KeyGeneration, error) {
+	return newKeyGeneration(systemRandom(), self, static, run)
+}
+
+func newKeyGeneration(random io.Reader, self Identifier, static *StaticKey, run Run) (*KeyGeneration, error) {
+	if static == nil || static.secret == nil || static.secret.Equal(new(edwards25519.Scalar)) == 1 {
+		return nil, fmt.Errorf("static key: %w", ErrErased)
+	}
+	c, err := newWalletCeremony(self, run)
+	if err != nil {
+		return nil, err
+	}
+	if c.statics[self-1] != static.public {
+		return nil, fmt.Errorf("static key of %s is not the one in the run: %w", self, ErrParameter)
+	}
+	own, err := c.draw(random, static.secret, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &KeyGeneration{c: c, static: new(edwards25519.Scalar).Set(static.secret), stage: stageDrawn, own: own}, nil
+}
+
+// newWalletCeremony holds a run to what a wallet's key can be.
+func newWalletCeremony(self Identifier, run Run) (*ceremony, error) {
+	n := len(run.StaticKeys)
+	if run.Threshold != thresholdOfWallet || n < participantsMin || n > participantsMax {
+		return nil, fmt.Errorf("key generation %d of %d: %w", run.Threshold, n, ErrParameter)
+	}
+	if len(run.Session) < SessionSizeMin || len(run.Session) > SessionSizeMax {
+		return nil, fmt.Errorf("session of %d bytes: %w", len(run.Session), ErrParameter)
+	}
+	return newCeremony(self, run.Threshold, run.Session, run.StaticKeys)
+}
+
+// Round1 returns the own message, msg1 of COCKTAIL-DKG, the same one each time. It is nil once the run has ended.
+func (k *KeyGeneration) Round1() []byte { return bytes.Clone(k.own) }
+
+// Round2 takes the messages of all participants in identifier order, the own one included as it came back, verifies them,
+// and returns the own certificate: a signature over everything public in the run.
+//
+// It may be repeated with the same messages. With others it is ErrStage: a participant certifies one transcript. What does
+// not check is a *CulpritError and ends the run; no certificate has left, so nobody else can have finished it either.
+func (k *KeyGeneration) Round2(messages [][]byte) (certificate [64]byte, err error) {
+	switch k.stage {
+	case stageDrawn:
+	case stageCertified:
+		if !equalMessages(k.messages, messages) {
+			return certificate, fmt.Errorf("round 2 again with other messages: %w", ErrStage)
+		}
+		return k.certificate, nil
+	default:
+		return certificate, fmt.Errorf("round 2 of an ended run: %w", ErrStage)
+	}
+	if err := k.certify(messages); err != nil {
+		k.Zero()
+		return certificate, fmt.Errorf("key generation, round 2: %w", err)
+	}
+	return k.certificate, nil
+}
+
+func equalMessages(a, b [][]byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// certify is COCKTAIL-DKG algorithm 5 and the first half of algorithm 6.
+func (k *KeyGeneration) certify(encoded [][]byte) error {
+	c := k.c
+	if len(encoded) != c.n() {
+		return fmt.Errorf("%d messages of %d participants: %w", len(encoded), c.n(), ErrParameter)
+	}
+	if !bytes.Equal(encoded[c.self-1], k.own) {
+		return blame(Relay, fmt.Errorf("own message came back as another: %w", ErrReplay))
+	}
+	messages, shares, err := c.verify(encoded, k.static)
+	if err != nil {
+		return err
+	}
+	defer wipe(shares...)
+	share, err := c.combine(messages, shares)
+	if err != nil {
+		return err
+	}
+	transcript := c.transcript(messages)
+	certificate, err := schnorrSign(k.static, transcript)
+	if err != nil {
+		share.Zero()
+		return err
+	}
+	for _, b := range encoded {
+		k.messages = append(k.messages, bytes.Clone(b))
+	}
+	k.transcript, k.certificate, k.share = transcript, certificate, share
+	k.stage = stageCertified
+	return nil
+}
+
+// verify decodes all messages, checks their proofs and opens the shares for self.
+func (c *ceremony) verify(encoded [][]byte, static *edwards25519.Scalar) (messages []*message, shares []*edwards25519.Scalar, err error) {
+	defer func() {
+		if err != nil {
+			wipe(shares...)
+		}
+	}()
+	for i, b := range encoded {
+		from := Identifier(i + 1)
+		m, err := c.verifyPublic(b)
+		if err != nil {
+			return nil, shares, blame(from, err)
+		}
+		messages = append(messages, m)
+	}
+	if err := c.verifyDistinct(messages); err != nil {
+		return nil, shares, err
+	}
+	for i, m := range messages {
+		share, err := c.open(Identifier(i+1), m, static)
+		if err != nil {
+			return nil, shares, blame(Identifier(i+1), err)
+		}
+		shares = append(shares, share)
+	}
+	return messages, shares, nil
+}
+
+// verifyPublic decodes a message and checks its proof of possession: that the sender knows the secret behind its
+// contribution, so that nobody chooses one that cancels another's; bound to this run by the context in it.
+func (c *ceremony) verifyPublic(b []byte) (*message, error) {
+	m, err := c.parse(b)
+	if err != nil {
+		return nil, err
+	}
+	key := [pointSize]byte(m.commitBytes[:pointSize])
+	if !schnorrVerify(m.commitment[0], key, c.proofMessage(m.commitBytes, m.ephemeralKey), m.proof) {
+		return nil, ErrProof
+	}
+	return m, nil
+}
+
+// verifyDistinct refuses a message that carries the contribution or the ephemeral key of another. The proof does not name
+// its sender, so a copy of it verifies; the ciphertexts would not open, but what is wrong is said here.
+func (c *ceremony) verifyDistinct(messages []*message) error {
+	for i, m := range messages {
+		for j, earlier := range messages[:i] {
+			if m.ephemeralKey != earlier.ephemeralKey && !bytes.Equal(m.commitBytes[:pointSize], earlier.commitBytes[:pointSize]) {
+				continue
+			}
+			copied := Identifier(i + 1)
+			if copied == c.self { // the own one is the original
+				copied = Identifier(j + 1)
+			}
+			return blame(copied, fmt.Errorf("message of %s and %s share a key: %w", Identifier(j+1), Identifier(i+1), ErrReplay))
+		}
+	}
+	return nil
+}
+
+// combine makes the key share of epoch 1: the secret is the sum of the shares, and the commitments to the sum of all
+// polynomials give every public share. newKeyShare checks that they belong together; the aggregates are decoded strictly
+// like any point from outside.
+func (c *ceremony) combine(messages []*message, shares []*edwards25519.Scalar) (*KeyShare, error) {
+	secret := new(edwards25519.Scalar)
+	for _, share := range shares {
+		secret.Add(secret, share)
+	}
+	sum := make([]*edwards25519.Point, c.threshold)
+	for k := range sum {
+		sum[k] = edwards25519.NewIdentityPoint()
+		for _, m := range messages {
+			sum[k].Add(sum[k], m.commitment[k])
+		}
+	}
+	if _, err := decodePoint(sum[0].Bytes()); err != nil {
+		return nil, fmt.Errorf("group key: %w", err)
+	}
+	public := make([]publicShare, c.n())
+	for k := range public {
+		id := Identifier(k + 1)
+		encoded := encodePoint(evaluateCommitment(sum, id))
+		point, err := decodePoint(encoded[:])
+		if err != nil {
+			return nil, fmt.Errorf("public share of %s: %w", id, err)
+		}
+		public[k] = publicShare{id: id, point: point, encoded: encoded}
+	}
+	share, err := newKeyShare(c.self, 1, c.threshold, secret, public)
+	if err != nil {
+		wipe(secret)
+		return nil, err
+	}
+	if share.group.Equal(sum[0]) != 1 {
+		share.Zero()
+		return nil, fmt.Errorf("group key is not that of the public shares: %w", ErrSelfCheck)
+	}
+	return share, nil
+}
+
+// Finish takes the certificates of all participants in identifier order, the own one included, and returns the key share
+// once every one verifies over the own transcript: all have seen the same messages. It may be repeated, also after a
+// refusal: others may hold all certificates by then and be done, so a bad one must not cost this participant its share.
+// Call Zero when the share is sealed.
+func (k *KeyGeneration) Finish(certificates [][64]byte) (*KeyShare, error) {
+	if k.stage != stageCertified {
+		return nil, fmt.Errorf("finish before round 2: %w", ErrStage)
+	}
+	if len(certificates) != k.c.n() {
+		return nil, fmt.Errorf("%d certificates of %d participants: %w", len(certificates), k.c.n(), ErrParameter)
+	}
+	if certificates[k.c.self-1] != k.certificate {
+		return nil, blame(Relay, fmt.Errorf("own certificate came back as another: %w", ErrReplay))
+	}
+	for i, certificate := range certificates {
+		if !schnorrVerify(k.c.points[i], k.c.statics[i], k.transcript, certificate) {
+			return nil, blame(Identifier(i+1), fmt.Errorf("it, or the relay, has seen other messages: %w", ErrCertificate))
+		}
+	}
+	share := *k.share
+	share.secret = new(edwards25519.Scalar).Set(k.share.secret) // Zero of either leaves the other
+	return &share, nil
+}
+
+// GroupKey returns the key being made, after Round2. It is not a key anybody may pay to before Finish and the test
+// signatures.
+func (k *KeyGeneration) GroupKey() ([32]byte, error) {
+	if k.stage != stageCertified {
+		return [32]byte{}, fmt.Errorf("group key before round 2: %w", ErrStage)
+	}
+	return k.share.groupKey, nil
+}
+
+// TranscriptDigest returns SHA-256 of the transcript that the certificates sign, after Round2.
+func (k *KeyGeneration) TranscriptDigest() ([32]byte, error) {
+	if k.stage != stageCertified {
+		return [32]byte{}, fmt.Errorf("transcript before round 2: %w", ErrStage)
+	}
+	return sha256.Sum256(k.transcript), nil
+}
+
+// Zero overwrites the run's secrets and ends it. Key shares that Finish returned stay.
+func (k *KeyGeneration) Zero() {
+	if k == nil {
+		return
+	}
+	if k.static != nil {
+		wipe(k.static)
+	}
+	k.share.Zero()
+	k.stage, k.own, k.messages, k.transcript, k.share = stageEnded, nil, nil, nil, nil
+	k.certificate = [signatureSize]byte{}
+}
+
+// Secret returns the whole state as canonical bytes, for sealing between calls; the caller wipes them. Suite with its
+// length in one byte, stage (1 byte), self, threshold, number of participants n and length of the session (2 bytes each, big-endian), session,
+// static secret (32), n static public keys (32 each), then the own message, or from Round2 on all n messages. Everything
+// else follows from these. It is nil once the run has ended.
+func (k *KeyGeneration) Secret() []byte {
+	if k.stage == stageEnded {
+		return nil
+	}
+	messages := [][]byte{k.own}
+	if k.stage == stageCertified {
+		messages = k.messages
+	}
+	c := k.c
+	b := make([]byte, 0, keyGenerationHeader+len(c.session)+scalarSize+c.n()*pointSize+len(messages)*c.messageSize())
+	b = append(b, byte(len(suiteKeyGeneration)))
+	b = append(b, suiteKeyGeneration...)
+	b = append(b, byte(k.stage))
+	b = binary.BigEndian.AppendUint16(b, uint16(c.self))
+	b = binary.BigEndian.AppendUint16(b, uint16(c.threshold))
+	b = binary.BigEndian.AppendUint16(b, uint16(c.n()))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(c.session)))
+	b = append(b, c.session...)
+	b = append(b, k.static.Bytes()...)
+	for _, static := range c.statics {
+		b = append(b, static[:]...)
+	}
+	for _, m := range messages {
+		b = append(b, m...)
+	}
+	return b
+}
+
+const keyGenerationHeader = 1 + len(suiteKeyGeneration) + 1 + 4*2
+
+// ParseKeyGeneration is the inverse of Secret, and accepts nothing else. It verifies the messages in it again, so a state
+// that was damaged or put together from two runs does not come back.
+func ParseKeyGeneration(b []byte) (*KeyGeneration, error) {
+	r := reader{b}
+	if err := r.suite(suiteKeyGeneration); err != nil {
+		return nil, fmt.Errorf("key generation: %w", err)
+	}
+	if len(b) < keyGenerationHeader {
+		return nil, fmt.Errorf("key generation of %d bytes: %w", len(b), ErrEncoding)
+	}
+	at, self, threshold, n, size := stage(r.next(1)[0]), Identifier(r.uint16()), int(r.uint16()), int(r.uint16()), int(r.uint16())
+	if at != stageDrawn && at != stageCertified || n > participantsMax || len(r.rest) < size+scalarSize+n*pointSize {
+		return nil, fmt.Errorf("key generation of %d bytes at stage %d with %d participants: %w", len(b), at, n, ErrEncoding)
+	}
+	run := Run{Session: r.next(size), Threshold: threshold}
+	static, err := decodeScalar(r.next(scalarSize))
+	if err != nil {
+		return nil, fmt.Errorf("key generation: static key: %w", err)
+	}
+	for range n {
+		run.StaticKeys = append(run.StaticKeys, [pointSize]byte(r.next(pointSize)))
+	}
+	k, err := resume(at, self, static, run, r)
+	if err != nil {
+		wipe(static)
+		return nil, fmt.Errorf("key generation: %w: %w", err, ErrEncoding)
+	}
+	return k, nil
+}
+
+// resume takes the messages from r and leads a run to the stage it was in.
+func resume(at stage, self Identifier, static *edwards25519.Scalar, run Run, r reader) (*KeyGeneration, error) {
+	c, err := newWalletCeremony(self, run)
+	if err != nil {
+		return nil, err
+	}
+	if newStaticKey(static).public != c.statics[self-1] {
+		return nil, fmt.Errorf("static key of %s is not the one in the run: %w", self, ErrParameter)
+	}
+	count := 1
+	if at == stageCertified {
+		count = c.n()
+	}
+	if len(r.rest) != count*c.messageSize() {
+		return nil, fmt.Errorf("messages of %d bytes: %w", len(r.rest), ErrEncoding)
+	}
+	messages := make([][]byte, count)
+	for i := range messages {
+		messages[i] = r.next(c.messageSize())
+	}
+	k := &KeyGeneration{c: c, static: static, stage: stageDrawn}
+	if at == stageCertified {
+		k.own = bytes.Clone(messages[self-1])
+		return k, k.certify(messages)
+	}
+	k.own = bytes.Clone(messages[0])
+	m, err := c.verifyPublic(k.own)
+	if err != nil {
+		return nil, err
+	}
+	share, err := c.open(self, m, static)
+	if err != nil {
+		return nil, err
+	}
+	wipe(share)
+	return k, nil
+}

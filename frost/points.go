@@ -1,0 +1,75 @@
+package frost
+
+import (
+	"bytes"
+	"fmt"
+
+	"filippo.io/edwards25519"
+)
+
+// decodePoint accepts exactly the canonical encodings of the points of prime order L other than the identity.
+//
+// SetBytes is laxer in two ways: it accepts y >= p and the sign bit on x = 0, and it accepts the whole curve, torsion
+// included. A point with torsion makes cofactored and cofactorless verifiers disagree about the signatures made with it, so
+// RFC 9591 section 6.1 asks for the prime-order check; multiplying by the cofactor and looking for the identity would let
+// mixed orders pass. The points with x = 0 have order 1 and 2, so of the non-canonical ones only y >= p needs a look.
+func decodePoint(b []byte) (*edwards25519.Point, error) {
+	if len(b) != pointSize {
+		return nil, fmt.Errorf("point of %d bytes: %w", len(b), ErrEncoding)
+	}
+	if !canonicalY(b) {
+		return nil, fmt.Errorf("point with y above the field: %w", ErrEncoding)
+	}
+	p, err := new(edwards25519.Point).SetBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("point not on the curve: %w", ErrEncoding)
+	}
+	if isIdentity(p) {
+		return nil, fmt.Errorf("point is the identity: %w", ErrEncoding)
+	}
+	if !isTorsionFree(p) {
+		return nil, fmt.Errorf("point not of prime order: %w", ErrEncoding)
+	}
+	return p, nil
+}
+
+// canonicalY reports whether the 255 bits of y are below p = 2^255 - 19: all above it have 30 bytes of ones between the
+// first byte and the last.
+func canonicalY(b []byte) bool {
+	return b[0] < 0xed || b[31]&0x7f != 0x7f || !bytes.Equal(b[1:31], ones[:])
+}
+
+var ones = [30]byte{
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+}
+
+func isIdentity(p *edwards25519.Point) bool {
+	return p.Equal(edwards25519.NewIdentityPoint()) == 1
+}
+
+// decodeScalar accepts 32 bytes, little-endian, from 1 to L - 1. Zero is refused everywhere: a zero share, nonce or response
+// is never made by an honest party but with probability 2^-252.
+func decodeScalar(b []byte) (*edwards25519.Scalar, error) {
+	s, err := new(edwards25519.Scalar).SetCanonicalBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("scalar not canonical: %w", ErrEncoding)
+	}
+	if s.Equal(new(edwards25519.Scalar)) == 1 {
+		return nil, fmt.Errorf("scalar is zero: %w", ErrEncoding)
+	}
+	return s, nil
+}
+
+// encodePoint returns the RFC 8032 encoding.
+func encodePoint(p *edwards25519.Point) (b [pointSize]byte) {
+	copy(b[:], p.Bytes())
+	return b
+}
+
+// ValidGroupKey reports whether b is the canonical encoding of a point of prime order other than the identity. No signature
+// check under any other key says anything, and no address made of one is safe to fund.
+func ValidGroupKey(b []byte) bool {
+	_, err := decodePoint(b)
+	return err == nil
+}

@@ -1,0 +1,115 @@
+package frost
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+
+	"filippo.io/edwards25519"
+)
+
+// randomScalar draws uniformly from 1 to L - 1. It reads 64 bytes, as the published vectors' streams do.
+func randomScalar(random io.Reader) (*edwards25519.Scalar, error) {
+	var b [64]byte
+	defer clear(b[:])
+	for {
+		if _, err := io.ReadFull(random, b[:]); err != nil {
+			return nil, fmt.Errorf("frost: randomness: %w", err)
+		}
+		s, err := new(edwards25519.Scalar).SetUniformBytes(b[:])
+		if err != nil {
+			return nil, fmt.Errorf("frost: reducing 64 bytes: %w", err)
+		}
+		// Zero, once in 2^252 draws, would commit to the identity, which every receiver refuses.
+		if s.Equal(new(edwards25519.Scalar)) == 0 {
+			return s, nil
+		}
+	}
+}
+
+// systemRandom is the only source outside tests.
+func systemRandom() io.Reader { return rand.Reader }
+
+// evaluate returns f(x) for the polynomial with these coefficients, the constant term first (COCKTAIL-DKG algorithm 2).
+// Constant time: Horner's rule over scalar arithmetic.
+func evaluate(coefficients []*edwards25519.Scalar, x Identifier) *edwards25519.Scalar {
+	result, at := new(edwards25519.Scalar), x.scalar()
+	for i := len(coefficients) - 1; i >= 0; i-- {
+		result.MultiplyAdd(result, at, coefficients[i])
+	}
+	return result
+}
+
+// evaluateCommitment returns f(x)·B from the commitments to f's coefficients: the right-hand side of Feldman's check
+// (COCKTAIL-DKG algorithm 3).
+func evaluateCommitment(commitment []*edwards25519.Point, x Identifier) *edwards25519.Point {
+	powers := make([]*edwards25519.Scalar, len(commitment))
+	power, at := Identifier(1).scalar(), x.scalar()
+	for k := range powers {
+		powers[k] = new(edwards25519.Scalar).Set(power)
+		power.Multiply(power, at)
+	}
+	return sumPublic(powers, commitment)
+}
+
+// lagrange returns the coefficient of participant i in the interpolation at x from the given set, which holds i
+// (RFC 9591 section 4.2 for x = 0): the product over j != i of (x - j)/(i - j). The identifiers are public and distinct.
+func lagrange(i Identifier, set []Identifier, x Identifier) *edwards25519.Scalar {
+	numerator, denominator := Identifier(1).scalar(), Identifier(1).scalar()
+	for _, j := range set {
+		if j == i {
+			continue
+		}
+		numerator.Multiply(numerator, new(edwards25519.Scalar).Subtract(x.scalar(), j.scalar()))
+		denominator.Multiply(denominator, new(edwards25519.Scalar).Subtract(i.scalar(), j.scalar()))
+	}
+	return numerator.Multiply(numerator, denominator.Invert(denominator))
+}
+
+// interpolate returns the value at x, in the exponent, of the polynomial through the given public shares.
+func interpolate(shares []publicShare, x Identifier) *edwards25519.Point {
+	set := make([]Identifier, len(shares))
+	points := make([]*edwards25519.Point, len(shares))
+	for k, share := range shares {
+		set[k], points[k] = share.id, share.point
+	}
+	coefficients := make([]*edwards25519.Scalar, len(shares))
+	for k, id := range set {
+		coefficients[k] = lagrange(id, set, x)
+	}
+	return sumPublic(coefficients, points)
+}
+
+// lambda returns self's coefficient at 0 when it signs with peer: peer/(peer - self). For the pairs of a wallet these are
+// constants, so that no signature costs an inversion.
+func lambda(self, peer Identifier) *edwards25519.Scalar {
+	small := func(v Identifier) *edwards25519.Scalar { return v.scalar() }
+	negative := func(v Identifier) *edwards25519.Scalar { return new(edwards25519.Scalar).Negate(v.scalar()) }
+	switch [2]Identifier{self, peer} {
+	case [2]Identifier{1, 2}:
+		return small(2) // 2/(2-1)
+	case [2]Identifier{2, 1}:
+		return negative(1) // 1/(1-2)
+	case [2]Identifier{2, 3}:
+		return small(3) // 3/(3-2)
+	case [2]Identifier{3, 2}:
+		return negative(2) // 2/(2-3)
+	case [2]Identifier{1, 3}:
+		return new(edwards25519.Scalar).Multiply(small(3), half()) // 3/(3-1)
+	case [2]Identifier{3, 1}:
+		return new(edwards25519.Scalar).Multiply(negative(1), half()) // 1/(1-3)
+	}
+	return lagrange(self, []Identifier{self, peer}, 0)
+}
+
+// half returns 1/2 modulo L, which is (L + 1)/2.
+func half() *edwards25519.Scalar {
+	s, err := new(edwards25519.Scalar).SetCanonicalBytes([]byte{
+		0xf7, 0xe9, 0x7a, 0x2e, 0x8d, 0x31, 0x09, 0x2c, 0x6b, 0xce, 0x7b, 0x51, 0xef, 0x7c, 0x6f, 0x0a,
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08,
+	})
+	if err != nil {
+		panic("frost: (L + 1)/2 is below L: " + err.Error())
+	}
+	return s
+}

@@ -1,0 +1,171 @@
+package frost
+
+import (
+	"crypto/ed25519"
+	"fmt"
+
+	"filippo.io/edwards25519"
+)
+
+// Signature is a plain Ed25519 signature, R ‖ z.
+type Signature = [signatureSize]byte
+
+const (
+	// MessageSizeMax bounds a message. The largest any chain carries is far below (Solana's packet is 1,232 bytes), and a bound
+	// keeps the work of one release small.
+	MessageSizeMax = 64 << 10
+	// RequestSizeMax bounds the caller's context bytes for CoSign, which are names.
+	RequestSizeMax = 4 << 10
+)
+
+// Commitment is D ‖ E, the RFC 9591 encodings of a signer's hiding and binding nonce commitment. The type does not say that
+// it was checked: CoSign and Finish decode strictly whatever they are given.
+type Commitment [2 * pointSize]byte
+
+// ParseCommitment accepts 64 bytes that are two canonical points of prime order, neither the identity. CoSign checks its
+// argument again, so a caller that hands bytes straight to it can convert them and save the cost of two subgroup checks.
+func ParseCommitment(b []byte) (Commitment, error) {
+	if len(b) != len(Commitment{}) {
+		return Commitment{}, fmt.Errorf("commitment of %d bytes: %w", len(b), ErrEncoding)
+	}
+	c := Commitment(b)
+	if _, _, err := c.decode(); err != nil {
+		return Commitment{}, err
+	}
+	return c, nil
+}
+
+func (c Commitment) decode() (d, e *edwards25519.Point, err error) {
+	if d, err = decodePoint(c[:pointSize]); err != nil {
+		return nil, nil, fmt.Errorf("hiding commitment: %w", err)
+	}
+	if e, err = decodePoint(c[pointSize:]); err != nil {
+		return nil, nil, fmt.Errorf("binding commitment: %w", err)
+	}
+	return d, e, nil
+}
+
+// signer is one entry of RFC 9591's commitment list, with the points of its commitment.
+type signer struct {
+	id         Identifier
+	commitment Commitment
+	d, e       *edwards25519.Point
+}
+
+// signing is what all signers of one message share, all of it public: derived once per signature.
+type signing struct {
+	set []signer // ascending by id
+	rho []*edwards25519.Scalar
+	r   [pointSize]byte
+	c   *edwards25519.Scalar
+}
+
+// newSigning derives binding factors, group commitment and challenge (RFC 9591 sections 4.4 to 4.6) for any signer set,
+// which must be in ascending order: an order of its own in the binding factors and another in the coefficients would be two
+// different equations for one share.
+func newSigning(groupKey [pointSize]byte, set []signer, message []byte) (*signing, error) {
+	for k := range set {
+		if k > 0 && set[k].id <= set[k-1].id {
+			return nil, fmt.Errorf("signers out of order: %w", ErrParameter)
+		}
+	}
+	s := &signing{set: set, rho: bindingFactors(groupKey, set, message)}
+	binding := make([]*edwards25519.Point, len(set))
+	for k := range set {
+		binding[k] = set[k].e
+	}
+	r := sumPublic(s.rho, binding)
+	for k := range set {
+		r.Add(r, set[k].d)
+	}
+	// R = O would make z = c·s, a signature that anybody can turn into the key. Only commitments chosen to cancel get here.
+	if isIdentity(r) {
+		return nil, fmt.Errorf("group commitment is the identity: %w", ErrParameter)
+	}
+	s.r = encodePoint(r)
+	s.c = h2(s.r[:], groupKey[:], message)
+	return s, nil
+}
+
+// bindingFactors returns rho_i = H1(A ‖ H4(message) ‖ H5(commitment list) ‖ i), one per signer.
+func bindingFactors(groupKey [pointSize]byte, set []signer, message []byte) []*edwards25519.Scalar {
+	prefix := bindingPrefix(groupKey, set, message)
+	rho := make([]*edwards25519.Scalar, len(set))
+	for k := range set {
+		rho[k] = h1(prefix, set[k].id.scalar().Bytes())
+	}
+	return rho
+}
+
+// bindingPrefix is the binding factor's input without the identifier.
+func bindingPrefix(groupKey [pointSize]byte, set []signer, message []byte) []byte {
+	list := make([]byte, 0, len(set)*(scalarSize+len(Commitment{})))
+	for k := range set {
+		list = append(list, set[k].id.scalar().Bytes()...)
+		list = append(list, set[k].commitment[:]...)
+	}
+	messageHash, listHash := h4(message), h5(list)
+	prefix := make([]byte, 0, len(groupKey)+len(messageHash)+len(listHash))
+	prefix = append(prefix, groupKey[:]...)
+	prefix = append(prefix, messageHash[:]...)
+	return append(prefix, listHash[:]...)
+}
+
+// share returns z_k = d + rho_k·e + lambda·secret·c for the signer at place k. Constant time in the secrets.
+func (s *signing) share(k int, pair *noncePair, lambda, secret *edwards25519.Scalar) *edwards25519.Scalar {
+	z := new(edwards25519.Scalar).Multiply(lambda, secret)
+	blinded := new(edwards25519.Scalar).MultiplyAdd(s.rho[k], pair.e, pair.d)
+	z.MultiplyAdd(z, s.c, blinded)
+	wipe(blinded)
+	return z
+}
+
+// verifyShare reports whether z·B = D_k + rho_k·E_k + lambda·c·Y. An own z is still a secret when it is checked, so z·B is
+// computed in constant time; the rest is public.
+func (s *signing) verifyShare(k int, z, lambda *edwards25519.Scalar, y *edwards25519.Point) bool {
+	lambdaC := new(edwards25519.Scalar).Multiply(lambda, s.c)
+	want := sumPublic(
+		[]*edwards25519.Scalar{s.rho[k], lambdaC},
+		[]*edwards25519.Point{s.set[k].e, y},
+	)
+	want.Add(want, s.set[k].d)
+	return new(edwards25519.Point).ScalarBaseMult(z).Equal(want) == 1
+}
+
+// signature returns R ‖ z.
+func (s *signing) signature(z *edwards25519.Scalar) (signature Signature) {
+	copy(signature[:pointSize], s.r[:])
+	copy(signature[pointSize:], z.Bytes())
+	return signature
+}
+
+// pair orders the two signers of a payment.
+func pair(a, b signer) []signer {
+	if a.id < b.id {
+		return []signer{a, b}
+	}
+	return []signer{b, a}
+}
+
+// place returns where id stands in the set.
+func (s *signing) place(id Identifier) int {
+	for k := range s.set {
+		if s.set[k].id == id {
+			return k
+		}
+	}
+	panic("frost: not a signer: " + id.String())
+}
+
+// VerifySignature reports whether sig is the Ed25519 signature over message under groupKey, as crypto/ed25519 and the
+// strictest verifiers on chains see it: group key canonical and of prime order, R not of small order. It never panics.
+func VerifySignature(groupKey [32]byte, message []byte, sig []byte) bool {
+	if len(sig) != signatureSize || !ValidGroupKey(groupKey[:]) {
+		return false
+	}
+	// crypto/ed25519 compares sig's R with the encoding of z·B - c·A. A is of prime order, so R is too, or it is the identity.
+	if [pointSize]byte(sig[:pointSize]) == encodePoint(edwards25519.NewIdentityPoint()) {
+		return false
+	}
+	return ed25519.Verify(groupKey[:], message, sig)
+}
