@@ -201,8 +201,13 @@ type sealing struct {
 
 // derive is H6: key and nonce from one hash. The nonce is never drawn; key and nonce serve one plaintext, because the
 // ephemeral key in them belongs to one msg1.
+//
+// The specification contradicts itself about the encoding of the Diffie-Hellman secrets for this suite: its text asks for
+// Ristretto255's, its published vectors, which it calls authoritative and to be reproduced byte for byte, have RFC 8032's.
+// The vectors decide here. Nothing depends on it for security: the secrets are points of prime order, and both encodings
+// are one to one on these.
 func (s sealing) derive() (key [chacha20poly1305.KeySize]byte, nonce [chacha20poly1305.NonceSizeX]byte) {
-	ephemeral, static := ristrettoEncode(s.fromEphemeral), ristrettoEncode(s.fromStatic)
+	ephemeral, static := encodePoint(s.fromEphemeral), encodePoint(s.fromStatic)
 	digest := hash(sealingPrefix, ephemeral[:], static[:], s.ephemeralKey[:], s.sender[:], s.recipient[:],
 		binary.LittleEndian.AppendUint64(nil, uint64(len(s.context))), s.context)
 	copy(key[:], digest[:])
