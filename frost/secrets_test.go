@@ -1,0 +1,107 @@
+package frost
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"filippo.io/edwards25519"
+)
+
+// TestSecretsDoNotPrint runs every secret type, as pointer and as value, through every way a program prints.
+func TestSecretsDoNotPrint(t *testing.T) {
+	parties, messages := begin(t, "printing", statics(t, 2))
+	certificates(t, parties, messages)
+	share := deal(t, 2, 1)[0]
+	nonces, _ := mustCommit(t, share)
+	for _, tt := range []struct {
+		name           string
+		pointer, value any
+	}{
+		{"KeyShare", share, *share},
+		{"Nonces", nonces, *nonces},
+		{"StaticKey", parties[0].static, *parties[0].static},
+		{"KeyGeneration", parties[0].run, *parties[0].run},
+	} {
+		for _, secret := range []any{tt.pointer, tt.value} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%t", "%p"} {
+				if got := fmt.Sprintf(verb, secret); verb != "%p" && got != redactedText {
+					t.Errorf("%s: %s prints %q", tt.name, verb, got)
+				}
+			}
+			if got := fmt.Sprint([]any{secret}, map[string]any{"k": secret}); got != "["+redactedText+"] map[k:"+redactedText+"]" {
+				t.Errorf("%s: in containers prints %q", tt.name, got)
+			}
+			if b, err := json.Marshal(secret); !errors.Is(err, errMarshalSecret) {
+				t.Errorf("%s: JSON = %s, %v", tt.name, b, err)
+			}
+			if b, err := secret.(encoding.TextMarshaler).MarshalText(); err == nil {
+				t.Errorf("%s: text = %s", tt.name, b)
+			}
+			if err := gob.NewEncoder(new(bytes.Buffer)).Encode(secret); err == nil {
+				t.Errorf("%s: gob encodes it", tt.name)
+			}
+			for _, format := range []func(*bytes.Buffer) slog.Handler{
+				func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+				func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+			} {
+				var log bytes.Buffer
+				slog.New(format(&log)).Info("m", "secret", secret)
+				if !bytes.Contains(log.Bytes(), []byte(redactedText)) || bytes.Contains(log.Bytes(), []byte("0x")) {
+					t.Errorf("%s: log %q", tt.name, log.String())
+				}
+			}
+		}
+	}
+}
+
+// TestHiddenSecretsDoNotPrint: fmt cannot call methods on what it finds in unexported fields, so what it prints there must
+// not depend on the secret.
+func TestHiddenSecretsDoNotPrint(t *testing.T) {
+	parties, messages := begin(t, "hidden", statics(t, 2))
+	certificates(t, parties, messages)
+	share := deal(t, 2, 1)[0]
+	nonces, _ := mustCommit(t, share)
+	type holder struct {
+		share  KeyShare
+		static StaticKey
+		run    KeyGeneration
+		nonces Nonces
+	}
+	h := holder{*share, *parties[0].static, *parties[0].run, *nonces}
+	print := func() (out []string) {
+		for _, verb := range []string{"%v", "%+v", "%#v"} {
+			out = append(out, fmt.Sprintf(verb, h))
+		}
+		return out
+	}
+	before := print()
+	pair := nonces.unused.Load().pair
+	for _, secret := range []*edwards25519.Scalar{share.secret, parties[0].static.secret, parties[0].run.static, parties[0].run.share.secret, pair.d, pair.e} {
+		wipe(secret)
+	}
+	for k, after := range print() {
+		if after != before[k] {
+			t.Errorf("what prints depends on a secret:\n%s\n%s", before[k], after)
+		}
+	}
+}
+
+// TestErrorsHoldNoSecret: an error's text names participants and sizes, never a value.
+func TestErrorsHoldNoSecret(t *testing.T) {
+	share := deal(t, 2, 1)[1]
+	secret := fmt.Sprintf("%x", share.secret.Bytes())
+	b := share.Secret()
+	for k := range b {
+		damaged := bytes.Clone(b)
+		damaged[k] ^= 0x80
+		if _, err := ParseKeyShare(damaged); err != nil && bytes.Contains([]byte(err.Error()), []byte(secret[:8])) {
+			t.Errorf("byte %d: %v", k, err)
+		}
+	}
+}
