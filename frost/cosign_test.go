@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -323,8 +324,6 @@ func TestNoncesAreConsumedFirst(t *testing.T) {
 func TestStuckRandomness(t *testing.T) {
 	coefficients := []*edwards25519.Scalar{random(t), random(t)}
 	share := dealFrom(t, coefficients, 3, 1)[1]
-	elsewhere := deal(t, 3, 1)[1]
-	elsewhere.secret = share.secret // one secret in two keys: what only the transcript tells apart
 	_, first := mustCommit(t, share)
 	_, second := mustCommit(t, share)
 	mixed := first
@@ -359,12 +358,15 @@ func TestStuckRandomness(t *testing.T) {
 		{"another E", with(func(c *call) { c.peer = mixed })},
 		{"another signer set", with(func(c *call) { c.peerID = Recovery })},
 		{"another epoch", with(func(c *call) { c.share = dealFrom(t, coefficients, 3, 2)[1] })},
-		{"another identifier", with(func(c *call) {
-			other := *share
-			other.id = Recovery
-			c.share = &other
+		{"another identifier in that set", with(func(c *call) {
+			c.peerID, c.share = CoSigner, altered(share, func(s *KeyShare) { s.id, s.public[2].encoded = Recovery, s.public[1].encoded })
 		})},
-		{"another group key", with(func(c *call) { c.share = elsewhere })},
+		{"another group key", with(func(c *call) {
+			c.share = altered(share, func(s *KeyShare) { s.groupKey[0] ^= 1 })
+		})},
+		{"another public share", with(func(c *call) {
+			c.share = altered(share, func(s *KeyShare) { s.public[1].encoded[0] ^= 1 })
+		})},
 	} {
 		hiding, binding, err := hedgedRandomness(stuck{}, transcript{
 			share: tt.call.share, peer: signer{id: tt.call.peerID, commitment: tt.call.peer},
@@ -449,6 +451,14 @@ func TestSelfCheck(t *testing.T) {
 	if _, err := nonces.Finish([]byte("m"), answer(t, old[1], fresh, []byte("m"))); !errors.Is(err, ErrSelfCheck) {
 		t.Errorf("Finish with a damaged share = %v, want ErrSelfCheck", err)
 	}
+}
+
+// altered is a copy of a share with something in it changed and the secret left: what only the transcript tells apart.
+func altered(share *KeyShare, change func(*KeyShare)) *KeyShare {
+	s := *share
+	s.public = slices.Clone(s.public)
+	change(&s)
+	return &s
 }
 
 func TestCoSignRefuses(t *testing.T) {

@@ -264,6 +264,7 @@ func TestRound2Refuses(t *testing.T) {
 		}, ErrEncoding, CoSigner},
 		{"a coefficient less", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, theirs[pointSize:]} }, ErrEncoding, CoSigner},
 		{"truncated", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, theirs[:len(theirs)-1]} }, ErrEncoding, CoSigner},
+		{"a byte more", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, append(bytes.Clone(theirs), 0)} }, ErrEncoding, CoSigner},
 		{"empty", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, nil} }, ErrEncoding, CoSigner},
 		{"torsion in the slope, proof and share made for it", func(c *ceremony, own, _ []byte) [][]byte {
 			return [][]byte{own, forge(t, c, keys[1], func(commitment [][]byte, share *edwards25519.Scalar) []byte {

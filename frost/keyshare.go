@@ -145,7 +145,7 @@ const (
 // ParseKeyShare is the inverse of Secret, and accepts nothing else: this suite, a wallet's participants and threshold, an
 // epoch from 1, canonical values, points of prime order, and shares that belong together (see newKeyShare). It keeps no
 // reference to b, which the caller wipes.
-func ParseKeyShare(b []byte) (*KeyShare, error) {
+func ParseKeyShare(b []byte) (share *KeyShare, err error) {
 	r := reader{b}
 	if err := r.suite(Suite); err != nil {
 		return nil, fmt.Errorf("key share: %w", err)
@@ -165,6 +165,11 @@ func ParseKeyShare(b []byte) (*KeyShare, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key share: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			wipe(secret)
+		}
+	}()
 	public := make([]publicShare, n)
 	for k := range public {
 		if public[k].id = Identifier(r.uint16()); public[k].id != Identifier(k+1) {
@@ -177,11 +182,9 @@ func ParseKeyShare(b []byte) (*KeyShare, error) {
 	}
 	s, err := newKeyShare(id, epoch, threshold, secret, public)
 	if err != nil {
-		wipe(secret)
 		return nil, fmt.Errorf("key share: %w", err)
 	}
 	if [pointSize]byte(groupKey) != s.groupKey {
-		wipe(secret)
 		return nil, fmt.Errorf("key share: group key is not that of the public shares: %w", ErrEncoding)
 	}
 	return s, nil

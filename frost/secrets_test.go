@@ -43,6 +43,9 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			if b, err := secret.(encoding.TextMarshaler).MarshalText(); err == nil {
 				t.Errorf("%s: text = %s", tt.name, b)
 			}
+			if b, err := secret.(encoding.BinaryMarshaler).MarshalBinary(); err == nil {
+				t.Errorf("%s: binary = %x", tt.name, b)
+			}
 			if err := gob.NewEncoder(new(bytes.Buffer)).Encode(secret); err == nil {
 				t.Errorf("%s: gob encodes it", tt.name)
 			}
