@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/fault"
+	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// TokenMetadata is the metadata key that carries a call's token: an encoded Envelope of a Token.
+const TokenMetadata = "halfkey-token-bin"
+
+// tokenBytesMax bounds an encoded token: a Token holds six short fields and one signature.
+const tokenBytesMax = 2048
+
+// caller authenticates a call by its token: identity says who signed it and that the caller may act on the resource.
+func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.Caller, error) {
+	token, err := tokenOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.identity.Authenticate(ctx, &identityv1.AuthenticateRequest{Token: token, Method: method, Resource: resource})
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetCaller(), nil
+}
+
+// tokenOf reads the call's one token.
+func tokenOf(ctx context.Context) (*typev1.Envelope, error) {
+	values := metadata.ValueFromIncomingContext(ctx, TokenMetadata)
+	if len(values) != 1 || len(values[0]) > tokenBytesMax {
+		return nil, unauthenticated("this call needs exactly one token in its metadata")
+	}
+	token := &typev1.Envelope{}
+	if err := proto.Unmarshal([]byte(values[0]), token); err != nil {
+		return nil, unauthenticated("the token does not decode")
+	}
+	return token, nil
+}
+
+func unauthenticated(msg string) error {
+	return fault.New(typev1.Reason_REASON_UNAUTHENTICATED, typev1.MoneyMoved_MONEY_MOVED_NO, msg)
+}
+
+// source is the caller's network address without its port: open registrations are counted by it.
+func source(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(p.Addr.String())
+	if err != nil {
+		return p.Addr.String()
+	}
+	return host
+}
+
+// endOfStream turns the end of a stream from a service into the end of ours.
+func endOfStream(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,281 @@
+package gateway
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/fault"
+	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
+	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
+	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// withRepair runs a call; if it fails in a way that holders of the wallet which differ would explain, it brings them
+// together and runs the call once more. Every call given to it is idempotent.
+func (s *Service) withRepair(ctx context.Context, wallet string, call func() error) error {
+	err := call()
+	if err == nil || !holdersMayDiffer(err) || !s.repairs.allow(wallet) {
+		return err
+	}
+	if repair := s.converge(ctx, wallet); repair != nil {
+		s.logger.WarnContext(ctx, "bringing the holders of a wallet together", "wallet", wallet, "error", fault.Of(repair).Message)
+		return err
+	}
+	return call()
+}
+
+// holdersMayDiffer says whether an error is what a holder answers that is behind or ahead of the others.
+func holdersMayDiffer(err error) bool {
+	switch fault.ReasonOf(err) {
+	case typev1.Reason_REASON_GUARD_RAILS_CHANGED, typev1.Reason_REASON_GUARD_RAILS_REFUSED,
+		typev1.Reason_REASON_NO_GUARD_RAILS, typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		typev1.Reason_REASON_NOT_ACTIVE, typev1.Reason_REASON_NOT_FOUND, typev1.Reason_REASON_UNAUTHENTICATED,
+		typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_FROZEN:
+		return true
+	default:
+		return false
+	}
+}
+
+// held is what one holder has of a wallet.
+type held struct {
+	known  bool   // The holder has the wallet at all.
+	number uint64 // Its head.
+}
+
+// converge brings the holders of one wallet together: it collects the documents that policy and ledger keep, and
+// delivers to each holder what it lacks, in order, oldest first. It decides nothing: each holder accepts a document
+// only under the owner keys of its own head.
+func (s *Service) converge(ctx context.Context, wallet string) error {
+	inPolicy, fromPolicy, err := s.policyDocuments(ctx, wallet)
+	if err != nil {
+		return err
+	}
+	inLedger, fromLedger, err := s.ledgerDocuments(ctx, wallet)
+	if err != nil {
+		return err
+	}
+	documents, versions := merge(fromPolicy, fromLedger)
+	if len(versions) == 0 {
+		return nil // Nobody pinned this wallet: there is nothing to deliver.
+	}
+	inCosigner, err := s.cosignerHolds(ctx, wallet)
+	if err != nil {
+		return err
+	}
+	inIdentity, err := s.identityHolds(ctx, wallet)
+	if err != nil {
+		return err
+	}
+
+	opening := &typev1.WalletDocuments{
+		Registration: documents.GetRegistration(), Record: documents.GetRecord(), GuardRails: []*typev1.Envelope{versions[0]},
+	}
+	if !inPolicy.known {
+		if _, err := s.policy.OpenWallet(ctx, &policyv1.OpenWalletRequest{Documents: opening}); err != nil {
+			return err
+		}
+	}
+	if !inLedger.known {
+		if _, err := s.ledger.OpenAccount(ctx, &ledgerv1.OpenAccountRequest{Documents: opening}); err != nil {
+			return err
+		}
+	}
+	if !inIdentity.known {
+		if _, err := s.identity.ActivateWallet(ctx, &identityv1.ActivateWalletRequest{Documents: opening}); err != nil {
+			return err
+		}
+	}
+
+	for _, number := range slices.Sorted(maps.Keys(versions)) {
+		version := versions[number]
+		if number > inPolicy.number {
+			if _, err := s.policy.SetGuardRails(ctx, &policyv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
+				return err
+			}
+		}
+		if number > inLedger.number {
+			if _, err := s.ledger.SetGuardRails(ctx, &ledgerv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
+				return err
+			}
+		}
+		if inCosigner.known && number > inCosigner.number {
+			if _, err := s.cosigner.SetGuardRails(ctx, &cosignerv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
+				return err
+			}
+		}
+		if number > inIdentity.number {
+			if _, err := s.identity.SetGuardRails(ctx, &identityv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
+				return err
+			}
+		}
+	}
+	return s.convergeFreezes(ctx, wallet)
+}
+
+// convergeFreezes delivers to the co-signer the freezes and unfreezes of a wallet that the ledger holds: a gateway that
+// died between the two left them apart.
+func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
+	resp, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
+	if err != nil {
+		return err
+	}
+	for _, freeze := range resp.GetFreezes() {
+		_, err := s.cosigner.Freeze(ctx, &cosignerv1.FreezeRequest{Freeze: freeze})
+		if err != nil && fault.ReasonOf(err) != typev1.Reason_REASON_FREEZE_ID_USED {
+			return err
+		}
+		for _, unfreeze := range freeze.GetUnfreezes() {
+			if _, err := s.cosigner.Unfreeze(ctx, &cosignerv1.UnfreezeRequest{Unfreeze: unfreeze}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// versionsPage is how many versions of the guard rails one read asks for.
+const versionsPage = 100
+
+// policyDocuments reads every document of a wallet from policy.
+func (s *Service) policyDocuments(ctx context.Context, wallet string) (held, *typev1.WalletDocuments, error) {
+	return allDocuments(func(from uint64) (*typev1.WalletDocuments, uint64, error) {
+		resp, err := s.policy.GetDocuments(ctx, &policyv1.GetDocumentsRequest{Wallet: wallet, FromNumber: from, PageSize: versionsPage})
+		return resp.GetDocuments(), resp.GetHeadNumber(), err
+	})
+}
+
+// ledgerDocuments reads every document of a wallet from the ledger.
+func (s *Service) ledgerDocuments(ctx context.Context, wallet string) (held, *typev1.WalletDocuments, error) {
+	return allDocuments(func(from uint64) (*typev1.WalletDocuments, uint64, error) {
+		resp, err := s.ledger.GetDocuments(ctx, &ledgerv1.GetDocumentsRequest{Wallet: wallet, FromNumber: from, PageSize: versionsPage})
+		return resp.GetDocuments(), resp.GetHeadNumber(), err
+	})
+}
+
+func allDocuments(page func(from uint64) (*typev1.WalletDocuments, uint64, error)) (held, *typev1.WalletDocuments, error) {
+	all := &typev1.WalletDocuments{}
+	h := held{}
+	for from := uint64(0); ; {
+		documents, head, err := page(from)
+		if unknownWallet(err) {
+			return held{}, all, nil
+		}
+		if err != nil {
+			return held{}, nil, err
+		}
+		h = held{known: true, number: head}
+		all.Registration, all.Record = documents.GetRegistration(), documents.GetRecord()
+		all.GuardRails = append(all.GuardRails, documents.GetGuardRails()...)
+		last, ok := newestNumber(documents.GetGuardRails())
+		if !ok || last >= head {
+			return h, all, nil
+		}
+		from = last + 1
+	}
+}
+
+// newestNumber is the number of the last document of a page in ascending order.
+func newestNumber(page []*typev1.Envelope) (uint64, bool) {
+	if len(page) == 0 {
+		return 0, false
+	}
+	var last typev1.GuardRails
+	if err := evidence.Peek(page[len(page)-1], &last); err != nil {
+		return 0, false
+	}
+	return last.GetNumber(), true
+}
+
+// merge unites what two holders have, by number. Where they differ, policy's stands: it gets each version first, and a
+// holder that has another under the same number refuses it and says so.
+func merge(policy, ledger *typev1.WalletDocuments) (*typev1.WalletDocuments, map[uint64]*typev1.Envelope) {
+	versions := make(map[uint64]*typev1.Envelope)
+	for _, documents := range []*typev1.WalletDocuments{ledger, policy} {
+		for _, e := range documents.GetGuardRails() {
+			var d typev1.GuardRails
+			if evidence.Peek(e, &d) == nil {
+				versions[d.GetNumber()] = e
+			}
+		}
+	}
+	if policy.GetRecord() != nil {
+		return policy, versions
+	}
+	return ledger, versions
+}
+
+func (s *Service) cosignerHolds(ctx context.Context, wallet string) (held, error) {
+	resp, err := s.cosigner.GetWallet(ctx, &cosignerv1.GetWalletRequest{Wallet: wallet})
+	if unknownWallet(err) {
+		return held{}, nil
+	}
+	if err != nil {
+		return held{}, err
+	}
+	return headOf(resp.GetGuardRails()), nil
+}
+
+func (s *Service) identityHolds(ctx context.Context, wallet string) (held, error) {
+	resp, err := s.identity.GetWallet(ctx, &identityv1.GetWalletRequest{Name: wallet})
+	if unknownWallet(err) {
+		return held{}, nil
+	}
+	if err != nil {
+		return held{}, err
+	}
+	return headOf(resp.GetWallet().GetGuardRails()), nil
+}
+
+// headOf reads a head's number; a holder without a readable head is one that has to be opened first.
+func headOf(e *typev1.Envelope) held {
+	var d typev1.GuardRails
+	if evidence.Peek(e, &d) != nil {
+		return held{}
+	}
+	return held{known: true, number: d.GetNumber()}
+}
+
+// unknownWallet says whether a holder answered that it does not have the wallet.
+func unknownWallet(err error) bool {
+	if err == nil {
+		return false
+	}
+	f := fault.Of(err)
+	return f.Code == codes.NotFound || f.Reason == typev1.Reason_REASON_NOT_ACTIVE
+}
+
+const (
+	// repairInterval and repairsBurst space out repairs of one wallet: a stranger's bad calls cost a few rounds of reads
+	// a second, while one honest call may meet several holders that are behind.
+	repairInterval = time.Second
+	repairsBurst   = 8
+	// repairsMax bounds how many wallets are remembered; beyond it the memory is dropped whole.
+	repairsMax = 10_000
+)
+
+// throttle counts the repairs of a wallet in the present interval. It is a brake on real time, no state: losing it costs
+// a few reads.
+type throttle struct {
+	mu      sync.Mutex
+	started time.Time
+	repairs map[string]int
+}
+
+func (t *throttle) allow(wallet string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := time.Now(); now.Sub(t.started) >= repairInterval || len(t.repairs) >= repairsMax {
+		t.started, t.repairs = now, make(map[string]int)
+	}
+	t.repairs[wallet]++
+	return t.repairs[wallet] <= repairsBurst
+}
