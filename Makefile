@@ -8,22 +8,93 @@ SHELL := /bin/bash
 # Tools live in modules of their own, so that none changes a version in go.mod.
 # -modfile does not work inside a workspace, hence GOWORK=off.
 BUF := GOWORK=off go tool -modfile=tools/buf/go.mod buf
-GOLANGCI := GOWORK=off go tool -modfile=tools/golangci/go.mod golangci-lint
 GOFUMPT := GOWORK=off go tool -modfile=tools/golangci/go.mod gofumpt
 
-# Go files a person wrote: all that git knows or would add, less generated code.
-GOFILES = git ls-files -z --cached --others --exclude-standard -- '*.go' ':!proto/gen' \
-	| while IFS= read -r -d '' f; do if [ -e "$$f" ]; then printf '%s\0' "$$f"; fi; done
+# Go files that a person wrote.
+GOFILES := find . \( -path ./proto/gen -o -path ./bin -o -name node_modules -o -name .git \) -prune -o -name '*.go' -print0
+
+# Seconds or a count, for each fuzz target; the benchmarks to run.
+FUZZTIME ?= 10s
+BENCH ?= .
 
 .PHONY: help
 help: ## list every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## everything CI runs, from format to lint, in its order
+	.ci/run
 
 .PHONY: generate
 generate: ## write proto/gen from proto
 	$(BUF) generate
 
+.PHONY: format
+format: ## format Go and protobuf files in place
+	$(BUF) format -w proto
+	$(GOFILES) | xargs -0 $(GOFUMPT) -w
+
 .PHONY: validate-proto
 validate-proto: ## print third_party/protovalidate again, after raising its module's version
 	cd tools/printvalidate && GOWORK=off go run . -o ../../third_party/protovalidate/buf/validate/validate.proto
 	cd tools/printvalidate && GOWORK=off go test .
+
+.PHONY: deps
+deps: ## write services/cosigner/deps.txt, the dependency list that is reviewed like code
+	go test ./internal/archtest -count=1 -run '^TestCosignerDependencies$$' -update
+
+.PHONY: vet
+vet: ## gofmt, and go vet over all modules of the workspace
+	@unformatted=$$($(GOFILES) | xargs -0 gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, \"make format\" does it:"; echo "$$unformatted"; exit 1; fi
+	go vet work
+
+.PHONY: lint-proto
+lint-proto: ## buf lint, and the contracts' format
+	$(BUF) lint
+	$(BUF) format --diff --exit-code proto
+
+.PHONY: lint-go
+lint-go: ## golangci-lint over all modules of the workspace
+	GOWORK=off go build -modfile=tools/golangci/go.mod -o bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@root=$$PWD; for dir in $$(go list -m -f '{{.Dir}}'); do \
+		echo "golangci-lint $${dir#"$$root"/}"; \
+		(cd "$$dir" && "$$root/bin/golangci-lint" run --config "$$root/.golangci.yml" ./...); \
+	done
+
+.PHONY: lint
+lint: lint-proto lint-go ## both linters
+
+.PHONY: drift
+drift: ## generated code and validate.proto are what their sources give
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(BUF) generate -o "$$tmp"; \
+	diff -r "$$tmp/proto/gen" proto/gen || { echo 'proto/gen is stale: "make generate"'; exit 1; }
+	cd tools/printvalidate && GOWORK=off go test .
+
+.PHONY: test
+test: ## go test over all modules of the workspace
+	go test work
+
+.PHONY: race
+race: ## the same under the race detector (needs a C compiler)
+	go test -race -timeout 20m work
+
+.PHONY: teeth
+teeth: ## take each safety defence out and see its test fail
+	go run ./test/teeth
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@grep -roE --include='*_test.go' --exclude-dir=node_modules '^func Fuzz[A-Za-z0-9_]*' . \
+	| while IFS=: read -r file func; do \
+		go test "$${file%/*}" -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) </dev/null; \
+	done
+
+.PHONY: demo
+demo: ## one payment of each kind, everything in one process
+	go run ./cmd/halfkey-dev demo
+
+.PHONY: bench
+bench: ## the benchmarks in test/bench that match BENCH (all)
+	cd test/bench && go test -run '^$$' -bench '$(BENCH)' ./...

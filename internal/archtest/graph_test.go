@@ -31,8 +31,10 @@ type graph map[string]*pkg
 // load reads the product's packages and all that they link. The platform is
 // fixed, so that the answer is the same on every developer's machine.
 func load(root string, patterns ...string) (graph, error) {
-	cmd := exec.Command("go", append([]string{"list", "-deps",
-		"-json=ImportPath,Standard,Imports,ImportMap,TestImports,XTestImports"}, patterns...)...)
+	cmd := exec.Command("go", append([]string{
+		"list", "-deps",
+		"-json=ImportPath,Standard,Imports,ImportMap,TestImports,XTestImports",
+	}, patterns...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
 	var stderr bytes.Buffer

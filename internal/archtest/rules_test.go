@@ -46,11 +46,15 @@ var (
 	// pure packages decide about money from values alone.
 	pure = []string{"./frost/...", "./internal/guardrails/...", "./internal/evidence/...", "./internal/chain/...", "./internal/resource/..."}
 
-	cel = []string{"cel.dev/...", "github.com/google/cel-go/...", "github.com/antlr4-go/antlr/...", "buf.build/go/protovalidate/...",
-		"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate/..."}
+	cel = []string{
+		"cel.dev/...", "github.com/google/cel-go/...", "github.com/antlr4-go/antlr/...", "buf.build/go/protovalidate/...",
+		"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate/...",
+	}
 	// database/sql/driver is left out: interfaces, which google/uuid names to scan an id.
-	sql = []string{"database/sql", "modernc.org/...", "github.com/mattn/go-sqlite3/...", "github.com/jackc/...",
-		"github.com/lib/pq/...", "github.com/pressly/goose/..."}
+	sql = []string{
+		"database/sql", "modernc.org/...", "github.com/mattn/go-sqlite3/...", "github.com/jackc/...",
+		"github.com/lib/pq/...", "github.com/pressly/goose/...",
+	}
 	etcd       = []string{"go.etcd.io/..."}
 	etcdServer = []string{"go.etcd.io/etcd/server/...", "go.etcd.io/raft/...", "go.etcd.io/bbolt/...", "./internal/etcdstore/embedded/..."}
 	grpc       = []string{"google.golang.org/grpc/..."}
@@ -102,8 +106,10 @@ func rules() []rule {
 			name: "pure packages reach no store and no network", scope: linked, from: pure,
 			reason: "the same judgement in client, policy, ledger and co-signer, from values alone, testable without a server",
 			deny: slices.Concat(etcd, sql, grpc, cel, above,
-				[]string{"./internal/etcdstore/...", "./internal/rpc/...", "./internal/fault/...", "./internal/authz/...", "./internal/telemetry/...",
-					"./internal/config/...", "net/...", "os/exec", "go.opentelemetry.io/..."}),
+				[]string{
+					"./internal/etcdstore/...", "./internal/rpc/...", "./internal/fault/...", "./internal/authz/...", "./internal/telemetry/...",
+					"./internal/config/...", "net/...", "os/exec", "go.opentelemetry.io/...",
+				}),
 			// net/netip and net/url parse text and open nothing.
 			allow:  []string{"net/netip", "net/url"},
 			breaks: []string{"./internal/guardrails", "./internal/x", "google.golang.org/grpc"},
@@ -163,8 +169,10 @@ func rules() []rule {
 		{
 			name: "generated code imports runtimes only", scope: direct, from: []string{"./proto/gen/..."},
 			reason: "contracts are linked by everyone, so whatever they link everyone links; validate's module is descriptors, not the engine",
-			allow: []string{"./proto/gen/...", "google.golang.org/protobuf/...", "google.golang.org/grpc/...", "google.golang.org/genproto/...",
-				"buf.build/gen/..."},
+			allow: []string{
+				"./proto/gen/...", "google.golang.org/protobuf/...", "google.golang.org/grpc/...", "google.golang.org/genproto/...",
+				"buf.build/gen/...",
+			},
 			breaks: []string{"./proto/gen/halfkey/policy/v1", "buf.build/go/protovalidate"},
 		},
 		{
@@ -176,8 +184,10 @@ func rules() []rule {
 		{
 			name: "client links the agent's half only", scope: linked, from: []string{"./client/..."}, ours: true,
 			reason: "it runs on other people's machines beside a key share; it may judge evidence, not serve or store it",
-			allow: []string{"./client/...", "./frost/...", "./proto/gen/...", "./internal/chain/...", "./internal/evidence/...", "./internal/guardrails/...",
-				"./internal/fault/...", "./internal/rpc/...", "./internal/resource/...", "./internal/authz/..."},
+			allow: []string{
+				"./client/...", "./frost/...", "./proto/gen/...", "./internal/chain/...", "./internal/evidence/...", "./internal/guardrails/...",
+				"./internal/fault/...", "./internal/rpc/...", "./internal/resource/...", "./internal/authz/...",
+			},
 			breaks: []string{"./client", "./internal/rpc", "./internal/etcdstore"},
 		},
 		{
