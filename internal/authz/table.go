@@ -79,6 +79,9 @@ type Rule struct {
 	// Moves says that a call can move money, or let it move. An error of such a method that does not say what happened
 	// means UNKNOWN; any other method's means NO.
 	Moves bool
+	// Stops says that a call only stops or ends a stop. Servers keep places for these, so that no flood of other calls
+	// keeps an owner from stopping a wallet.
+	Stops bool
 }
 
 // gatewayOnly is the star: every internal service answers to the gateway.
@@ -86,6 +89,9 @@ var gatewayOnly = Rule{Listener: Internal, Peers: []Service{Gateway}, Auth: Peer
 
 // gatewayPays is gatewayOnly for a method that can move money.
 var gatewayPays = Rule{Listener: Internal, Peers: []Service{Gateway}, Auth: Peer, Moves: true}
+
+// gatewayStops is gatewayOnly for freezing and unfreezing.
+var gatewayStops = Rule{Listener: Internal, Peers: []Service{Gateway}, Auth: Peer, Stops: true}
 
 func open() Rule                 { return Rule{Listener: Public, Auth: Nothing} }
 func token(callers Callers) Rule { return Rule{Listener: Public, Auth: Token, Callers: callers} }
@@ -95,6 +101,11 @@ func statement(callers Callers) Rule {
 
 func (r Rule) moving() Rule {
 	r.Moves = true
+	return r
+}
+
+func (r Rule) stopping() Rule {
+	r.Stops = true
 	return r
 }
 
@@ -125,8 +136,8 @@ var table = map[string]Rule{
 	gatewayv1.GatewayService_CancelPayment_FullMethodName:        token(Agent | Owner),
 	gatewayv1.GatewayService_ListReviews_FullMethodName:          token(Owner),
 	gatewayv1.GatewayService_AnswerReview_FullMethodName:         statement(Owner),
-	gatewayv1.GatewayService_Freeze_FullMethodName:               token(anyCaller),
-	gatewayv1.GatewayService_Unfreeze_FullMethodName:             statement(Owner | Operator),
+	gatewayv1.GatewayService_Freeze_FullMethodName:               token(anyCaller).stopping(),
+	gatewayv1.GatewayService_Unfreeze_FullMethodName:             statement(Owner | Operator).stopping(),
 	gatewayv1.GatewayService_ListFreezes_FullMethodName:          token(anyCaller),
 	gatewayv1.GatewayService_ListEntries_FullMethodName:          token(anyCaller),
 	gatewayv1.GatewayService_ApplyStatement_FullMethodName:       statement(Operator).moving(), // deposits and redemptions
@@ -159,8 +170,8 @@ var table = map[string]Rule{
 	ledgerv1.LedgerService_AnswerReview_FullMethodName:   gatewayOnly,
 	ledgerv1.LedgerService_CancelPayment_FullMethodName:  gatewayOnly,
 	ledgerv1.LedgerService_SettlePayment_FullMethodName:  gatewayPays,
-	ledgerv1.LedgerService_Freeze_FullMethodName:         gatewayOnly,
-	ledgerv1.LedgerService_Unfreeze_FullMethodName:       gatewayOnly,
+	ledgerv1.LedgerService_Freeze_FullMethodName:         gatewayStops,
+	ledgerv1.LedgerService_Unfreeze_FullMethodName:       gatewayStops,
 	ledgerv1.LedgerService_ListFreezes_FullMethodName:    gatewayOnly,
 	ledgerv1.LedgerService_GetAccount_FullMethodName:     gatewayOnly,
 	ledgerv1.LedgerService_ApplyStatement_FullMethodName: gatewayPays,
@@ -176,8 +187,8 @@ var table = map[string]Rule{
 	cosignerv1.CosignerService_SetGuardRails_FullMethodName:         gatewayOnly,
 	cosignerv1.CosignerService_GetWallet_FullMethodName:             gatewayOnly,
 	cosignerv1.CosignerService_Release_FullMethodName:               gatewayPays,
-	cosignerv1.CosignerService_Freeze_FullMethodName:                gatewayOnly,
-	cosignerv1.CosignerService_Unfreeze_FullMethodName:              gatewayOnly,
+	cosignerv1.CosignerService_Freeze_FullMethodName:                gatewayStops,
+	cosignerv1.CosignerService_Unfreeze_FullMethodName:              gatewayStops,
 
 	// Health says only whether a service answers. Internal listeners still demand a certificate of the installation.
 	grpc_health_v1.Health_Check_FullMethodName: {Listener: Both, AnyPeer: true, Auth: Nothing},

@@ -190,3 +190,20 @@ func clean(value string) string {
 	}
 	return b.String()
 }
+
+// Doubt makes an error's NO an UNKNOWN, for a caller who knows of an attempt that the answering side does not. It keeps
+// YES, and reason and metadata otherwise.
+func Doubt(err error) error {
+	f := Of(err)
+	if f == nil {
+		return nil
+	}
+	if f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
+		return f
+	}
+	doubted := *f
+	doubted.MoneyMoved = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN
+	doubted.Metadata = maps.Clone(f.Metadata)
+	doubted.Metadata[KeyMoneyMoved] = movedName(doubted.MoneyMoved)
+	return &doubted
+}
