@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/fault"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -21,7 +23,8 @@ const TokenMetadata = "halfkey-token-bin"
 // tokenBytesMax bounds an encoded token: a Token holds six short fields and one signature.
 const tokenBytesMax = 2048
 
-// caller authenticates a call by its token: identity says who signed it and that the caller may act on the resource.
+// caller authenticates a call by its token: identity says who signed it and that the caller may act on the resource, and
+// the one table which kinds of caller the method is for.
 func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.Caller, error) {
 	token, err := tokenOf(ctx)
 	if err != nil {
@@ -31,7 +34,24 @@ func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.
 	if err != nil {
 		return nil, err
 	}
+	rule, ok := authz.Lookup(method)
+	if !ok || rule.Auth != authz.Token || !rule.Callers.Has(kindOf(resp.GetCaller())) {
+		return nil, fault.New(typev1.Reason_REASON_PERMISSION_DENIED, typev1.MoneyMoved_MONEY_MOVED_NO,
+			"this method is not for this kind of caller")
+	}
 	return resp.GetCaller(), nil
+}
+
+// kindOf is the kind of a caller whom identity has found.
+func kindOf(c *typev1.Caller) authz.Callers {
+	switch {
+	case strings.HasPrefix(c.GetName(), "agents/"):
+		return authz.Agent
+	case strings.HasPrefix(c.GetName(), "owners/"):
+		return authz.Owner
+	default:
+		return authz.Operator
+	}
 }
 
 // tokenOf reads the call's one token.

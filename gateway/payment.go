@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -48,7 +47,7 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 		Request: req.GetRequest(), Method: gatewayv1.GatewayService_CreatePayment_FullMethodName, Resource: req.GetParent(),
 	})
 	if err != nil {
-		return nil, nothingMoved(err)
+		return nil, err
 	}
 
 	// 3 policy: decodes the message, judges it by every rule that needs no history, signs its verdict.
@@ -56,7 +55,7 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 		Request: req.GetRequest(), Message: req.GetMessage(), Review: req.GetReview(), ValidateOnly: req.GetValidateOnly(),
 	})
 	if err != nil {
-		return nil, nothingMoved(err)
+		return nil, err
 	}
 
 	// 4 ledger: ONE database transaction judges what needs history, takes balance and hold, pins the message and
@@ -93,16 +92,6 @@ func (s *Service) releaseFailed(err error) error {
 			"the co-signer no longer has its share of this wallet's key")
 	}
 	return err
-}
-
-// nothingMoved marks an error of steps 2 and 3, before anything was recorded. A repeat of an AUTHORIZED payment is the
-// exception that only its own record knows: its share may have left in an earlier call.
-func nothingMoved(err error) error {
-	f := fault.Of(err)
-	if f.Code == codes.Unavailable || f.Code == codes.DeadlineExceeded {
-		return err
-	}
-	return fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
 }
 
 // mismatch refuses a call whose field contradicts the statement it carries.
