@@ -66,12 +66,15 @@ type Fault struct {
 	// Violations lists refused fields.
 	Violations []Violation
 
+	// unsaid is set when whoever made it left money to the caller's knowledge: Wrap fills it in.
+	unsaid bool
 	// cause stays in this process: it can name hosts, files and queries.
 	cause error
 }
 
 // New makes an error. Its gRPC code and what to do next come from the reason; kv are pairs of metadata key and value,
-// values shortened to 256 bytes with control characters escaped. The message must be a constant without names.
+// values shortened to 256 bytes with control characters replaced. The message must be a constant without names. A library
+// that does not know what its caller was doing passes MONEY_MOVED_UNSPECIFIED: that is UNKNOWN until Wrap says better.
 func New(r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) error {
 	return build(r, moved, msg, kv...)
 }
@@ -100,7 +103,7 @@ func Invalid(violations ...Violation) error {
 
 func build(r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) *Fault {
 	r, found := rowOf(r)
-	f := &Fault{Code: found.code, Reason: r, MoneyMoved: known(moved), Message: msg, Metadata: make(map[string]string)}
+	f := &Fault{Code: found.code, Reason: r, MoneyMoved: known(moved), unsaid: moved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED, Message: msg, Metadata: make(map[string]string)}
 	for i := 0; i+1 < len(kv) && len(f.Metadata) < pairsMax; i += 2 {
 		if key := kv[i]; validKey(key) {
 			f.Metadata[key] = clean(kv[i+1])
@@ -194,16 +197,21 @@ func clean(value string) string {
 // Doubt makes an error's NO an UNKNOWN, for a caller who knows of an attempt that the answering side does not. It keeps
 // YES, and reason and metadata otherwise.
 func Doubt(err error) error {
-	f := Of(err)
-	if f == nil {
+	if err == nil {
 		return nil
 	}
+	f := Of(err)
 	if f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
 		return f
 	}
-	doubted := *f
-	doubted.MoneyMoved = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN
-	doubted.Metadata = maps.Clone(f.Metadata)
-	doubted.Metadata[KeyMoneyMoved] = movedName(doubted.MoneyMoved)
-	return &doubted
+	return f.saying(typev1.MoneyMoved_MONEY_MOVED_UNKNOWN)
+}
+
+// saying is a copy that says something else about money.
+func (f *Fault) saying(moved typev1.MoneyMoved) *Fault {
+	said := *f
+	said.MoneyMoved, said.unsaid = known(moved), false
+	said.Metadata = maps.Clone(f.Metadata)
+	said.Metadata[KeyMoneyMoved] = movedName(said.MoneyMoved)
+	return &said
 }

@@ -16,7 +16,7 @@ import (
 // Of says what an error is: a fault of this process, one that came over the wire, an error of a pure package, or of a
 // context. Of anything else nothing is told but INTERNAL. What does not say whether money moved may have: UNKNOWN. Of nil
 // is nil.
-func Of(err error) *Fault { return of(err, typev1.MoneyMoved_MONEY_MOVED_UNKNOWN) }
+func Of(err error) *Fault { return of(err, typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED) }
 
 // ReasonOf is Of's reason; REASON_UNSPECIFIED for nil.
 func ReasonOf(err error) typev1.Reason {
@@ -41,6 +41,9 @@ func of(err error, moved typev1.MoneyMoved) *Fault {
 	}
 	var f *Fault
 	if errors.As(err, &f) {
+		if f.unsaid && known(moved) != f.MoneyMoved {
+			return f.saying(moved)
+		}
 		return f
 	}
 	if f := pure(err, moved); f != nil {

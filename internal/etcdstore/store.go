@@ -1,0 +1,89 @@
+package etcdstore
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/namespace"
+	"go.uber.org/zap"
+)
+
+const (
+	// namespaceBytesMax bounds a namespace; keys below it stay under KeyBytesMax.
+	namespaceBytesMax = 128
+	// dialMax bounds the first connection; services that start before etcd try again.
+	dialMax = 5 * time.Second
+	// pingEvery and pingTimeout find a dead member; etcd refuses pings more often than every 5 s.
+	pingEvery   = 30 * time.Second
+	pingTimeout = 10 * time.Second
+)
+
+// Config says which cluster, and as whom.
+type Config struct {
+	// Endpoints are the members, host:port.
+	Endpoints []string
+	// TLS is the connection's; required, and TLS 1.3.
+	TLS *tls.Config
+	// Username and Password are the service's own user, if the cluster asks for one. They keep honest services apart; what
+	// keeps others out is TLS, and what makes a row believable is its signature.
+	Username, Password string
+	// Namespace is where the service's keys are, for example "prod/cosigner".
+	Namespace string
+}
+
+// Store is one service's part of a cluster.
+type Store struct {
+	client *clientv3.Client
+	kv     clientv3.KV
+}
+
+// Open connects to a cluster and reads one key linearizably, so that a wrong address, user or certificate shows at the
+// start.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if len(c.Endpoints) == 0 {
+		return nil, errors.New("etcdstore: no endpoint")
+	}
+	if c.TLS == nil || c.TLS.MinVersion < tls.VersionTLS13 {
+		return nil, errors.New("etcdstore: a cluster is reached by TLS 1.3")
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
+		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, RejectOldCluster: true, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcdstore: connecting: %w", err)
+	}
+	kv, err := Namespace(client.KV, c.Namespace)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	s := &Store{client: client, kv: kv}
+	if _, err := Get(ctx, kv, "probe"); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return s, nil
+}
+
+// KV is the service's namespace.
+func (s *Store) KV() clientv3.KV { return s.kv }
+
+// Close ends the connection.
+func (s *Store) Close() error { return s.client.Close() }
+
+// Namespace confines a KV to the keys below a name of [a-z0-9-] and inner slashes.
+func Namespace(kv clientv3.KV, name string) (clientv3.KV, error) {
+	if name == "" || len(name) > namespaceBytesMax || name[0] == '/' || name[len(name)-1] == '/' {
+		return nil, fmt.Errorf("etcdstore: a namespace is 1 to %d of [a-z0-9-/] and neither begins nor ends with a slash", namespaceBytesMax)
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '/' {
+			return nil, errors.New("etcdstore: a namespace is of [a-z0-9-/]")
+		}
+	}
+	// The slash at the end keeps "policy" out of "policy-b".
+	return namespace.NewKV(kv, name+"/"), nil
+}
