@@ -1,0 +1,367 @@
+package rpc_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/rpc"
+	"github.com/halfkey/halfkey/internal/rpc/devcert"
+)
+
+func issue(t testing.TB, ca *devcert.Authority, l devcert.Leaf, now time.Time) tls.Certificate {
+	t.Helper()
+	pair, err := ca.Issue(l, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyPair(t, pair)
+}
+
+func keyPair(t testing.TB, p devcert.Pair) tls.Certificate {
+	t.Helper()
+	cert, err := tls.X509KeyPair(p.Certificate, p.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// homemade is a certificate that no authority of ours has signed or would sign.
+func homemade(t testing.TB, curve elliptic.Curve, change func(*x509.Certificate), parent *x509.Certificate, parentKey *ecdsa.PrivateKey) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "homemade"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: bothWays,
+		URIs: []*url.URL{authz.ID(installation, authz.Gateway)}, BasicConstraintsValid: true,
+	}
+	if change != nil {
+		change(template)
+	}
+	if parent == nil {
+		parent, parentKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// parts takes an authority apart, for certificates that devcert does not make.
+func parts(t testing.TB, ca *devcert.Authority) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	pair, err := ca.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := keyPair(t, pair)
+	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatal("the authority's key is not ECDSA")
+	}
+	return cert.Leaf, key
+}
+
+// check calls the health service, the one method that any peer may call.
+func check(t testing.TB, conn *grpc.ClientConn) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+	defer cancel()
+	_, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+	return err
+}
+
+// An internal listener answers nobody who does not show the certificate of one of the installation's services.
+func TestServerRefuses(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	address := serve(t, ca, rpc.Config{}, nil)
+	root, rootKey := parts(t, ca)
+	gateway := authz.ID(installation, authz.Gateway)
+	now := time.Now()
+	good := credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger)
+
+	for _, tt := range []struct {
+		name string
+		cert func() *tls.Certificate // nil: change says what is wrong
+		with func(*tls.Config)
+	}{
+		{name: "no certificate", cert: func() *tls.Certificate { return &tls.Certificate{} }},
+		{name: "other authority", cert: func() *tls.Certificate {
+			c := issue(t, other, devcert.Leaf{URI: gateway, Usages: bothWays}, now)
+			return &c
+		}},
+		{name: "self-signed", cert: func() *tls.Certificate { c := homemade(t, elliptic.P256(), nil, nil, nil); return &c }},
+		{name: "expired", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: bothWays}, now.Add(-365*24*time.Hour))
+			return &c
+		}},
+		{name: "not yet valid", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: bothWays}, now.Add(24*time.Hour))
+			return &c
+		}},
+		{name: "server's certificate", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: serverOnly}, now)
+			return &c
+		}},
+		{name: "no SPIFFE id", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{Hosts: []string{"gateway"}, Usages: bothWays}, now)
+			return &c
+		}},
+		{name: "other installation", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Gateway), Usages: bothWays}, now)
+			return &c
+		}},
+		{name: "no such service", cert: func() *tls.Certificate {
+			c := issue(t, ca, devcert.Leaf{URI: authz.ID(installation, "portal"), Usages: bothWays}, now)
+			return &c
+		}},
+		{name: "two SPIFFE ids", cert: func() *tls.Certificate {
+			c := homemade(t, elliptic.P256(), func(c *x509.Certificate) {
+				c.URIs = append(c.URIs, authz.ID(installation, authz.Ledger))
+			}, root, rootKey)
+			return &c
+		}},
+		{name: "weak curve", cert: func() *tls.Certificate { c := homemade(t, elliptic.P224(), nil, root, rootKey); return &c }},
+		{name: "an authority's certificate", cert: func() *tls.Certificate {
+			c := homemade(t, elliptic.P256(), func(c *x509.Certificate) { c.IsCA = true }, root, rootKey)
+			return &c
+		}},
+		{name: "TLS 1.2", with: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := good.Clone()
+			if tt.cert != nil {
+				cert := tt.cert()
+				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+			}
+			if tt.with != nil {
+				tt.with(config)
+			}
+			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := check(t, conn); status.Code(err) != codes.Unavailable {
+				t.Errorf("got %v, want no connection", err)
+			}
+		})
+	}
+	t.Run("plaintext", func(t *testing.T) {
+		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := check(t, conn); status.Code(err) != codes.Unavailable {
+			t.Errorf("got %v, want no connection", err)
+		}
+	})
+	// All of them were refused for what is wrong with them: the same connection without a fault works, also beside one that
+	// has stopped halfway through its handshake.
+	half, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer half.Close()
+	if _, err := half.Write([]byte{22, 3, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, dial(t, address, good)); err != nil {
+		t.Errorf("a good certificate: %v", err)
+	}
+}
+
+// A client talks to no server that is not the service it wants, of its installation.
+func TestClientRefuses(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	ledgerID := authz.ID(installation, authz.Ledger)
+	now := time.Now()
+	root, rootKey := parts(t, ca)
+	for _, tt := range []struct {
+		name string
+		cert tls.Certificate
+		max  uint16
+		ok   bool
+	}{
+		{name: "the ledger", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now), ok: true},
+		{name: "the ledger, server only", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: serverOnly}, now), ok: true},
+		{name: "other authority", cert: issue(t, other, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now)},
+		{name: "self-signed", cert: homemade(t, elliptic.P256(), func(c *x509.Certificate) { c.URIs = []*url.URL{ledgerID} }, nil, nil)},
+		{name: "expired", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now.Add(-365*24*time.Hour))},
+		{name: "not yet valid", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now.Add(24*time.Hour))},
+		{name: "client's certificate", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: clientOnly}, now)},
+		{name: "another service", cert: issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Policy), Usages: bothWays}, now)},
+		{name: "the gateway itself", cert: issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Gateway), Usages: bothWays}, now)},
+		{name: "other installation", cert: issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Ledger), Usages: bothWays}, now)},
+		{name: "host name only", cert: issue(t, ca, devcert.Leaf{Hosts: []string{"127.0.0.1", "ledger"}, Usages: bothWays}, now)},
+		{name: "an authority's certificate", cert: homemade(t, elliptic.P256(), func(c *x509.Certificate) {
+			c.URIs, c.IsCA = []*url.URL{ledgerID}, true
+		}, root, rootKey)},
+		{name: "TLS 1.2", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now), max: tls.VersionTLS12},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			// A server without any of our checks: what is refused, the client refuses.
+			server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+				Certificates: []tls.Certificate{tt.cert}, MinVersion: tls.VersionTLS12, MaxVersion: tt.max,
+			})))
+			grpc_health_v1.RegisterHealthServer(server, anyHealth{})
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go server.Serve(l)
+			defer server.Stop()
+			err = check(t, asGateway(t, ca, l.Addr().String()))
+			if tt.ok && err != nil {
+				t.Errorf("refused: %v", err)
+			}
+			if !tt.ok && status.Code(err) != codes.Unavailable {
+				t.Errorf("got %v, want no connection", err)
+			}
+		})
+	}
+}
+
+type anyHealth struct {
+	grpc_health_v1.UnimplementedHealthServer
+}
+
+func (anyHealth) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
+}
+
+// The public listener shows a certificate, asks for none, and speaks TLS 1.3 only.
+func TestPublicListener(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	address := serve(t, ca, rpc.Config{Listener: authz.Public, TLS: credentialsOf(t, ca, authz.Gateway).PublicTLS()}, nil)
+	trust := func(authority *devcert.Authority) *tls.Config {
+		config, err := rpc.PublicClientTLS(authority.Certificate())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config
+	}
+	if err := check(t, dial(t, address, trust(ca))); err != nil {
+		t.Errorf("by its authority: %v", err)
+	}
+	if err := check(t, dial(t, address, trust(other))); status.Code(err) != codes.Unavailable {
+		t.Errorf("by another authority: %v", err)
+	}
+	elsewhere := trust(ca)
+	elsewhere.ServerName = "pay.example.com"
+	if err := check(t, dial(t, address, elsewhere)); status.Code(err) != codes.Unavailable {
+		t.Errorf("by another host name: %v", err)
+	}
+	old := trust(ca)
+	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	if c, err := tls.Dial("tcp", address, old); err == nil {
+		c.Close()
+		t.Error("TLS 1.2 was taken")
+	}
+}
+
+// Certificates and authorities rotate without a restart; files that do not fit together change nothing.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(file(name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, next := newAuthority(t), newAuthority(t)
+	install := func(ca *devcert.Authority) {
+		t.Helper()
+		pair, err := ca.Service(installation, authz.Ledger, time.Now(), "127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("cert.pem", pair.Certificate)
+		write("key.pem", pair.Key)
+		write("ca.pem", ca.Certificate())
+	}
+	install(old)
+	loaded, err := rpc.LoadCredentials(installation, file("cert.pem"), file("key.pem"), file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := serve(t, old, rpc.Config{TLS: loaded.ServerTLS()}, nil)
+	if err := check(t, asGateway(t, old, address)); err != nil {
+		t.Fatal(err)
+	}
+
+	write("key.pem", []byte("not a key"))
+	rpc.LookAgain(loaded)
+	if err := check(t, asGateway(t, old, address)); err != nil {
+		t.Errorf("after files that do not fit: %v", err)
+	}
+
+	install(next)
+	rpc.LookAgain(loaded)
+	if err := check(t, asGateway(t, next, address)); err != nil {
+		t.Errorf("by the next authority: %v", err)
+	}
+	if err := check(t, asGateway(t, old, address)); status.Code(err) != codes.Unavailable {
+		t.Errorf("by the old authority: %v", err)
+	}
+}
+
+func TestCredentialsRefuse(t *testing.T) {
+	ca := newAuthority(t)
+	one, err := ca.Service(installation, authz.Ledger, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := ca.Service(installation, authz.Ledger, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name                          string
+		installation                  string
+		certificate, key, authorities []byte
+	}{
+		{"no installation", "", one.Certificate, one.Key, ca.Certificate()},
+		{"another's key", installation, one.Certificate, two.Key, ca.Certificate()},
+		{"no authority", installation, one.Certificate, one.Key, nil},
+		{"no certificate", installation, nil, one.Key, ca.Certificate()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := rpc.NewCredentials(tt.installation, tt.certificate, tt.key, tt.authorities); err == nil {
+				t.Error("taken")
+			}
+		})
+	}
+	if _, err := rpc.LoadCredentials(installation, "absent", "absent", "absent"); err == nil {
+		t.Error("absent files are taken")
+	}
+	if _, err := rpc.PublicClientTLS([]byte("no PEM")); err == nil {
+		t.Error("no authority is taken")
+	}
+}
