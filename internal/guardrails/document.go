@@ -186,17 +186,17 @@ func checkAssets(doc *typev1.GuardRails) *Refusal {
 			return refuse(at("assets", i), "has no unit of account known here")
 		case i > 0 && assets[i-1] >= a:
 			return refuse(at("assets", i), "is not in ascending order without repeats")
-		case !denies(doc.GetLimits(), unit):
+		case !deniesPayment(doc.GetLimits(), unit):
 			return refuse(at("assets", i), "needs a limit per payment in its unit that denies")
-		case !sums(doc.GetLimits(), unit):
+		case !sumsPayments(doc.GetLimits(), unit):
 			return refuse(at("assets", i), "needs a limit per day, week, month, rolling window or lifetime in its unit")
 		}
 	}
 	return nil
 }
 
-// denies reports whether a limit per payment denies what is above it in this unit.
-func denies(limits []*typev1.Limit, unit string) bool {
+// deniesPayment reports whether a limit per payment denies what is above it in this unit.
+func deniesPayment(limits []*typev1.Limit, unit string) bool {
 	for _, l := range limits {
 		if l.GetUnit() == unit && l.GetWindow() == typev1.Window_WINDOW_PAYMENT && l.GetCrossed() == typev1.Light_LIGHT_RED {
 			return true
@@ -205,8 +205,8 @@ func denies(limits []*typev1.Limit, unit string) bool {
 	return false
 }
 
-// sums reports whether a limit sums payments in this unit. By count is enough: what one payment moves has its own limit.
-func sums(limits []*typev1.Limit, unit string) bool {
+// sumsPayments reports whether a limit sums payments in this unit. By count is enough: what one payment moves has its own limit.
+func sumsPayments(limits []*typev1.Limit, unit string) bool {
 	for _, l := range limits {
 		if l.GetUnit() == unit && l.GetWindow() != typev1.Window_WINDOW_PAYMENT {
 			return true

@@ -114,7 +114,7 @@ func judgeRail(doc *typev1.GuardRails, f Facts) typev1.Light {
 
 func judgeAsset(doc *typev1.GuardRails, f Facts) typev1.Light {
 	unit, _, ok := resource.UnitOf(f.Asset, doc.GetInstallation())
-	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && denies(doc.GetLimits(), unit) && sums(doc.GetLimits(), unit))
+	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit))
 }
 
 func judgeRecipient(doc *typev1.GuardRails, f Facts) typev1.Light {

@@ -64,8 +64,8 @@ func Spans(doc *typev1.GuardRails, f Facts, now time.Time) []Span {
 
 // windows is Spans, and reports whether they are to be relied on.
 func windows(doc *typev1.GuardRails, f Facts, now time.Time) ([]Span, bool) {
-	unit, _, known := resource.UnitOf(f.Asset, doc.GetInstallation())
-	if !judgeable(doc, f, now) || !known {
+	unit, _, ok := resource.UnitOf(f.Asset, doc.GetInstallation())
+	if !judgeable(doc, f, now) || !ok {
 		return nil, false
 	}
 	location, err := zone(doc.GetTimeZone())
