@@ -50,9 +50,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.TLS == nil || c.TLS.MinVersion < tls.VersionTLS13 {
 		return nil, errors.New("etcdstore: a cluster is reached by TLS 1.3")
 	}
+	if err := checkNamespace(c.Namespace); err != nil {
+		return nil, err
+	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
-		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, RejectOldCluster: true, Logger: zap.NewNop(),
+		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcdstore: connecting: %w", err)
@@ -76,14 +79,21 @@ func (s *Store) Close() error { return s.client.Close() }
 
 // Namespace confines a KV to the keys below a name of [a-z0-9-] and inner slashes.
 func Namespace(kv clientv3.KV, name string) (clientv3.KV, error) {
-	if name == "" || len(name) > namespaceBytesMax || name[0] == '/' || name[len(name)-1] == '/' {
-		return nil, fmt.Errorf("etcdstore: a namespace is 1 to %d of [a-z0-9-/] and neither begins nor ends with a slash", namespaceBytesMax)
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '/' {
-			return nil, errors.New("etcdstore: a namespace is of [a-z0-9-/]")
-		}
+	if err := checkNamespace(name); err != nil {
+		return nil, err
 	}
 	// The slash at the end keeps "policy" out of "policy-b".
 	return namespace.NewKV(kv, name+"/"), nil
+}
+
+func checkNamespace(name string) error {
+	if name == "" || len(name) > namespaceBytesMax || name[0] == '/' || name[len(name)-1] == '/' {
+		return fmt.Errorf("etcdstore: a namespace is 1 to %d of [a-z0-9-/] and neither begins nor ends with a slash", namespaceBytesMax)
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '/' {
+			return errors.New("etcdstore: a namespace is of [a-z0-9-/]")
+		}
+	}
+	return nil
 }
