@@ -1,0 +1,55 @@
+package policy
+
+import (
+	"crypto"
+	"errors"
+	"log/slog"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
+)
+
+// Config is what policy needs.
+type Config struct {
+	// Installation is the installation file in force.
+	Installation *evidence.Installation
+	// Key is policy's statement key, PURPOSE_POLICY of the installation file.
+	Key crypto.Signer
+	// KV is the service's own namespace of the store.
+	KV clientv3.KV
+	// Clock tells the time; nil means time.Now.
+	Clock func() time.Time
+	// Logger receives what the service has to say; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Service is the policy service.
+type Service struct {
+	policyv1.UnimplementedPolicyServiceServer
+
+	installation *evidence.Installation
+	key          crypto.Signer
+	kv           clientv3.KV
+	clock        func() time.Time
+}
+
+// New makes the service. It does not listen.
+func New(c Config) (*Service, error) {
+	if c.Installation == nil || c.Key == nil || c.KV == nil {
+		return nil, errors.New("policy: an installation file, a statement key and a store are needed")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return &Service{installation: c.Installation, key: c.Key, kv: c.KV, clock: c.Clock}, nil
+}
+
+// Register adds the service to a gRPC server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { policyv1.RegisterPolicyServiceServer(r, s) }
+
+// Close ends the service. It holds nothing of its own: the store is its opener's.
+func (s *Service) Close() error { return nil }

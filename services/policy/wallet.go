@@ -1,0 +1,178 @@
+package policy
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/halfkey/halfkey/internal/etcdstore"
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/resource"
+	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+const no = typev1.MoneyMoved_MONEY_MOVED_NO
+
+// Keys, inside the namespace:
+//
+//	pins/{wallet}                      registration and wallet record, once and for ever
+//	heads/{wallet}                     guard rails in force
+//	versions/{wallet}/{number, 20 digits}  each version, written once
+//	handles/{handle}, groupkeys/{hex}  the wallet that has it
+func pinKey(wallet string) string  { return "pins/" + wallet }
+func headKey(wallet string) string { return "heads/" + wallet }
+func versionKey(wallet string, number uint64) string {
+	return fmt.Sprintf("versions/%s/%020d", wallet, number)
+}
+
+// held is a pinned wallet as policy holds it.
+type held struct {
+	documents *typev1.WalletDocuments // registration and record
+	groupKey  [32]byte
+	head      *evidence.Head
+	revision  etcdstore.Value // of the head
+}
+
+// wallet reads a pinned wallet linearizably.
+func (s *Service) wallet(ctx context.Context, name string) (*held, error) {
+	if _, err := resource.ParseWallet(name); err != nil {
+		return nil, fault.Wrap(err, no)
+	}
+	values, err := etcdstore.Read(ctx, s.kv, pinKey(name), headKey(name))
+	if err != nil {
+		return nil, err
+	}
+	if !values[0].Exists() || !values[1].Exists() {
+		return nil, fault.New(typev1.Reason_REASON_NOT_ACTIVE, no, "policy has not pinned this wallet")
+	}
+	h := &held{documents: &typev1.WalletDocuments{}, revision: values[1]}
+	if err := evidence.Unmarshal(values[0].Bytes, h.documents); err != nil {
+		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "a stored wallet does not decode")
+	}
+	var record typev1.WalletRecord
+	if err := evidence.Peek(h.documents.GetRecord(), &record); err != nil {
+		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "a stored wallet record does not decode")
+	}
+	h.groupKey = [32]byte(record.GetGroupKey())
+	h.head, err = storedHead(values[1].Bytes)
+	return h, err
+}
+
+func storedHead(b []byte) (*evidence.Head, error) {
+	e := &typev1.Envelope{}
+	err := evidence.Unmarshal(b, e)
+	if err == nil {
+		var head *evidence.Head
+		if head, err = evidence.NewHead(e); err == nil {
+			return head, nil
+		}
+	}
+	return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "stored guard rails do not decode")
+}
+
+// OpenWallet pins a wallet, once and for ever, unique by name, handle and group key.
+func (s *Service) OpenWallet(ctx context.Context, req *policyv1.OpenWalletRequest) (*policyv1.OpenWalletResponse, error) {
+	d := req.GetDocuments()
+	if len(d.GetGuardRails()) != 1 {
+		return nil, fault.New(typev1.Reason_REASON_INVALID_ARGUMENT, no, "a wallet is opened with guard rails number 0 alone", "field", "documents.guard_rails")
+	}
+	w, err := evidence.CheckWallet(s.installation, d.GetRegistration(), d.GetGuardRails()[0], d.GetRecord())
+	if err != nil {
+		return nil, fault.Wrap(err, no)
+	}
+	pin, err := evidence.Marshal(&typev1.WalletDocuments{Registration: d.GetRegistration(), Record: d.GetRecord()})
+	if err != nil {
+		return nil, fault.Wrap(err, no)
+	}
+	head, err := evidence.Marshal(w.Claim.Envelope)
+	if err != nil {
+		return nil, fault.Wrap(err, no)
+	}
+	handle, groupKey := "handles/"+w.Handle, "groupkeys/"+hex.EncodeToString(w.GroupKey[:])
+	created, err := etcdstore.Commit(ctx, s.kv,
+		[]etcdstore.Condition{etcdstore.Absent(pinKey(w.Name)), etcdstore.Absent(handle), etcdstore.Absent(groupKey)},
+		etcdstore.Put(pinKey(w.Name), pin), etcdstore.Put(headKey(w.Name), head), etcdstore.Put(versionKey(w.Name, 0), head),
+		etcdstore.Put(handle, []byte(w.Name)), etcdstore.Put(groupKey, []byte(w.Name)))
+	if err != nil || created {
+		return &policyv1.OpenWalletResponse{}, err
+	}
+	h, err := s.wallet(ctx, w.Name)
+	if err == nil && evidence.EnvelopeDigest(h.documents.GetRecord()) == evidence.EnvelopeDigest(d.GetRecord()) {
+		return &policyv1.OpenWalletResponse{}, nil
+	}
+	return nil, fault.New(typev1.Reason_REASON_ALREADY_EXISTS, no, "wallet, handle or group key is pinned with another content", "field", "wallet")
+}
+
+// SetGuardRails makes a document the head and keeps every version.
+func (s *Service) SetGuardRails(ctx context.Context, req *policyv1.SetGuardRailsRequest) (*policyv1.SetGuardRailsResponse, error) {
+	var doc typev1.GuardRails
+	if err := evidence.Peek(req.GetGuardRails(), &doc); err != nil {
+		return nil, fault.Wrap(err, no)
+	}
+	var head *evidence.Head
+	err := etcdstore.Retry(ctx, func(ctx context.Context) (bool, error) {
+		h, err := s.wallet(ctx, doc.GetWallet())
+		if err != nil {
+			return true, err
+		}
+		if head, err = evidence.Accept(s.installation, h.head, req.GetGuardRails()); err != nil {
+			return true, fault.Wrap(err, no)
+		}
+		if head.Digest == h.head.Digest {
+			return true, nil
+		}
+		value, err := evidence.Marshal(head.Envelope)
+		if err != nil {
+			return true, fault.Wrap(err, no)
+		}
+		version := versionKey(doc.GetWallet(), doc.GetNumber())
+		return etcdstore.Commit(ctx, s.kv,
+			[]etcdstore.Condition{etcdstore.Unchanged(headKey(doc.GetWallet()), h.revision), etcdstore.Absent(version)},
+			etcdstore.Put(headKey(doc.GetWallet()), value), etcdstore.Put(version, value))
+	})
+	if err != nil {
+		return nil, err
+	}
+	ack, err := evidence.Sign(s.key, &typev1.Acknowledgement{
+		Installation: s.installation.ID(), Wallet: doc.GetWallet(), Kind: typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS,
+		GuardRailsNumber: head.Document.GetNumber(), GuardRailsDigest: head.Digest.Bytes(), TimeMillis: s.clock().UnixMilli(),
+	})
+	if err != nil {
+		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "policy could not sign its acknowledgement")
+	}
+	return &policyv1.SetGuardRailsResponse{Acknowledgement: ack}, nil
+}
+
+// versionsMax bounds one page of versions.
+const versionsMax = 100
+
+// GetDocuments answers with what pins the wallet and the versions from a number on.
+func (s *Service) GetDocuments(ctx context.Context, req *policyv1.GetDocumentsRequest) (*policyv1.GetDocumentsResponse, error) {
+	h, err := s.wallet(ctx, req.GetWallet())
+	if err != nil {
+		return nil, err
+	}
+	size := int(req.GetPageSize())
+	if size == 0 {
+		size = versionsMax
+	}
+	prefix, after := "versions/"+req.GetWallet()+"/", ""
+	if n := req.GetFromNumber(); n > 0 {
+		after = versionKey(req.GetWallet(), n-1)
+	}
+	items, _, err := etcdstore.List(ctx, s.kv, prefix, after, size)
+	if err != nil {
+		return nil, err
+	}
+	resp := &policyv1.GetDocumentsResponse{Documents: h.documents, HeadNumber: h.head.Document.GetNumber()}
+	for _, item := range items {
+		v, err := storedHead(item.Value.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		resp.Documents.GuardRails = append(resp.Documents.GuardRails, v.Envelope)
+	}
+	return resp, nil
+}
