@@ -1,0 +1,149 @@
+package client
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+const (
+	// callTimeout is the deadline of a call if the caller's context has no earlier one: a payment passes five services, one
+	// of which waits for its disk.
+	callTimeout = 20 * time.Second
+	// watchTimeout is the deadline of one stream; a longer wait opens another.
+	watchTimeout = 10 * time.Minute
+	// answerMax bounds one answer: a full page of journal entries, each with a payment's three statements.
+	answerMax = 16 << 20
+	// tokenBefore is how far before the estimated present a token's life begins, so that a clock which is off by half a
+	// minute, either way, still authenticates its first call, from which the ledger's time is then learned.
+	tokenBefore = evidence.TokenLife / 2
+	// tokenMetadata carries a call's token.
+	tokenMetadata = "halfkey-token-bin"
+)
+
+// serviceConfig repeats calls that found nobody. Every method of the gateway may be repeated: writes are idempotent by id or
+// content, and a paying call repeated with the same request is the same payment.
+const serviceConfig = `{
+  "methodConfig": [{
+    "name": [{"service": "halfkey.gateway.v1.GatewayService"}],
+    "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
+  }]
+}`
+
+// dialGateway makes the connection: TLS 1.3, the gateway's certificate verified under the authority that the installation
+// file names and nobody else's, its addresses tried in order.
+func dialGateway(i *evidence.Installation, dial func(context.Context, string) (net.Conn, error)) (*grpc.ClientConn, error) {
+	const op = "connect"
+	content := i.Content()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(content.GetCaPem())) {
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the installation file names no certificate authority")
+	}
+	var state resolver.State
+	for _, addr := range content.GetGatewayAddresses() {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "a gateway address of the installation file is not host:port", "address", addr)
+		}
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: addr, ServerName: host})
+	}
+	addresses := manual.NewBuilderWithScheme("halfkey")
+	addresses.InitialState(state)
+	options := []grpc.DialOption{
+		grpc.WithResolvers(addresses),
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots})),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerMax)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: callTimeout}),
+	}
+	if dial != nil {
+		options = append(options, grpc.WithContextDialer(dial))
+	}
+	conn, err := grpc.NewClient("halfkey:///gateway", options...)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	return conn, nil
+}
+
+// caller is who signs a call's token.
+type caller struct {
+	name   string // `agents/…`, `owners/…` or `operator`
+	wallet string // An agent's wallet.
+	key    crypto.Signer
+}
+
+// token returns a context that carries a token for one method and one resource.
+func (c *Client) token(ctx context.Context, who *caller, method, about string) (context.Context, error) {
+	now, _ := c.now()
+	from := now.Add(-tokenBefore)
+	e, err := evidence.Sign(who.key, &typev1.Token{
+		Installation: c.Installation().ID(),
+		Wallet:       who.wallet,
+		Caller:       who.name,
+		Method:       method,
+		Resource:     about,
+		TimeMillis:   from.UnixMilli(),
+		ExpiryMillis: from.Add(evidence.TokenLife).UnixMilli(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := evidence.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return metadata.AppendToOutgoingContext(ctx, tokenMetadata, string(b)), nil
+}
+
+// rpc describes one call.
+type rpc struct {
+	op     string
+	method string
+	// who signs its token, about a resource; nil for calls that carry a statement, or need nothing.
+	who   *caller
+	about string
+	// moved is what a failure that says nothing means.
+	moved typev1.MoneyMoved
+}
+
+// invoke makes a call with its deadline and token, and turns its error into ours.
+func invoke[Req, Resp any](
+	ctx context.Context, c *Client, r rpc, req *Req,
+	method func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (*Resp, error),
+) (*Resp, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	gateway, err := c.gateway(ctx)
+	if err != nil {
+		return nil, wrap(r.op, err, notMoved)
+	}
+	if r.who != nil {
+		if ctx, err = c.token(ctx, r.who, r.method, r.about); err != nil {
+			return nil, wrap(r.op, err, notMoved)
+		}
+	}
+	moved := r.moved
+	if moved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED {
+		moved = notMoved
+	}
+	resp, err := method(gateway, ctx, req)
+	if err != nil {
+		return nil, wrap(r.op, err, moved)
+	}
+	return resp, nil
+}

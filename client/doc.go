@@ -1,0 +1,27 @@
+// Package client is Halfkey's Go SDK: the agent's half of a wallet, the owner's, and the operator's statements.
+//
+// An agent registers once and pays:
+//
+//	home, err := client.OpenHome("")                    // HALFKEY_HOME, 0700
+//	err = home.Connect(installationFile)                // pins the installation
+//	c, err := client.Open(home, client.Options{})
+//	r, err := c.Register(ctx, client.RegisterOptions{Name: "Research agent", OwnerEmail: "you@example.com"})
+//	fmt.Println(r.ClaimCode)                            // the owner claims it
+//	agent, err := c.Agent("")
+//	p, err := agent.Pay(ctx, client.Order{Recipient: "@data-shop", Units: 2_500_000, Purpose: "weather data"})
+//
+// Who should not use it: services, which have contracts of their own, and whoever wants a whole key: an agent's home holds
+// one share, which signs nothing alone.
+//
+// # Promises
+//
+//   - Nothing that comes back is taken on the gateway's word. Wallet records, guard rails, verdicts, receipts, settlements,
+//     acknowledgements and journal heads are verified under the keys of the pinned installation file, and every payment's
+//     signature is over bytes that this package encoded itself.
+//   - Whatever may move money is stored durably before it is sent: the payment's id, its intent, every message. A program
+//     that dies anywhere calls Resume with the id, and there is one payment.
+//   - Nonces live in memory only and serve one answer.
+//   - Secrets are in files of mode 0600 under directories of mode 0700, written by way of a synced temporary file; nothing is
+//     read from the working directory; no secret prints.
+//   - Every failed call is an *Error that says whether money moved and what to do next.
+package client

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/halfkey/halfkey/internal/fault"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// Error is what every failed call returns: why, whether money moved, and what to do next.
+type Error struct {
+	// Op is what was being done, for example "settle payment".
+	Op string
+	// Reason is the machine's word for it.
+	Reason typev1.Reason
+	// MoneyMoved says whether this call moved money; never unspecified. UNKNOWN is answered by repeating the call with the
+	// same id, never by paying again under another.
+	MoneyMoved typev1.MoneyMoved
+	// Message says what failed, in constant words.
+	Message string
+	// Next says what to do.
+	Next string
+	// Metadata is what else is known, by the names that docs/errors.md gives.
+	Metadata map[string]string
+
+	err error
+}
+
+// Error joins operation, reason and message, and names the refused field if there is one.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("halfkey: %s: %s: %s", e.Op, fault.ReasonName(e.Reason), e.Message)
+	if field := e.Metadata["field"]; field != "" {
+		s += " (" + field + ")"
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.err }
+
+// ReasonOf returns the reason of an error of this package, or REASON_UNSPECIFIED.
+func ReasonOf(err error) typev1.Reason {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return typev1.Reason_REASON_UNSPECIFIED
+}
+
+// MoneyMovedOf returns what an error of this package says about money; any other error that is not nil may have moved it.
+func MoneyMovedOf(err error) typev1.MoneyMoved {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e.MoneyMoved
+	case err == nil:
+		return typev1.MoneyMoved_MONEY_MOVED_NO
+	default:
+		return typev1.MoneyMoved_MONEY_MOVED_UNKNOWN
+	}
+}
+
+const (
+	notMoved = typev1.MoneyMoved_MONEY_MOVED_NO
+	unknown  = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN
+)
+
+// wrap makes an error of this package. What the error itself does not say about money is moved: the caller knows what an
+// unexplained failure of its step can mean. An *Error keeps its own word.
+func wrap(op string, err error, moved typev1.MoneyMoved) error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var f *fault.Fault
+	if !errors.As(fault.Wrap(err, moved), &f) {
+		return fmt.Errorf("halfkey: %s: %w", op, err)
+	}
+	return &Error{
+		Op: op, Reason: f.Reason, MoneyMoved: f.MoneyMoved, Message: f.Message, Next: f.Next(),
+		Metadata: maps.Clone(f.Metadata), err: err,
+	}
+}
+
+// local is an error of this package's own making, about money that did not move because nothing was sent.
+func local(op string, r typev1.Reason, msg string, kv ...string) error {
+	return failure(op, r, notMoved, msg, kv...)
+}
+
+// failure is an error of this package's own making.
+func failure(op string, r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) error {
+	return wrap(op, fault.New(r, moved, msg, kv...), moved)
+}
+
+// distrust refuses an answer that does not verify: what it contradicts, and that nobody but whoever stands between can
+// have made it so. Whether money moved is then unknown where it could have.
+func distrust(op string, moved typev1.MoneyMoved, msg string, err error) error {
+	reason := typev1.Reason_REASON_BAD_STATEMENT
+	if err != nil {
+		reason = fault.ReasonOf(err)
+	}
+	f := wrap(op, fault.Caused(err, reason, moved, msg), moved)
+	var e *Error
+	if errors.As(f, &e) {
+		e.Next = "do not trust this answer; repeat the call with the same id, and tell the operator if it happens again"
+		if err != nil {
+			e.Message += ": " + err.Error()
+		}
+	}
+	return f
+}
