@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"strconv"
 
+	"github.com/halfkey/halfkey/internal/chain/book"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -63,11 +64,8 @@ func EnvelopeDigest(e *typev1.Envelope) Digest { return DigestOf(e.GetPayloadTyp
 // MessageDigest is the digest of the exact bytes that a payment's group key signs, under the type of the rail that their
 // beginning names. Bytes that begin like none get a type that no decoder takes.
 func MessageDigest(message []byte) Digest {
-	if bytes.HasPrefix(message, []byte(bookPrefix)) {
+	if bytes.HasPrefix(message, []byte(book.Prefix)) {
 		return DigestOf(TypeBookMessage, message)
 	}
 	return DigestOf(TypeUnknownMessage, message)
 }
-
-// bookPrefix begins every book message; package book documents the rest.
-const bookPrefix = "\xffhalfkey/book/v1"

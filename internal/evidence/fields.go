@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// InstallationMax bounds an installation id: it stands in every name, book asset and SPIFFE id.
-	InstallationMax = 32
 	// PurposeMax bounds an intent's purpose: a line that a person reads before approving.
 	PurposeMax = 256
 	// IntentMax bounds an intent's bytes: two names, an asset, a purpose and change.
@@ -64,7 +62,7 @@ func (f *fields) check(ok bool, field, why string) {
 }
 
 func (f *fields) installation(s string) {
-	f.check(len(s) <= InstallationMax && resource.ValidID(s) == nil, "installation", "is not 1 to 32 of [a-z0-9-]")
+	f.check(resource.ValidInstallation(s) == nil, "installation", "is not 1 to 32 of [a-z0-9-]")
 }
 
 func (f *fields) wallet(s string) {

@@ -1,0 +1,162 @@
+package evidence_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// sample is one well-formed content of a type, with every field set that may be.
+type sample struct {
+	name        string
+	payloadType string
+	m           proto.Message
+	signer      string // name of the world's key that signs it, or empty for bytes that are not signed themselves
+}
+
+// fixedWorld is the world of the golden vectors.
+func fixedWorld(t testing.TB) *evidencetest.World {
+	t.Helper()
+	return evidencetest.NewWith(t, evidencetest.Config{
+		Seed:             "golden",
+		ID:               "golden",
+		GatewayAddresses: []string{"gateway.example:443"},
+		HTTPSAddresses:   []string{"https://gateway.example"},
+	})
+}
+
+// fixedPayment is the payment of the golden vectors: 20 USD from research to seller, reviewed.
+func fixedPayment(t testing.TB, w *evidencetest.World) *evidencetest.Payment {
+	t.Helper()
+	seller := w.Wallet(evidencetest.WalletConfig{ID: "seller", Owner: "shop"})
+	payer := w.Wallet(evidencetest.WalletConfig{ID: "research"})
+	payer.SetGuardRails(evidencetest.Allow(seller.GroupKey))
+	p := payer.Payment(evidencetest.PaymentConfig{
+		ID: "invoice-7", To: seller.GroupKey, Units: 20 * usd, Now: start, Purpose: "Invoice 7", SeenEntry: 3, SeenHash: digestOf(3),
+	})
+	p.Answer(typev1.Answer_ANSWER_APPROVE, nil)
+	p.Judge(start, nil)
+	p.Record(start, func(r *typev1.Receipt) {
+		r.Light, r.ReviewDigest = yellow, evidence.EnvelopeDigest(p.Review).Bytes()
+		r.Results = []*typev1.RuleResult{
+			{Rule: typev1.Rule_RULE_LIMIT, Index: 1, Light: yellow, Observed: "60000000", Limit: "50000000", Room: "10000000"},
+		}
+		r.Entry, r.EntryHash = 4, digestOf(4)
+	})
+	return p
+}
+
+// samples returns one content of every type that evidence knows.
+func samples(t testing.TB) []sample {
+	t.Helper()
+	w := fixedWorld(t)
+	p := fixedPayment(t, w)
+	l := p.Wallet
+	id, wallet, now := w.Installation.ID(), l.Name, start.UnixMilli()
+	usdAsset := w.Installation.BookUSD()
+	intent := evidence.IntentDigest(p.IntentBytes).Bytes()
+	message := evidence.MessageDigest(p.MessageBytes).Bytes()
+	peek := func(e *typev1.Envelope, m proto.Message) proto.Message { w.Decode(e, m); return m }
+
+	keyStart := &typev1.KeyGenerationStart{
+		Installation: id, Wallet: wallet, Run: bytes.Repeat([]byte{9}, 16), StaticKey: evidencetest.Public(w.Key("agent static")),
+		RequestKey: evidencetest.Public(l.RequestKey), Handle: l.Handle, OwnerEmail: "you@company.example",
+	}
+	startDigest := evidence.EnvelopeDigest(w.Sign(l.RequestKey, keyStart)).Bytes()
+	return []sample{
+		{"intent", evidence.TypeIntent, p.Intent, ""},
+		{"request", evidence.TypeRequest, peek(p.Request, new(typev1.Request)), "request/research"},
+		{"registration", evidence.TypeRegistration, peek(l.Registration, new(typev1.Registration)), "request/research"},
+		{"keygen-start", evidence.TypeKeyGenerationStart, keyStart, "request/research"},
+		{"keygen-answer", evidence.TypeKeyGenerationAnswer, &typev1.KeyGenerationAnswer{
+			Installation: id, Wallet: wallet, Run: keyStart.GetRun(), StartDigest: startDigest,
+			StaticKey: evidencetest.Public(w.Key("cosigner static")),
+		}, "cosigner"},
+		{"registration-end", evidence.TypeRegistrationEnd, &typev1.RegistrationEnd{
+			Installation: id, Wallet: wallet, RegistrationDigest: evidence.EnvelopeDigest(l.Registration).Bytes(), TimeMillis: now,
+		}, "cosigner"},
+		{"wallet-record", evidence.TypeWalletRecord, peek(l.Record, new(typev1.WalletRecord)), "cosigner"},
+		{"guard-rails number 0", evidence.TypeGuardRails, peek(l.Claim, new(typev1.GuardRails)), "owner/owner"},
+		{"guard-rails", evidence.TypeGuardRails, l.NextGuardRails(func(doc *typev1.GuardRails) {
+			doc.TimeZone = "Europe/Zurich"
+			doc.Limits = append(doc.Limits, &typev1.Limit{
+				Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_ROLLING, RollingSeconds: 3600,
+				Amount: "10", Crossed: red,
+			})
+			doc.Recipients.Deny = [][]byte{evidencetest.Public(w.Key("denied"))}
+		}), "owner/owner"},
+		{"verdict", evidence.TypeVerdict, peek(p.Verdict, new(typev1.Verdict)), "policy"},
+		{"receipt", evidence.TypeReceipt, peek(p.Receipt, new(typev1.Receipt)), "ledger"},
+		{"review", evidence.TypeReview, peek(p.Review, new(typev1.Review)), "owner/owner"},
+		{"settlement", evidence.TypeSettlement, &typev1.Settlement{
+			Installation: id, Wallet: wallet, Payment: p.Name, Payer: l.GroupKey[:], Recipient: p.Intent.GetRecipient(), Asset: usdAsset,
+			Units: p.Intent.GetUnits(), IntentDigest: intent, MessageDigest: message, TimeMillis: now,
+		}, "ledger"},
+		{"dead-message", evidence.TypeDeadMessage, &typev1.DeadMessage{
+			Installation: id, Wallet: wallet, Payment: p.Name, IntentDigest: intent, MessageDigest: message, TimeMillis: now,
+		}, "ledger"},
+		{"unfreeze", evidence.TypeUnfreeze, &typev1.Unfreeze{
+			Installation: id, Scope: typev1.Scope_SCOPE_OWNER, Owner: l.Owner, FreezeId: "lost-laptop",
+		}, "owner/owner"},
+		{"acknowledgement of a freeze", evidence.TypeAcknowledgement, &typev1.Acknowledgement{
+			Installation: id, Wallet: wallet, Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, Scope: typev1.Scope_SCOPE_WALLET,
+			FreezeId: "lost-laptop", Frozen: true, TimeMillis: now,
+		}, "cosigner"},
+		{"acknowledgement of guard rails", evidence.TypeAcknowledgement, &typev1.Acknowledgement{
+			Installation: id, Wallet: wallet, Kind: typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS, GuardRailsNumber: l.Head.Document.GetNumber(),
+			GuardRailsDigest: l.Head.Digest.Bytes(), TimeMillis: now,
+		}, "policy"},
+		{"deposit", evidence.TypeDeposit, &typev1.Deposit{
+			Installation: id, Wallet: wallet, DepositId: "wire-1", Asset: usdAsset, Units: "100000000",
+		}, "operator"},
+		{"redemption", evidence.TypeRedemption, &typev1.Redemption{Installation: id, Wallet: wallet, Payment: p.Name}, "operator"},
+		{"accept-loss", evidence.TypeAcceptLoss, &typev1.AcceptLoss{
+			Installation: id, Wallet: wallet, Entry: 2, EntryHash: digestOf(2), LostEntry: 3, LostHash: digestOf(3),
+		}, "operator"},
+		{"set-time", evidence.TypeSetTime, &typev1.SetTime{Installation: id, Wallet: wallet, StatementId: "clock-1", TimeMillis: now}, "operator"},
+		{"token", evidence.TypeToken, &typev1.Token{
+			Installation: id, Wallet: wallet, Caller: "agents/research", Method: "/halfkey.gateway.v1.GatewayService/GetPayment",
+			Resource: p.Name, TimeMillis: now, ExpiryMillis: now + 60_000,
+		}, "request/research"},
+		{"owner-registration", evidence.TypeOwnerRegistration, &typev1.OwnerRegistration{
+			Installation: id, Owner: l.Owner, Email: "you@company.example",
+			OwnerKeys: sortedKeys(evidencetest.Public(l.OwnerKey), evidencetest.Public(w.Key("owner second"))),
+		}, "owner/owner"},
+		{"installation", evidence.TypeInstallation, w.Installation.Content(), "operator"},
+		{"entry", evidence.TypeEntry, &typev1.Entry{
+			Installation: id, Wallet: wallet, Number: 4, Previous: digestOf(3), TimeMillis: now, Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT,
+			Payment: p.Name, PaymentState: typev1.PaymentState_PAYMENT_STATE_AUTHORIZED, Asset: usdAsset, Units: p.Intent.GetUnits(),
+			Available: "80000000", Held: "20000000", Light: yellow,
+			Results: []*typev1.RuleResult{
+				{Rule: typev1.Rule_RULE_LIMIT, Index: 1, Light: yellow, Observed: "60000000", Limit: "50000000", Room: "10000000"},
+			},
+			Statements: []*typev1.Envelope{p.Request, p.Verdict, p.Review}, Message: p.MessageBytes, Caller: "agents/research",
+		}, ""},
+		{"journal-head", evidence.TypeJournalHead, &typev1.JournalHead{
+			Installation: id, Wallet: wallet, Entry: 4, EntryHash: digestOf(4), TimeMillis: now,
+		}, "ledger"},
+	}
+}
+
+// sampleOf returns a copy of the sample's message.
+func sampleOf(t testing.TB, name string) proto.Message {
+	t.Helper()
+	for _, s := range samples(t) {
+		if s.name == name {
+			return proto.Clone(s.m)
+		}
+	}
+	t.Fatalf("no sample %q", name)
+	return nil
+}
+
+func sortedKeys(keys ...[]byte) [][]byte {
+	slices.SortFunc(keys, bytes.Compare)
+	return keys
+}
