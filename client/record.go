@@ -67,22 +67,26 @@ func (c *Client) lookUp(ctx context.Context, who *caller, name string) (*typev1.
 	return record, c.pinRecord(record)
 }
 
-// pinPrefix begins the names of pinned records; a wallet's name or a handle follows.
+// recordPinPrefix begins the names of pinned records; a wallet's name, a handle, or a key in hexadecimal follows.
 const recordPinPrefix = "records/"
 
-// pinRecord pins a verified record under its wallet and its handle. What was pinned before stays: a wallet's key and a
-// handle's wallet never change, so a co-signer that says otherwise is not believed.
+// keyPin is the name under which a key's record is pinned.
+func keyPin(key [32]byte) string { return recordPinPrefix + "keys/" + hex.EncodeToString(key[:]) }
+
+// pinRecord pins a verified record under its wallet, its handle and its key. What was pinned before stays: neither ever means
+// another wallet, so a co-signer that says otherwise is not believed.
 func (c *Client) pinRecord(r *typev1.WalletRecord) error {
 	const op = "pin wallet record"
 	b, err := evidence.Marshal(r)
 	if err != nil {
 		return wrap(op, err, notMoved)
 	}
-	for _, name := range []string{r.GetWallet(), "@" + r.GetHandle()} {
-		before, err := c.payments.Pinned(recordPinPrefix + name)
+	names := []string{recordPinPrefix + r.GetWallet(), recordPinPrefix + "@" + r.GetHandle(), keyPin([32]byte(r.GetGroupKey()))}
+	for _, name := range names {
+		before, err := c.payments.Pinned(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if err := c.payments.Pin(recordPinPrefix+name, b); err != nil {
+			if err := c.payments.Pin(name, b); err != nil {
 				return wrap(op, err, notMoved)
 			}
 		case err != nil:

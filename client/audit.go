@@ -1,0 +1,460 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// JournalReport is what a verified journal proves.
+type JournalReport struct {
+	// Wallet is `wallets/{wallet}`, Handle the agent's handle, GroupKey the wallet's key.
+	Wallet, Handle string
+	GroupKey       [32]byte
+	// Entries is how many entries were verified.
+	Entries uint64
+	// Payments is how many payments of the wallet it holds, by their last state.
+	Payments map[typev1.PaymentState]int
+	// Incoming is how many payments came in.
+	Incoming int
+	// Balances are by asset, replayed from the first entry.
+	Balances map[string]Balance
+	// GuardRails is the number of the version in force.
+	GuardRails uint64
+	// Frozen are the ids of the wallet's own freezes that have not ended. An owner's and the installation's are in the
+	// installation's journal.
+	Frozen []string
+}
+
+// VerifyJournal verifies a wallet's journal from its first entry on: the hash chain and the ledger's signed head; that each
+// version of the guard rails follows from the one before; the signature of every statement under the keys in force at its
+// entry; every judgement, judged again from the guard rails and the windows that the journal itself adds up to; that each
+// payment took only the steps it may take, and settled by the group key's signature over its pinned message; and the
+// balances, replayed. It names the first entry that does not verify.
+//
+// Statements under a service's retired key count, because the head that holds them is signed under the current one. earlier
+// are the installation files before i, newest last, each named by its successor: their operator keys count as well.
+//
+// What it cannot see: freezes of an owner or of the installation, and whether anything happened that the ledger never wrote
+// down. An agent's store notes the newest entry that it was shown, so that a journal which is cut short shows there.
+func VerifyJournal(i *evidence.Installation, wallet string, entries [][]byte, head *typev1.Envelope, earlier ...*evidence.Installation) (*JournalReport, error) {
+	decoded, err := (&Journal{Wallet: wallet, Entries: entries, Head: head}).chain(i)
+	if err != nil {
+		return nil, err
+	}
+	a := &audit{
+		i: i, wallet: wallet, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), freezes: make(map[string]bool),
+	}
+	if a.operators, err = operatorKeys(i, earlier); err != nil {
+		return nil, &JournalError{Err: err}
+	}
+	for _, e := range decoded {
+		if err := a.entry(e); err != nil {
+			return nil, &JournalError{e.GetNumber(), err}
+		}
+	}
+	return a.report(uint64(len(decoded))), nil
+}
+
+// operatorKeys are the operator keys of an installation file and of the ones before it, back as far as they are given.
+func operatorKeys(i *evidence.Installation, earlier []*evidence.Installation) ([][]byte, error) {
+	keys := i.Operators()
+	next := i
+	for n := len(earlier) - 1; n >= 0; n-- {
+		if !earlier[n].Digest().Is(next.Content().GetPredecessor()) {
+			return nil, refusal("installation", "predecessor", "is another file than the one given")
+		}
+		keys = append(keys, earlier[n].Operators()...)
+		next = earlier[n]
+	}
+	return keys, nil
+}
+
+// audit replays one wallet's journal.
+type audit struct {
+	i         *evidence.Installation
+	wallet    string
+	operators [][]byte
+
+	head     *evidence.Head
+	handle   string
+	groupKey [32]byte
+	payments map[string]*auditedPayment
+	incoming map[string]bool
+	balances map[string]Balance
+	deposits map[string]bool
+	freezes  map[string]bool // Ids of the wallet's own freezes; true while in force.
+	last     int64           // Time of the entry before.
+	setBack  bool            // The entry before set the time back, or ended a payment for that reason.
+}
+
+// auditedPayment is one payment as its entries have left it.
+type auditedPayment struct {
+	state     typev1.PaymentState
+	intent    *typev1.Intent
+	digest    evidence.Digest
+	units     int64
+	message   []byte // The pinned one, while AUTHORIZED and after.
+	expiry    int64
+	quarter   int64 // When it was counted, while it is.
+	counted   bool
+	redeemed  bool
+	recipient [32]byte
+	unit      string
+}
+
+func (a *audit) entry(e *typev1.Entry) error {
+	wasSetBack := a.setBack
+	a.setBack = e.GetKind() == typev1.EntryKind_ENTRY_KIND_SET_TIME
+	if e.GetTimeMillis() < a.last && !a.setBack {
+		return refusal("entry", "time_millis", "is before the entry before")
+	}
+	a.last = e.GetTimeMillis()
+	first := e.GetNumber() == 1
+	if first != (e.GetKind() == typev1.EntryKind_ENTRY_KIND_ACCOUNT) {
+		return refusal("entry", "kind", "is not what the first entry, and only that, is")
+	}
+	if err := a.kind(e, wasSetBack); err != nil {
+		return err
+	}
+	return a.balance(e)
+}
+
+// kind applies what an entry records.
+func (a *audit) kind(e *typev1.Entry, wasSetBack bool) error {
+	switch e.GetKind() {
+	case typev1.EntryKind_ENTRY_KIND_ACCOUNT:
+		return a.account(e)
+	case typev1.EntryKind_ENTRY_KIND_GUARD_RAILS:
+		return a.guardRails(e)
+	case typev1.EntryKind_ENTRY_KIND_PAYMENT:
+		return a.payment(e, wasSetBack)
+	case typev1.EntryKind_ENTRY_KIND_RENEWAL:
+		return a.renewal(e)
+	case typev1.EntryKind_ENTRY_KIND_REVIEW:
+		return a.reviewed(e)
+	case typev1.EntryKind_ENTRY_KIND_FREEZE:
+		return a.freeze(e)
+	case typev1.EntryKind_ENTRY_KIND_UNFREEZE:
+		return a.unfreeze(e)
+	case typev1.EntryKind_ENTRY_KIND_INCOMING:
+		return a.income(e)
+	case typev1.EntryKind_ENTRY_KIND_DEPOSIT, typev1.EntryKind_ENTRY_KIND_REDEMPTION,
+		typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS, typev1.EntryKind_ENTRY_KIND_SET_TIME:
+		return a.operator(e)
+	default:
+		return refusal("entry", "kind", "is one that this client cannot verify")
+	}
+}
+
+// balance checks the balances that an entry states against the ones replayed.
+func (a *audit) balance(e *typev1.Entry) error {
+	if e.GetAsset() == "" {
+		return nil
+	}
+	b := a.balances[e.GetAsset()]
+	switch {
+	case b.Available < 0 || b.Held < 0:
+		return refusal("entry", "units", "are more than the wallet had")
+	case e.GetAvailable() != resource.FormatUnits(b.Available):
+		return refusal("entry", "available", "is not what the entries before add up to")
+	case e.GetHeld() != resource.FormatUnits(b.Held):
+		return refusal("entry", "held", "is not what the entries before add up to")
+	}
+	return nil
+}
+
+// move changes a balance; sums that do not fit their number are refused by the sign that they then have.
+func (a *audit) move(asset string, available, held int64) {
+	b := a.balances[asset]
+	b.Asset = asset
+	b.Available += available
+	b.Held += held
+	a.balances[asset] = b
+}
+
+// statement opens the n-th statement of an entry under one of keys.
+func (a *audit) statement(e *typev1.Entry, n int, m proto.Message, keys ...[]byte) ([]byte, error) {
+	if n >= len(e.GetStatements()) {
+		return nil, refusal("entry", "statements", "lack one that its kind has")
+	}
+	return evidence.Open(e.GetStatements()[n], m, keys...)
+}
+
+// exactly checks how many statements an entry has: one more than its kind has is one that nobody verified.
+func exactly(e *typev1.Entry, n int) error {
+	if len(e.GetStatements()) != n {
+		return refusal("entry", "statements", "are not the ones that its kind has")
+	}
+	return nil
+}
+
+func (a *audit) account(e *typev1.Entry) error {
+	if err := exactly(e, 3); err != nil {
+		return err
+	}
+	s := e.GetStatements()
+	registration, claim, err := evidence.CheckClaim(a.i, s[0], s[2])
+	if err != nil {
+		return err
+	}
+	record := new(typev1.WalletRecord)
+	if _, err := evidence.Open(s[1], record, a.i.EveryKey(typev1.Purpose_PURPOSE_COSIGNER)...); err != nil {
+		return err
+	}
+	const piece = "wallet-record"
+	switch {
+	case registration.GetWallet() != a.wallet:
+		return refusal("registration", "wallet", "is another wallet")
+	case record.GetInstallation() != a.i.ID() || record.GetWallet() != a.wallet:
+		return refusal(piece, "wallet", "is another wallet")
+	case record.GetHandle() != registration.GetHandle():
+		return refusal(piece, "handle", "is not the registration's")
+	case !bytes.Equal(record.GetGroupKey(), registration.GetGroupKey()):
+		return refusal(piece, "group_key", "is not the registration's")
+	case !evidence.EnvelopeDigest(s[0]).Is(record.GetRegistrationDigest()):
+		return refusal(piece, "registration_digest", "is another registration")
+	case !claim.Digest.Is(record.GetGuardRailsDigest()):
+		return refusal(piece, "guard_rails_digest", "is another claim")
+	}
+	a.head, a.handle, a.groupKey = claim, record.GetHandle(), [32]byte(record.GetGroupKey())
+	return nil
+}
+
+func (a *audit) guardRails(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	next, err := evidence.Accept(a.i, a.head, e.GetStatements()[0])
+	if err != nil {
+		return err
+	}
+	if next.Digest == a.head.Digest {
+		return refusal("guard-rails", "", "are the head already")
+	}
+	a.head = next
+	return nil
+}
+
+func (a *audit) reviewed(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	p := a.payments[e.GetPayment()]
+	if p == nil || p.state != pendingReview && p.state != ready {
+		return refusal("entry", "payment", "does not wait for a person or a message")
+	}
+	r, err := evidence.CheckReview(a.i, a.head, e.GetStatements()[0], p.digest, e.GetPayment())
+	if err != nil {
+		return err
+	}
+	want := typev1.PaymentState_PAYMENT_STATE_DENIED
+	if r.GetAnswer() == typev1.Answer_ANSWER_APPROVE {
+		want = ready
+	}
+	if e.GetPaymentState() != want {
+		return refusal("entry", "payment_state", "is not what the answer says")
+	}
+	p.state = want
+	return nil
+}
+
+func (a *audit) freeze(e *typev1.Entry) error {
+	if err := exactly(e, 0); err != nil {
+		return err
+	}
+	if e.GetScope() != typev1.Scope_SCOPE_WALLET || e.GetFreezeId() == "" {
+		return refusal("entry", "scope", "is not a wallet's freeze")
+	}
+	if _, used := a.freezes[e.GetFreezeId()]; used {
+		return refusal("entry", "freeze_id", "was used before")
+	}
+	a.freezes[e.GetFreezeId()] = true
+	return nil
+}
+
+func (a *audit) unfreeze(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	u, _, err := evidence.CheckUnfreeze(a.i, e.GetStatements()[0], a.head.Document.GetOwnerKeys()...)
+	if err != nil {
+		return err
+	}
+	if u.GetScope() != typev1.Scope_SCOPE_WALLET || u.GetWallet() != a.wallet || u.GetFreezeId() != e.GetFreezeId() || e.GetScope() != u.GetScope() {
+		return refusal("unfreeze", "freeze_id", "is another freeze than the entry's")
+	}
+	a.freezes[e.GetFreezeId()] = false
+	return nil
+}
+
+// frozen reports whether a freeze of the wallet's own is in force.
+func (a *audit) frozen() bool {
+	for _, in := range a.freezes {
+		if in {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *audit) income(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	s := new(typev1.Settlement)
+	if _, err := a.statement(e, 0, s, a.i.EveryKey(typev1.Purpose_PURPOSE_LEDGER)...); err != nil {
+		return err
+	}
+	units, err := resource.ParseUnits(s.GetUnits())
+	switch {
+	case err != nil:
+		return err
+	case s.GetInstallation() != a.i.ID():
+		return refusal("settlement", "installation", "is another installation")
+	case !bytes.Equal(s.GetRecipient(), a.groupKey[:]):
+		return refusal("settlement", "recipient", "is another key")
+	case s.GetPayment() != e.GetPayment() || e.GetPaymentState() != settled:
+		return refusal("settlement", "payment", "is another payment")
+	case s.GetAsset() != e.GetAsset() || s.GetUnits() != e.GetUnits():
+		return refusal("settlement", "units", "are not the entry's")
+	case a.incoming[e.GetPayment()]:
+		return refusal("entry", "payment", "came in before")
+	}
+	a.incoming[e.GetPayment()] = true
+	a.move(e.GetAsset(), units, 0)
+	return nil
+}
+
+func (a *audit) operator(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	m, ok := evidence.NewStatement(e.GetStatements()[0].GetPayloadType())
+	if !ok {
+		return refusal("entry", "statements", "hold one of an unknown type")
+	}
+	if _, err := a.statement(e, 0, m, a.operators...); err != nil {
+		return err
+	}
+	if of, ok := m.(interface {
+		GetInstallation() string
+		GetWallet() string
+	}); !ok || of.GetInstallation() != a.i.ID() || of.GetWallet() != a.wallet {
+		return refusal("entry", "statements", "hold one of another wallet")
+	}
+	switch m := m.(type) {
+	case *typev1.Deposit:
+		return a.deposit(e, m)
+	case *typev1.Redemption:
+		return a.redemption(e, m)
+	case *typev1.AcceptLoss:
+		if e.GetKind() != typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS || m.GetEntry()+1 != e.GetNumber() || !bytes.Equal(m.GetEntryHash(), e.GetPrevious()) {
+			return refusal("accept-loss", "entry", "is not the entry before")
+		}
+		return nil
+	case *typev1.SetTime:
+		if e.GetKind() != typev1.EntryKind_ENTRY_KIND_SET_TIME || m.GetTimeMillis() != e.GetTimeMillis() {
+			return refusal("set-time", "time_millis", "is not the entry's time")
+		}
+		return nil
+	default:
+		return refusal("entry", "statements", "hold one that is no operator's")
+	}
+}
+
+func (a *audit) deposit(e *typev1.Entry, d *typev1.Deposit) error {
+	units, err := resource.ParseUnits(d.GetUnits())
+	switch {
+	case err != nil:
+		return err
+	case e.GetKind() != typev1.EntryKind_ENTRY_KIND_DEPOSIT || d.GetAsset() != e.GetAsset() || d.GetUnits() != e.GetUnits():
+		return refusal("deposit", "units", "are not the entry's")
+	case d.GetAsset() != a.i.BookUSD():
+		return refusal("deposit", "asset", "is not this installation's book money")
+	case a.deposits[d.GetDepositId()]:
+		return refusal("deposit", "deposit_id", "counted before")
+	}
+	a.deposits[d.GetDepositId()] = true
+	a.move(d.GetAsset(), units, 0)
+	return nil
+}
+
+func (a *audit) redemption(e *typev1.Entry, r *typev1.Redemption) error {
+	p := a.payments[r.GetPayment()]
+	switch {
+	case e.GetKind() != typev1.EntryKind_ENTRY_KIND_REDEMPTION || e.GetPayment() != r.GetPayment():
+		return refusal("redemption", "payment", "is not the entry's")
+	case p == nil || p.state != settled || p.recipient != a.i.RedemptionAccount():
+		return refusal("redemption", "payment", "did not settle to the redemption account")
+	case p.redeemed:
+		return refusal("redemption", "payment", "was redeemed before")
+	}
+	p.redeemed = true
+	return nil
+}
+
+func (a *audit) report(entries uint64) *JournalReport {
+	r := &JournalReport{
+		Wallet: a.wallet, Handle: a.handle, GroupKey: a.groupKey, Entries: entries, Incoming: len(a.incoming),
+		Payments: make(map[typev1.PaymentState]int), Balances: a.balances,
+	}
+	if a.head != nil {
+		r.GuardRails = a.head.Document.GetNumber()
+	}
+	for _, p := range a.payments {
+		r.Payments[p.state]++
+	}
+	for id, in := range a.freezes {
+		if in {
+			r.Frozen = append(r.Frozen, id)
+		}
+	}
+	slices.Sort(r.Frozen)
+	return r
+}
+
+// errNoHead cannot happen in a chain that begins with its account.
+var errNoHead = errors.New("no account was opened")
+
+// facts is what a payment's message says, as guard rails judge it.
+func (p *auditedPayment) facts() guardrails.Facts {
+	return guardrails.Facts{Rail: p.intent.GetRail(), Asset: p.intent.GetAsset(), Units: p.units, Recipient: p.recipient}
+}
+
+// sums adds up the windows that a payment is judged by, without the payment itself.
+func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
+	spans := guardrails.Spans(a.head.Document, p.facts(), at)
+	sums := make([]guardrails.Sum, len(spans))
+	for n, span := range spans {
+		from, to := int64(0), guardrails.Quarter(span.To)
+		if !span.From.IsZero() {
+			from = guardrails.Quarter(span.From)
+		}
+		for _, other := range a.payments {
+			if other == p || !other.counted || other.unit != p.unit || other.quarter < from || other.quarter >= to {
+				continue
+			}
+			sums[n].Units = saturated(sums[n].Units, other.units)
+			sums[n].Count++
+		}
+	}
+	return sums
+}
+
+// saturated adds amounts; what does not fit stays at the largest number, which every limit but none finds crossed.
+func saturated(a, b int64) int64 {
+	if a > maxUnits-b {
+		return maxUnits
+	}
+	return a + b
+}

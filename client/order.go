@@ -1,0 +1,145 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// Order is what an agent wants to pay.
+type Order struct {
+	// ID is the payment's id, 1 to 63 of [a-z0-9-]; empty draws one. The same id is the same payment, for ever: a program
+	// that chooses ids by what it pays for, and repeats them, pays once.
+	ID string
+	// Recipient is `wallets/{wallet}`, `@handle`, or a key of 64 hexadecimal digits.
+	Recipient string
+	// Asset is a CAIP-19 id; empty means the installation's book dollars.
+	Asset string
+	// Units is the amount in the asset's smallest unit; book dollars have 6 decimals.
+	Units int64
+	// Purpose is why, for people: at most 256 bytes of one line.
+	Purpose string
+	// Deadline is how long it may be authorized, a person's answer included: at most 7 days, 0 means 24 hours.
+	Deadline time.Duration
+	// DryRun judges and records nothing.
+	DryRun bool
+}
+
+const (
+	// deadlineDefault gives a person a day to answer.
+	deadlineDefault = 24 * time.Hour
+	// messageLife is how long a book message lives: long enough for a co-signer that is slow, well inside what ledger and
+	// co-signer accept.
+	messageLife = 90 * time.Second
+	// messageRest is how much of its life a message must have left to be sent again.
+	messageRest = 20 * time.Second
+)
+
+// newIntent encodes what an order wants, by the ledger's time.
+func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]byte, now time.Time) ([]byte, error) {
+	if o.Deadline == 0 {
+		o.Deadline = deadlineDefault
+	}
+	if o.Deadline < 0 || o.Deadline > evidence.DeadlineMax {
+		return nil, local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, "a deadline is at most 7 days ahead", "field", "deadline")
+	}
+	if o.Units <= 0 {
+		return nil, local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, "an amount is 1 or more of the asset's smallest unit", "field", "units")
+	}
+	b, err := evidence.Marshal(&typev1.Intent{
+		Installation:   i.ID(),
+		Wallet:         wallet,
+		Payment:        resource.Payment(wallet, o.ID),
+		Rail:           typev1.Rail_RAIL_BOOK,
+		Asset:          o.Asset,
+		Units:          resource.FormatUnits(o.Units),
+		Recipient:      recipient[:],
+		Purpose:        o.Purpose,
+		DeadlineMillis: now.Add(o.Deadline).UnixMilli(),
+	})
+	if err != nil {
+		return nil, wrap("pay", err, notMoved)
+	}
+	if _, _, err := evidence.CheckIntent(i, b); err != nil {
+		return nil, wrap("pay", err, notMoved)
+	}
+	return b, nil
+}
+
+// newMessage encodes the bytes that get signed for an intent, by the ledger's time.
+func newMessage(i *evidence.Installation, intent []byte, payer [32]byte, now time.Time) ([]byte, error) {
+	m, units, err := evidence.CheckIntent(i, intent)
+	if err != nil {
+		return nil, err
+	}
+	return book.Message{
+		Installation: m.GetInstallation(),
+		Payment:      m.GetPayment(),
+		Payer:        payer,
+		Recipient:    [32]byte(m.GetRecipient()),
+		Asset:        m.GetAsset(),
+		Units:        units,
+		IntentDigest: evidence.IntentDigest(intent),
+		ExpiryMillis: now.Add(messageLife).UnixMilli(),
+	}.Encode()
+}
+
+// usable reports whether a message sent before can be sent again: it lives a while yet, and not too far ahead.
+func usable(message []byte, now time.Time) bool {
+	m, err := book.Decode(message)
+	if err != nil {
+		return false
+	}
+	left := m.Expiry().Sub(now)
+	return left >= messageRest && left <= book.ExpiryMax-evidence.Tolerance
+}
+
+// complete fills in what an order leaves to defaults, and finds its recipient's key.
+func (a *Agent) complete(ctx context.Context, o Order) (Order, [32]byte, error) {
+	if o.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return o, [32]byte{}, wrap("pay", err, notMoved)
+		}
+		o.ID = id.String()
+	}
+	if err := resource.ValidID(o.ID); err != nil {
+		return o, [32]byte{}, wrap("pay", err, notMoved)
+	}
+	if o.Asset == "" {
+		o.Asset = a.c.Installation().BookUSD()
+	}
+	key, err := a.c.resolve(ctx, a.who, o.Recipient)
+	return o, key, err
+}
+
+// sameOrder checks that an order repeats the intent that is stored under its id. The stored one wins: a deadline is counted
+// from the first call.
+func sameOrder(r *PaymentRecord, o Order, recipient [32]byte) error {
+	m := new(typev1.Intent)
+	if err := evidence.Unmarshal(r.Intent, m); err != nil {
+		return wrap("pay", err, notMoved)
+	}
+	field := ""
+	switch {
+	case m.GetAsset() != o.Asset:
+		field = "asset"
+	case m.GetUnits() != resource.FormatUnits(o.Units):
+		field = "units"
+	case !bytes.Equal(m.GetRecipient(), recipient[:]):
+		field = "recipient"
+	case m.GetPurpose() != o.Purpose:
+		field = "purpose"
+	}
+	if field != "" {
+		return local("pay", typev1.Reason_REASON_PAYMENT_DIFFERS, "the payment exists, and this order is not a repeat of it", "field", field)
+	}
+	return nil
+}

@@ -1,0 +1,354 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// ownerKeyName is the name of the owner's secret in the key store.
+const ownerKeyName = "owner"
+
+// Owner is a person's or organisation's half of this home: it claims wallets, sets guard rails, answers reviews, freezes. It
+// is for concurrent use.
+type Owner struct {
+	redacted
+	c    *Client
+	name string
+	key  *privateKey
+	// keys are all owner keys of the registration, the second one among them; the other halves may be elsewhere.
+	keys [][]byte
+	who  *caller
+}
+
+// ownerFile is an owner's secret in the key store.
+type ownerFile struct {
+	Version      int    `json:"version"`
+	Installation string `json:"installation"`
+	Owner        string `json:"owner"`
+	Seed         []byte `json:"seed"`
+	Registration []byte `json:"registration"`
+	// Registered says that the installation has taken the registration.
+	Registered bool `json:"registered"`
+}
+
+// CreateOwnerOptions gives an owner a second key, which signs as well as the first and is meant to be kept elsewhere: whoever
+// has lost the last owner key of a wallet can never again change its guard rails or unfreeze it.
+type CreateOwnerOptions struct {
+	// SecondKey is the public half of a key made elsewhere.
+	SecondKey [32]byte
+	// SecondKeyFile is where a new second key is written, mode 0600, as the hexadecimal of its seed; it must not exist.
+	SecondKeyFile string
+}
+
+// CreateOwner makes the installation's first owner by the operator's one-time bootstrap code. The owner key is stored before
+// the code is used; called again, it ends what it began and returns the same owner.
+func (c *Client) CreateOwner(ctx context.Context, code, email string, options ...CreateOwnerOptions) (*Owner, error) {
+	const op = "create owner"
+	unlock, err := c.work.lock(ctx, op)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	defer unlock()
+	f, err := c.loadOwner()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if f, err = c.newOwner(code, strings.ToLower(email), options); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, wrap(op, err, notMoved)
+	}
+	defer wipe(f.Seed)
+	if !f.Registered {
+		if err := c.registerOwner(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	return c.openOwner(f)
+}
+
+// parseSeed reads a one-time private key as people get it: 64 hexadecimal digits, or RFC 4648 base 32, in any case, with
+// dashes and white space anywhere.
+func parseSeed(code string) ([]byte, error) {
+	code = strings.Map(func(r rune) rune {
+		if r == '-' || r == ' ' || r == '\t' || r == '\n' || r == '\r' {
+			return -1
+		}
+		return r
+	}, code)
+	if b, err := hex.DecodeString(code); err == nil && len(b) == ed25519.SeedSize {
+		return b, nil
+	}
+	b, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.TrimRight(strings.ToUpper(code), "="))
+	if err != nil || len(b) != ed25519.SeedSize {
+		// The code is a secret: what was typed is not repeated.
+		return nil, local("read code", typev1.Reason_REASON_INVALID_ARGUMENT, "the code is not one: it may have lost characters", "field", "code")
+	}
+	return b, nil
+}
+
+// newOwner makes an owner's first key and its statement, signed by it and by the bootstrap code, and stores both.
+func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ownerFile, error) {
+	const op = "create owner"
+	bootstrap, err := parseSeed(code)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(bootstrap)
+	seed := make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	key := ed25519.NewKeyFromSeed(seed)
+	keys := [][32]byte{[32]byte(key[ed25519.SeedSize:])}
+	for _, o := range options {
+		if keys, err = o.add(keys); err != nil {
+			return nil, err
+		}
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	i := c.Installation()
+	e, err := evidence.Sign(key, &typev1.OwnerRegistration{
+		Installation: i.ID(), Owner: "owners/" + id.String(), Email: email, OwnerKeys: sortedKeys(keys),
+	})
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if e, err = evidence.CoSign(e, ed25519.NewKeyFromSeed(bootstrap)); err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	b, err := evidence.Marshal(e)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	f := &ownerFile{Version: fileVersion, Installation: i.ID(), Owner: "owners/" + id.String(), Seed: seed, Registration: b}
+	return f, wrap(op, c.saveOwner(f), notMoved)
+}
+
+// add adds the second keys.
+func (o CreateOwnerOptions) add(keys [][32]byte) ([][32]byte, error) {
+	if o.SecondKey != [32]byte{} {
+		keys = append(keys, o.SecondKey)
+	}
+	if o.SecondKeyFile == "" {
+		return keys, nil
+	}
+	seed := make([]byte, ed25519.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, wrap("create owner", err, notMoved)
+	}
+	defer wipe(seed)
+	text := append(hex.AppendEncode(nil, seed), '\n')
+	defer wipe(text)
+	if err := writeNew(o.SecondKeyFile, text); err != nil {
+		return nil, wrap("create owner", err, notMoved)
+	}
+	return append(keys, [32]byte(ed25519.NewKeyFromSeed(seed)[ed25519.SeedSize:])), nil
+}
+
+// writeNew writes a file that must not exist.
+func writeNew(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return fmt.Errorf("halfkey: write key file: %w", err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return fmt.Errorf("halfkey: write key file: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) registerOwner(ctx context.Context, f *ownerFile) error {
+	const op = "create owner"
+	e := new(typev1.Envelope)
+	if err := evidence.Unmarshal(f.Registration, e); err != nil {
+		return wrap(op, err, notMoved)
+	}
+	o, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.CreateOwnerRequest{Registration: e}, gatewayv1.GatewayServiceClient.CreateOwner)
+	if err != nil {
+		switch ReasonOf(err) {
+		case typev1.Reason_REASON_CODE_USED, typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_INVALID_ARGUMENT:
+			// Refused for good: the next call, with another code, begins anew.
+			if deleting := c.keys.Delete(ownerKeyName); deleting != nil {
+				return errors.Join(err, deleting)
+			}
+		}
+		return err
+	}
+	if o.GetName() != f.Owner || evidence.EnvelopeDigest(o.GetRegistration()) != evidence.EnvelopeDigest(e) {
+		return distrust(op, notMoved, "the installation shows another owner than was made here", nil)
+	}
+	f.Registered = true
+	return wrap(op, c.saveOwner(f), notMoved)
+}
+
+func (c *Client) saveOwner(f *ownerFile) error {
+	b, err := encodeJSON(f)
+	if err != nil {
+		return err
+	}
+	defer wipe(b)
+	return c.keys.Save(ownerKeyName, b)
+}
+
+func (c *Client) loadOwner() (*ownerFile, error) {
+	b, err := c.keys.Load(ownerKeyName)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(b)
+	f := new(ownerFile)
+	if err := decodeJSON(b, f); err != nil {
+		return nil, err
+	}
+	switch {
+	case f.Version != fileVersion || len(f.Seed) != ed25519.SeedSize:
+		return nil, errors.New("halfkey: the owner's secret is of another version")
+	case f.Installation != c.Installation().ID():
+		return nil, errors.New("halfkey: the owner's secret belongs to another installation")
+	}
+	return f, nil
+}
+
+// Owner loads this home's owner.
+func (c *Client) Owner() (*Owner, error) {
+	const op = "load owner"
+	f, err := c.loadOwner()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, local(op, typev1.Reason_REASON_NOT_FOUND, "this home has no owner: create one by a bootstrap code")
+	}
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	defer wipe(f.Seed)
+	if !f.Registered {
+		return nil, local(op, typev1.Reason_REASON_NOT_ACTIVE, "making this owner has not ended: create it again with the same code")
+	}
+	return c.openOwner(f)
+}
+
+func (c *Client) openOwner(f *ownerFile) (*Owner, error) {
+	const op = "load owner"
+	e, m := new(typev1.Envelope), new(typev1.OwnerRegistration)
+	if err := evidence.Unmarshal(f.Registration, e); err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	key := newPrivateKey(ed25519.NewKeyFromSeed(f.Seed))
+	if _, err := evidence.Open(e, m, key.public); err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation {
+		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the owner's secret holds parts of different owners")
+	}
+	return &Owner{c: c, name: f.Owner, key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key}}, nil
+}
+
+// Name is `owners/{owner}`.
+func (o *Owner) Name() string { return o.name }
+
+// Keys are the public halves of the owner's keys, ascending.
+func (o *Owner) Keys() [][]byte { return cloneKeys(o.keys) }
+
+// signs reports whether this home's key may sign for a wallet by its guard rails.
+func (o *Owner) signs(h *evidence.Head) error {
+	if slices.ContainsFunc(h.Document.GetOwnerKeys(), func(k []byte) bool { return bytes.Equal(k, o.key.public) }) {
+		return nil
+	}
+	return local("sign as owner", typev1.Reason_REASON_PERMISSION_DENIED, "the wallet's guard rails do not name this home's owner key",
+		"wallet", h.Document.GetWallet())
+}
+
+// Account returns a wallet's balances by the ledger.
+func (o *Owner) Account(ctx context.Context, wallet string) (*Account, error) {
+	return o.c.account(ctx, o.who, wallet)
+}
+
+// Payments lists a wallet's payments, newest first: its own, or incoming the ones settled to it.
+func (o *Owner) Payments(ctx context.Context, wallet string, incoming bool) ([]*Payment, error) {
+	record, err := o.record(ctx, wallet)
+	if err != nil {
+		return nil, err
+	}
+	key := [32]byte(record.GetGroupKey())
+	told, err := o.c.listPayments(ctx, o.who, wallet, incoming)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Payment, 0, len(told))
+	for _, t := range told {
+		var p *Payment
+		if incoming {
+			p, err = o.c.readIncoming(t, key)
+		} else {
+			p, err = o.c.readPayment(t, wallet, &key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// record is a wallet's verified record, pinned or looked up.
+func (o *Owner) record(ctx context.Context, wallet string) (*typev1.WalletRecord, error) {
+	r, err := o.c.pinnedRecord(wallet)
+	if err != nil {
+		return nil, wrap("get wallet", err, notMoved)
+	}
+	if r != nil {
+		return r, nil
+	}
+	return o.c.lookUp(ctx, o.who, wallet)
+}
+
+// Freeze stops a wallet. An empty id draws one; what comes back is in force.
+func (o *Owner) Freeze(ctx context.Context, wallet, freezeID string) (*FreezeStatus, error) {
+	return o.c.freeze(ctx, o.who, walletThing(wallet), freezeID)
+}
+
+// FreezeAll stops every wallet whose guard rails name this owner.
+func (o *Owner) FreezeAll(ctx context.Context, freezeID string) (*FreezeStatus, error) {
+	return o.c.freeze(ctx, o.who, ownerThing(o.name), freezeID)
+}
+
+// Unfreeze ends one freeze of a wallet.
+func (o *Owner) Unfreeze(ctx context.Context, wallet, freezeID string) (*FreezeStatus, error) {
+	return o.c.unfreeze(ctx, o.key, walletThing(wallet), freezeID)
+}
+
+// UnfreezeAll ends one freeze of every wallet of this owner: each by the owner keys that its own guard rails name.
+func (o *Owner) UnfreezeAll(ctx context.Context, freezeID string) (*FreezeStatus, error) {
+	return o.c.unfreeze(ctx, o.key, ownerThing(o.name), freezeID)
+}
+
+// Freezes lists the freezes that concern a wallet, newest first, and whether the ledger says that it is frozen.
+func (o *Owner) Freezes(ctx context.Context, wallet string) ([]*typev1.Freeze, bool, error) {
+	return o.c.freezes(ctx, o.who, wallet)
+}

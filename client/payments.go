@@ -1,0 +1,241 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+const (
+	// pageSize is how many rows one call asks for.
+	pageSize = 100
+	// pagesMax bounds a listing, so that a gateway which never ends one cannot fill this program's memory.
+	pagesMax = 1000
+	// watchRetryMin and watchRetryMax space out new streams when one breaks.
+	watchRetryMin = 200 * time.Millisecond
+	watchRetryMax = 5 * time.Second
+)
+
+// Payment returns a payment as the ledger has it, without continuing it.
+func (a *Agent) Payment(ctx context.Context, id string) (*Payment, error) {
+	name, err := a.paymentName("get payment", id)
+	if err != nil {
+		return nil, err
+	}
+	told, err := invoke(ctx, a.c, rpc{op: "get payment", method: gatewayv1.GatewayService_GetPayment_FullMethodName, who: a.who, about: a.wallet},
+		&gatewayv1.GetPaymentRequest{Name: name}, gatewayv1.GatewayServiceClient.GetPayment)
+	if err != nil {
+		return nil, err
+	}
+	a.c.learn(told.GetLedgerTime())
+	if told.GetName() != name {
+		return nil, distrust("get payment", unknown, "the answer is about another payment", nil)
+	}
+	return a.readOwn(told)
+}
+
+// readOwn reads an answer about a payment of this wallet: one that this home stored, that settled by the ledger's signature,
+// or that this agent's request key signed.
+func (a *Agent) readOwn(told *typev1.Payment) (*Payment, error) {
+	const op = "check payment"
+	p, err := a.c.readPayment(told, a.wallet, &a.groupKey)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.c.payments.LoadPayment(p.Name)
+	switch {
+	case err == nil:
+		if !bytes.Equal(r.Intent, told.GetIntent()) {
+			return nil, distrust(op, unknown, "the answer is about another intent than this agent's", nil)
+		}
+		p.RecipientName = r.RecipientName
+		return p, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, wrap(op, err, notMoved)
+	case p.Settlement != nil:
+		return p, nil
+	}
+	att, err := evidence.CheckRequest(a.c.Installation(), told.GetRequest(), a.key.request.public)
+	if err != nil {
+		return nil, distrust(op, unknown, "the payment is not one that this agent asked for", err)
+	}
+	if att.IntentDigest != evidence.IntentDigest(told.GetIntent()) {
+		return nil, distrust(op, unknown, "the payment's intent is not the one that this agent asked for", nil)
+	}
+	return p, nil
+}
+
+// Payments lists the wallet's payments, newest first: its own, or incoming the ones settled to it, each verified to pay
+// this wallet's key by the ledger's signature.
+func (a *Agent) Payments(ctx context.Context, incoming bool) ([]*Payment, error) {
+	told, err := a.c.listPayments(ctx, a.who, a.wallet, incoming)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Payment, 0, len(told))
+	for _, t := range told {
+		var p *Payment
+		if incoming {
+			p, err = a.c.readIncoming(t, a.groupKey)
+		} else {
+			p, err = a.readOwn(t)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (c *Client) readIncoming(told *typev1.Payment, to [32]byte) (*Payment, error) {
+	p, err := c.readPayment(told, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if p.Settlement == nil || p.Recipient != to {
+		return nil, distrust("check payment", unknown, "a payment is listed as incoming and did not settle to this wallet", nil)
+	}
+	return p, nil
+}
+
+func (c *Client) listPayments(ctx context.Context, who *caller, wallet string, incoming bool) ([]*typev1.Payment, error) {
+	var out []*typev1.Payment
+	token := ""
+	for range pagesMax {
+		resp, err := invoke(ctx, c, rpc{op: "list payments", method: gatewayv1.GatewayService_ListPayments_FullMethodName, who: who, about: wallet},
+			&gatewayv1.ListPaymentsRequest{Parent: wallet, PageSize: pageSize, PageToken: token, Incoming: incoming},
+			gatewayv1.GatewayServiceClient.ListPayments)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, resp.GetPayments()...)
+		if token = resp.GetNextPageToken(); token == "" {
+			return out, nil
+		}
+	}
+	return nil, tooLong("list payments")
+}
+
+func tooLong(op string) error {
+	return local(op, typev1.Reason_REASON_LIMIT_EXCEEDED, "the listing does not end")
+}
+
+// Cancel ends a payment that holds nothing: one that waits for a person or for a fresh message.
+func (a *Agent) Cancel(ctx context.Context, id string) (*Payment, error) {
+	const op = "cancel payment"
+	name, unlock, err := a.lockPayment(ctx, op, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	told, err := invoke(ctx, a.c, rpc{op: op, method: gatewayv1.GatewayService_CancelPayment_FullMethodName, who: a.who, about: a.wallet},
+		&gatewayv1.CancelPaymentRequest{Name: name}, gatewayv1.GatewayServiceClient.CancelPayment)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.c.payments.LoadPayment(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if told.GetName() != name {
+			return nil, distrust(op, unknown, "the answer is about another payment", nil)
+		}
+		return a.readOwn(told)
+	}
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if err := a.checkTold(r, told); err != nil {
+		return nil, err
+	}
+	return a.conclude(r, told)
+}
+
+// Wait watches a payment of this home, continues it by itself as soon as its owner has answered, and returns it once it has
+// ended, or when ctx ends.
+func (a *Agent) Wait(ctx context.Context, id string) (*Payment, error) {
+	p, err := a.Resume(ctx, id)
+	for retry := watchRetryMin; err == nil && !ended(p.State); retry = min(2*retry, watchRetryMax) {
+		moved, watching := a.watch(ctx, p)
+		if ctx.Err() != nil {
+			return p, wrap("wait for payment", ctx.Err(), notMoved)
+		}
+		if watching != nil && !worthWatching(watching) {
+			return nil, watching
+		}
+		if moved {
+			retry = watchRetryMin
+		} else if err := pause(ctx, retry); err != nil {
+			return p, wrap("wait for payment", err, notMoved)
+		}
+		p, err = a.Resume(ctx, id)
+	}
+	return p, err
+}
+
+// worthWatching reports whether a broken stream is worth another.
+func worthWatching(err error) bool {
+	switch ReasonOf(err) {
+	case typev1.Reason_REASON_UNAVAILABLE, typev1.Reason_REASON_INTERNAL, typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.Reason_REASON_ABORTED:
+		return true
+	default:
+		return false
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// watch follows a payment until its state is another than p's; what it then is, Resume asks and verifies.
+func (a *Agent) watch(ctx context.Context, p *Payment) (moved bool, err error) {
+	const op = "watch payment"
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	gateway, err := a.c.gateway(ctx)
+	if err != nil {
+		return false, err
+	}
+	ctx, err = a.c.token(ctx, a.who, gatewayv1.GatewayService_WatchPayment_FullMethodName, a.wallet)
+	if err != nil {
+		return false, wrap(op, err, notMoved)
+	}
+	stream, err := gateway.WatchPayment(ctx, &gatewayv1.WatchPaymentRequest{Name: p.Name})
+	if err != nil {
+		return false, wrap(op, err, notMoved)
+	}
+	for {
+		told, err := stream.Recv()
+		if err != nil {
+			return false, streamEnded(op, err)
+		}
+		a.c.learn(told.GetLedgerTime())
+		if told.GetState() != p.State {
+			return true, nil
+		}
+	}
+}
+
+// streamEnded makes an error of a stream's end; nil where the other side ended it, or its deadline did.
+func streamEnded(op string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded {
+		return nil
+	}
+	return wrap(op, err, notMoved)
+}
