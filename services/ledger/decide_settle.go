@@ -1,0 +1,94 @@
+package ledger
+
+import (
+	"bytes"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// settlement is the proof that the payer wanted it: the group key's signature over the pinned message.
+type settlement struct {
+	key       paymentKey
+	signature []byte
+	// verified is the message over which the signature was verified; nil if the payment, as it was read, had no pin.
+	verified []byte
+}
+
+// decideSettle moves the money, exactly once: from the payer's hold to the recipient's balance, with an entry in both
+// journals. It needs an AUTHORIZED payment whose message has not expired, and a wallet that is not frozen.
+func decideSettle(s *state, a *settlement) error {
+	p, ok := s.payments.get(a.key)
+	if !ok {
+		return errNotFound
+	}
+	if p.state == settled {
+		if !bytes.Equal(p.message, a.verified) {
+			return again(errRaced).about(p)
+		}
+		return nil // The repeat of a call whose answer was lost.
+	}
+	at, behind := s.time(p.wallet)
+	if behind {
+		return refuseClock(at, s.nowMillis)
+	}
+	p = s.touch(p)
+	s.keep()
+	switch {
+	case p.state != authorized && len(p.deadEntries) > 0 && (p.state == ready || p.state == expired):
+		return refuseExpired(at)
+	case p.state != authorized:
+		return refuseState(p)
+	case p.rail != typev1.Rail_RAIL_BOOK:
+		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "only a book payment settles by its signature", "field", "name")
+	case !bytes.Equal(p.message, a.verified):
+		return errRaced
+	}
+	w, ok := s.wallets.get(p.wallet)
+	if !ok {
+		return errNotActive
+	}
+	if by, id, is := s.frozen(w); is {
+		return refuseFrozen(by, id)
+	}
+	return s.settle(w, p, a.signature, at)
+}
+
+func (s *state) settle(w wallet, p payment, signature []byte, at int64) error {
+	if !s.move(balanceKey{p.wallet, p.asset}, 0, -p.units) {
+		panic("ledger: a hold is not in its balance")
+	}
+	if !s.move(balanceKey{p.payee, p.asset}, p.units, 0) {
+		return refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "the recipient's balance does not fit its number")
+	}
+	paid := s.append(&draft{
+		chain: p.wallet,
+		entry: &typev1.Entry{
+			Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT, Payment: p.name(), PaymentState: settled,
+			Asset: p.asset, Units: resource.FormatUnits(p.units), Signature: signature,
+		},
+		own: &typev1.Settlement{
+			Installation: s.installation.ID(), Wallet: p.wallet, Payment: p.name(),
+			Payer: w.groupKey[:], Recipient: p.recipient[:], Asset: p.asset, Units: resource.FormatUnits(p.units),
+			IntentDigest:  evidence.IntentDigest(p.intent).Bytes(),
+			MessageDigest: evidence.MessageDigest(p.message).Bytes(),
+			TimeMillis:    at,
+		},
+	}, at)
+	if p.payee != redemption {
+		incoming, _ := s.time(p.payee)
+		p.incomingEntry = s.append(&draft{
+			chain: p.payee,
+			entry: &typev1.Entry{
+				Kind: typev1.EntryKind_ENTRY_KIND_INCOMING, Payment: p.name(), PaymentState: settled,
+				Asset: p.asset, Units: resource.FormatUnits(p.units),
+			},
+			same: paid,
+		}, incoming).number()
+	}
+	p.state, p.settledEntry, p.updatedMillis = settled, paid.number(), at
+	s.payments.put(s, p.key(), p)
+	s.addOpen(p.wallet, -1)
+	return nil
+}

@@ -1,0 +1,121 @@
+package ledger
+
+// dialect is every statement of one SQL engine. Loads take one parameter, a JSON array of keys (byte strings in hexadecimal);
+// stores take one row. What is decided is in decide*.go and the same for all engines.
+type dialect struct {
+	begin string
+
+	loadPayments, loadAuthorized                          string
+	loadWallets, loadWalletsByKey, loadWalletsByHandle    string
+	loadHeads, loadVersions                               string
+	loadChains, loadHashes                                string
+	loadBalances, loadSupply, loadSums, loadSlots         string
+	loadFreezes, loadUnfreezes, loadOwnerKeys, loadLosses string
+	loadDeposits, loadRedemptions, loadSetTimes           string
+
+	putWallet, putVersion, dropOwnerKeys, putOwnerKey    string
+	putChain, putEntry                                   string
+	putBalance, putSupply, putSum, putPayment            string
+	putFreeze, putUnfreeze, putLoss                      string
+	putDeposit, putRedemption, putSetTime                string
+	readPayment, readPayments, readIncoming, readReviews string
+	readEntry, readEntries, readTip, readVersionsFrom    string
+	readBalances, readPin, readListedFreezes, readEnds   string
+	readVersion, readDue                                 string
+}
+
+const paymentColumns = `id, wallet, state, intent, message, rail, asset, unit, units, recipient, payee, deadline_millis, expiry_millis,
+	quarter, review, light, judged_entry, dead_entries, settled_entry, incoming_entry, created_entry, created_millis, updated_millis`
+
+const walletColumns = `w.name, w.handle, w.group_key, w.owner, w.registration, w.record, w.head_number, w.head_digest`
+
+// sqlite is SQLite from 3.41 on (unhex).
+var sqlite = dialect{
+	begin: `BEGIN IMMEDIATE`,
+
+	loadPayments: `SELECT ` + paymentColumns + ` FROM (SELECT value FROM json_each(?)) j
+		JOIN payment p ON p.id = j.value ->> 1 AND p.wallet = j.value ->> 0`,
+	loadAuthorized: `SELECT ` + paymentColumns + ` FROM (SELECT value FROM json_each(?)) j
+		JOIN payment p ON p.wallet = j.value AND p.state = 3`,
+	loadWallets:         `SELECT ` + walletColumns + ` FROM (SELECT value FROM json_each(?)) j JOIN wallet w ON w.name = j.value`,
+	loadWalletsByKey:    `SELECT w.group_key, w.name FROM (SELECT value FROM json_each(?)) j JOIN wallet w ON w.group_key = unhex(j.value)`,
+	loadWalletsByHandle: `SELECT w.handle, w.name FROM (SELECT value FROM json_each(?)) j JOIN wallet w ON w.handle = j.value`,
+	loadHeads: `SELECT g.wallet, g.envelope FROM (SELECT value FROM json_each(?)) j
+		JOIN guard_rails g ON g.wallet = j.value ->> 0 AND g.number = j.value ->> 1`,
+	loadVersions: `SELECT g.wallet, g.digest, g.number FROM (SELECT value FROM json_each(?)) j
+		JOIN guard_rails g ON g.wallet = j.value ->> 0 AND g.digest = unhex(j.value ->> 1)`,
+	loadChains: `SELECT c.name, c.number, c.hash, c.clock_millis, c.open_payments FROM (SELECT value FROM json_each(?)) j JOIN chain c ON c.name = j.value`,
+	loadHashes: `SELECT e.chain, e.number, e.hash FROM (SELECT value FROM json_each(?)) j
+		JOIN entry e ON e.chain = j.value ->> 0 AND e.number = j.value ->> 1`,
+	loadBalances: `SELECT b.account, b.asset, b.available, b.held FROM (SELECT value FROM json_each(?)) j JOIN balance b ON b.account = j.value`,
+	loadSupply:   `SELECT s.asset, s.units FROM (SELECT value FROM json_each(?)) j JOIN supply s ON s.asset = j.value`,
+	loadSums: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
+		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2
+			AND s.slot >= j.value ->> 3 AND s.slot < j.value ->> 4`,
+	loadSlots: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
+		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2 AND s.slot = j.value ->> 3`,
+	loadFreezes: `SELECT f.scope, f.subject, f.id, f.caller, f.created_millis FROM (SELECT value FROM json_each(?)) j
+		JOIN freeze f ON f.scope = j.value ->> 0 AND f.subject = j.value ->> 1`,
+	loadUnfreezes: `SELECT u.scope, u.subject, u.id, u.signer FROM (SELECT value FROM json_each(?)) j
+		JOIN unfreeze u ON u.scope = j.value ->> 0 AND u.subject = j.value ->> 1`,
+	loadOwnerKeys: `SELECT DISTINCT o.owner, o.key FROM (SELECT value FROM json_each(?)) j
+		JOIN owner_key o ON o.owner = j.value ->> 0 AND o.key = unhex(j.value ->> 1)`,
+	loadLosses: `SELECT l.wallet, l.number, l.hash FROM (SELECT value FROM json_each(?)) j
+		JOIN accepted_loss l ON l.wallet = j.value ->> 0 AND l.number = j.value ->> 1 AND l.hash = unhex(j.value ->> 2)`,
+	loadDeposits: `SELECT d.id, d.digest, d.wallet, d.asset, d.units FROM (SELECT value FROM json_each(?)) j JOIN deposit d ON d.id = j.value`,
+	loadRedemptions: `SELECT r.payment, r.digest, r.asset, r.units FROM (SELECT value FROM json_each(?)) j
+		JOIN redemption r ON r.payment = j.value`,
+	loadSetTimes: `SELECT t.wallet, t.id, t.digest FROM (SELECT value FROM json_each(?)) j
+		JOIN set_time t ON t.wallet = j.value ->> 0 AND t.id = j.value ->> 1`,
+
+	putWallet: `INSERT INTO wallet (name, handle, group_key, owner, registration, record, head_number, head_digest)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET record = excluded.record, head_number = excluded.head_number, head_digest = excluded.head_digest`,
+	putVersion:    `INSERT INTO guard_rails (wallet, number, digest, envelope) VALUES (?, ?, ?, ?)`,
+	dropOwnerKeys: `DELETE FROM owner_key WHERE wallet = ?`,
+	putOwnerKey:   `INSERT INTO owner_key (wallet, key, owner) VALUES (?, ?, ?)`,
+	putChain: `INSERT INTO chain (name, number, hash, clock_millis, open_payments) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET number = excluded.number, hash = excluded.hash, clock_millis = excluded.clock_millis,
+			open_payments = excluded.open_payments`,
+	putEntry: `INSERT INTO entry (chain, number, hash, bytes) VALUES (?, ?, ?, ?)`,
+	putBalance: `INSERT INTO balance (account, asset, available, held) VALUES (?, ?, ?, ?)
+		ON CONFLICT (account, asset) DO UPDATE SET available = excluded.available, held = excluded.held`,
+	putSupply: `INSERT INTO supply (asset, units) VALUES (?, ?) ON CONFLICT (asset) DO UPDATE SET units = excluded.units`,
+	putSum: `INSERT INTO window_sum (wallet, unit, span, slot, units, payments) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (wallet, unit, span, slot) DO UPDATE SET units = excluded.units, payments = excluded.payments`,
+	putPayment: `INSERT INTO payment (` + paymentColumns + `, due_millis)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id, wallet) DO UPDATE SET state = excluded.state, message = excluded.message, expiry_millis = excluded.expiry_millis,
+			quarter = excluded.quarter, review = excluded.review, light = excluded.light, judged_entry = excluded.judged_entry,
+			dead_entries = excluded.dead_entries, settled_entry = excluded.settled_entry, incoming_entry = excluded.incoming_entry,
+			updated_millis = excluded.updated_millis, due_millis = excluded.due_millis`,
+	putFreeze:     `INSERT INTO freeze (scope, subject, id, caller, created_millis) VALUES (?, ?, ?, ?, ?)`,
+	putUnfreeze:   `INSERT INTO unfreeze (scope, subject, id, signer, envelope) VALUES (?, ?, ?, ?, ?)`,
+	putLoss:       `INSERT INTO accepted_loss (wallet, number, hash) VALUES (?, ?, ?)`,
+	putDeposit:    `INSERT INTO deposit (id, digest, wallet, asset, units) VALUES (?, ?, ?, ?, ?)`,
+	putRedemption: `INSERT INTO redemption (payment, digest, asset, units) VALUES (?, ?, ?, ?)`,
+	putSetTime:    `INSERT INTO set_time (wallet, id, digest) VALUES (?, ?, ?)`,
+
+	readPayment: `SELECT ` + paymentColumns + ` FROM payment WHERE id = ? AND wallet = ?`,
+	readPayments: `SELECT ` + paymentColumns + ` FROM payment
+		WHERE wallet = ?1 AND created_entry < ?2 AND (?3 = 0 OR state = ?3) ORDER BY created_entry DESC LIMIT ?4`,
+	readIncoming: `SELECT ` + paymentColumns + ` FROM payment
+		WHERE payee = ?1 AND incoming_entry IS NOT NULL AND incoming_entry < ?2 AND (?3 = 0 OR state = ?3)
+		ORDER BY incoming_entry DESC LIMIT ?4`,
+	readReviews: `SELECT ` + paymentColumns + ` FROM payment
+		WHERE state = 1 AND wallet IN (SELECT name FROM wallet WHERE owner = ?1) AND (created_millis, wallet, id) > (?2, ?3, ?4)
+		ORDER BY created_millis, wallet, id LIMIT ?5`,
+	readEntry:        `SELECT bytes FROM entry WHERE chain = ? AND number = ?`,
+	readEntries:      `SELECT bytes FROM entry WHERE chain = ? AND number >= ? ORDER BY number LIMIT ?`,
+	readTip:          `SELECT number, hash, clock_millis, open_payments FROM chain WHERE name = ?`,
+	readVersionsFrom: `SELECT envelope FROM guard_rails WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?`,
+	readBalances:     `SELECT asset, available, held FROM balance WHERE account = ? ORDER BY asset`,
+	readPin: `SELECT ` + walletColumns + `, g.envelope, c.clock_millis FROM wallet w
+		JOIN guard_rails g ON g.wallet = w.name AND g.number = w.head_number JOIN chain c ON c.name = w.name WHERE w.name = ?`,
+	readListedFreezes: `SELECT scope, subject, id, caller, created_millis FROM freeze WHERE scope = ? AND subject = ?
+		ORDER BY created_millis DESC, id LIMIT ?`,
+	readEnds:    `SELECT id, signer, envelope FROM unfreeze WHERE scope = ? AND subject = ?`,
+	readVersion: `SELECT number FROM guard_rails WHERE wallet = ? AND digest = ?`,
+	readDue: `SELECT due_millis, wallet, id FROM payment
+		WHERE due_millis <= ?1 AND (due_millis, wallet, id) > (?2, ?3, ?4) ORDER BY due_millis, wallet, id LIMIT ?5`,
+}

@@ -1,0 +1,128 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// SweepDefault is how often the ledger looks for payments whose time has come. Whoever reads one ends it at once; the sweep is
+// for those that nobody reads.
+const SweepDefault = 2 * time.Second
+
+// Config is what a ledger is made of. Installation, Key and Path must be given.
+type Config struct {
+	// Installation is the installation file in force.
+	Installation *evidence.Installation
+	// Key signs receipts, settlements, journal heads and acknowledgements. It is the installation file's current key for
+	// PURPOSE_LEDGER.
+	Key crypto.Signer
+	// Path is the SQLite database, made if it is not there. Beside it stands its lock, Path.lock.
+	Path string
+	// Clock is the time; nil is the system's.
+	Clock func() time.Time
+	// Logger takes what operators have to know; nil discards it.
+	Logger *slog.Logger
+	// SweepInterval is how often payments are ended whose time has come; 0 is SweepDefault.
+	SweepInterval time.Duration
+}
+
+// Service is the ledger. It is safe for concurrent use.
+type Service struct {
+	ledgerv1.UnimplementedLedgerServiceServer
+
+	installation *evidence.Installation
+	key          crypto.Signer
+	clock        func() time.Time
+	logger       *slog.Logger
+
+	store    *store
+	combiner *combiner
+	watchers watchers
+
+	stop   context.CancelFunc
+	sweeps sync.WaitGroup
+	closed func() error
+}
+
+// New opens the database and starts the writer and the sweep. It does not listen. It refuses a database that another process
+// has open, and one of another installation.
+func New(c Config) (*Service, error) {
+	if c.Installation == nil || c.Key == nil || c.Path == "" {
+		return nil, errors.New("ledger: installation, key and path are needed")
+	}
+	public, ok := c.Key.Public().(ed25519.PublicKey)
+	if !ok || !bytes.Equal(public, c.Installation.Key(typev1.Purpose_PURPOSE_LEDGER)) {
+		return nil, fmt.Errorf("ledger: the key is not the current one of installation file number %d", c.Installation.Number())
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SweepInterval < 0 {
+		return nil, errors.New("ledger: the sweep interval is negative")
+	}
+	if c.SweepInterval == 0 {
+		c.SweepInterval = SweepDefault
+	}
+	store, err := openSQLite(c.Path, c.Installation, c.Key, c.Clock)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Service{
+		installation: c.Installation, key: c.Key, clock: c.Clock, logger: c.Logger, store: store, stop: cancel,
+	}
+	s.combiner = newCombiner(store.begin, s.stored, c.Logger)
+	s.closed = sync.OnceValue(s.end)
+	s.sweeps.Go(func() { s.sweepEvery(ctx, c.SweepInterval) })
+	return s, nil
+}
+
+// Register adds the service to a gRPC server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, s) }
+
+// Close ends the sweep, the writer after the batch that it is at, and the database.
+func (s *Service) Close() error { return s.closed() }
+
+func (s *Service) end() error {
+	s.stop()
+	s.sweeps.Wait()
+	s.combiner.close()
+	s.watchers.close()
+	return s.store.close()
+}
+
+// write queues an operation and waits until what it decided is durable.
+func (s *Service) write(ctx context.Context, o *op) error { return s.combiner.do(ctx, o) }
+
+// stored wakes who watches what a batch has changed.
+func (s *Service) stored(st *state) {
+	for k := range st.payments.dirty {
+		s.watchers.wake(k)
+	}
+}
+
+// sign makes a statement under the ledger's key.
+func (s *Service) sign(m proto.Message) (*typev1.Envelope, error) {
+	e, err := evidence.Sign(s.key, m)
+	if err != nil {
+		return nil, fmt.Errorf("sign %T: %w", m, err)
+	}
+	return e, nil
+}
