@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
 
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
@@ -353,6 +354,10 @@ func TestNamespaces(t *testing.T) {
 	if items, _, err := etcdstore.List(t.Context(), policy, "a", "", 10); err != nil || len(items) != 1 || string(items[0].Value.Bytes) != "policy's" {
 		t.Errorf("got %v, %v", items, err)
 	}
+	// Without the slash between, "policy" would see the keys of "policy-b".
+	if items, _, err := etcdstore.List(t.Context(), policy, "-", "", 10); err != nil || len(items) != 0 {
+		t.Errorf("another's keys are listed: %v, %v", items, err)
+	}
 	for _, name := range []string{"", "/", "/policy", "policy/", "Policy", "po licy", "policy\x00", strings.Repeat("a", 129)} {
 		if _, err := member.KV(name); err == nil {
 			t.Errorf("%q is taken", name)
@@ -434,7 +439,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := etcdstore.Get(left, kv, "a"); !errors.Is(err, context.Canceled) {
+	if _, err := etcdstore.Get(left, kv, "a"); !errors.Is(err, context.Canceled) || fault.Of(err).Code != codes.Canceled {
 		t.Errorf("canceled: %v", err)
 	}
 	if err := other.Close(); err != nil {
@@ -467,12 +472,13 @@ func TestOpenRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		c    etcdstore.Config
+		want string
 	}{
-		{"no endpoint", etcdstore.Config{TLS: modern, Namespace: "a"}},
-		{"plaintext", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, Namespace: "a"}},
-		{"TLS 1.2", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Namespace: "a"}},
-		{"no namespace", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern}},
-		{"nobody there", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern, Namespace: "a"}},
+		{"no endpoint", etcdstore.Config{TLS: modern, Namespace: "a"}, "no endpoint"},
+		{"plaintext", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, Namespace: "a"}, "TLS 1.3"},
+		{"TLS 1.2", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Namespace: "a"}, "TLS 1.3"},
+		{"no namespace", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern}, "a namespace is"},
+		{"nobody there", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern, Namespace: "a"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -480,7 +486,10 @@ func TestOpenRefuses(t *testing.T) {
 			s, err := etcdstore.Open(ctx, tt.c)
 			if err == nil {
 				s.Close()
-				t.Error("opened")
+				t.Fatal("opened")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}

@@ -232,9 +232,6 @@ func List(ctx context.Context, kv clientv3.KV, prefix, after string, limit int) 
 		from = max(from, after+"\x00") // The least key that is greater.
 	}
 	end := clientv3.GetPrefixRangeEnd(prefix)
-	if from >= end {
-		return nil, false, nil
-	}
 	operation, cancel := context.WithTimeout(ctx, operationMax)
 	defer cancel()
 	resp, err := kv.Get(operation, from, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)),

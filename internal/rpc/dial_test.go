@@ -150,6 +150,19 @@ func TestRefusedAfterAnAttempt(t *testing.T) {
 	checks.Store(0)
 	_, err = client.GetPayment(callContext(t), &ledgerv1.GetPaymentRequest{})
 	wantFault(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, no)
+	// A handler that has looked at its records knows more than the attempt that broke.
+	checks.Store(-1)
+	service.create = func(context.Context, *ledgerv1.CreatePaymentRequest) (*ledgerv1.CreatePaymentResponse, error) {
+		if checks.Load() == 0 {
+			return nil, lost
+		}
+		return nil, fault.New(typev1.Reason_REASON_INSUFFICIENT_FUNDS, no, "m")
+	}
+	_, err = client.CreatePayment(callContext(t), &ledgerv1.CreatePaymentRequest{})
+	wantFault(t, err, typev1.Reason_REASON_INSUFFICIENT_FUNDS, no)
+	if got := checks.Load(); got != 1 {
+		t.Errorf("%d attempts", got+1)
+	}
 	// Refused at the first attempt: nothing can have moved.
 	checks.Store(1)
 	_, err = client.CreatePayment(callContext(t), &ledgerv1.CreatePaymentRequest{})

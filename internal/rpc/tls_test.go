@@ -2,9 +2,11 @@ package rpc_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -48,12 +50,18 @@ func keyPair(t testing.TB, p devcert.Pair) tls.Certificate {
 }
 
 // homemade is a certificate that no authority of ours has signed or would sign.
-func homemade(t testing.TB, curve elliptic.Curve, change func(*x509.Certificate), parent *x509.Certificate, parentKey *ecdsa.PrivateKey) tls.Certificate {
+func homemade(t testing.TB, curve elliptic.Curve, change func(*x509.Certificate), parent *x509.Certificate, parentKey crypto.Signer) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return homemadeFor(t, key, change, parent, parentKey)
+}
+
+// homemadeFor is homemade for a key.
+func homemadeFor(t testing.TB, key crypto.Signer, change func(*x509.Certificate), parent *x509.Certificate, parentKey crypto.Signer) tls.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "homemade"}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: bothWays,
@@ -65,7 +73,7 @@ func homemade(t testing.TB, curve elliptic.Curve, change func(*x509.Certificate)
 	if parent == nil {
 		parent, parentKey = template, key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +155,14 @@ func TestServerRefuses(t *testing.T) {
 			return &c
 		}},
 		{name: "weak curve", cert: func() *tls.Certificate { c := homemade(t, elliptic.P224(), nil, root, rootKey); return &c }},
+		{name: "short RSA key", cert: func() *tls.Certificate {
+			key, err := rsa.GenerateKey(rand.Reader, 1024)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := homemadeFor(t, key, nil, root, rootKey)
+			return &c
+		}},
 		{name: "an authority's certificate", cert: func() *tls.Certificate {
 			c := homemade(t, elliptic.P256(), func(c *x509.Certificate) { c.IsCA = true }, root, rootKey)
 			return &c
