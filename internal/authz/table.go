@@ -41,13 +41,13 @@ const (
 type Auth int
 
 const (
-	// Peer: the caller is a service, known by its certificate.
+	// Peer means that the caller is a service, known by its certificate.
 	Peer Auth = iota + 1
-	// Nothing: the answer is public, or the request proves itself (keys of a run, a group key's signature).
+	// Nothing means that the answer is public, or that the request proves itself (keys of a run, a group key's signature).
 	Nothing
-	// Token: the call's metadata carry a token for method and resource under the caller's key.
+	// Token means that the call's metadata carry a token for method and resource under the caller's key.
 	Token
-	// Statement: the request carries the signed statement that matters.
+	// Statement means that the request carries the signed statement that matters.
 	Statement
 )
 

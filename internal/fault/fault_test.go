@@ -245,16 +245,30 @@ func TestOf(t *testing.T) {
 		{"status exhausted", status.Error(codes.ResourceExhausted, "x"), codes.ResourceExhausted, typev1.Reason_REASON_LIMIT_EXCEEDED, nil},
 		{"status unimplemented", status.Error(codes.Unimplemented, "x"), codes.Internal, typev1.Reason_REASON_INTERNAL, nil},
 		{"status unauthenticated", status.Error(codes.Unauthenticated, "x"), codes.Unauthenticated, typev1.Reason_REASON_UNAUTHENTICATED, nil},
-		{"bad statement", &evidence.Error{Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: "request", Field: "units", Why: "is zero"},
-			codes.InvalidArgument, typev1.Reason_REASON_BAD_STATEMENT, map[string]string{"statement": "request", "field": "units", "why": "is zero"}},
-		{"stale evidence", fmt.Errorf("x: %w", &evidence.Error{Reason: typev1.Reason_REASON_EVIDENCE_STALE, Piece: "verdict"}),
-			codes.FailedPrecondition, typev1.Reason_REASON_EVIDENCE_STALE, map[string]string{"evidence": "verdict"}},
-		{"refused guard rails", &guardrails.Refusal{Field: "limits[2].amount", Why: "is missing"},
-			codes.InvalidArgument, typev1.Reason_REASON_GUARD_RAILS_REFUSED, map[string]string{"field": "limits[2].amount", "why": "is missing"}},
-		{"a name", &resource.Error{Field: "payment", Value: `"x y"`, Why: "has a space"},
-			codes.InvalidArgument, typev1.Reason_REASON_INVALID_ARGUMENT, map[string]string{"field": "payment", "value": `"x y"`, "why": "has a space"}},
-		{"a culprit", culprit, codes.Aborted, typev1.Reason_REASON_KEY_GENERATION_FAILED,
-			map[string]string{"culprit": frost.Agent.String(), "why": "proof does not verify"}},
+		{
+			"bad statement", &evidence.Error{Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: "request", Field: "units", Why: "is zero"},
+			codes.InvalidArgument, typev1.Reason_REASON_BAD_STATEMENT,
+			map[string]string{"statement": "request", "field": "units", "why": "is zero"},
+		},
+		{
+			"stale evidence", fmt.Errorf("x: %w", &evidence.Error{Reason: typev1.Reason_REASON_EVIDENCE_STALE, Piece: "verdict"}),
+			codes.FailedPrecondition, typev1.Reason_REASON_EVIDENCE_STALE,
+			map[string]string{"evidence": "verdict"},
+		},
+		{
+			"refused guard rails", &guardrails.Refusal{Field: "limits[2].amount", Why: "is missing"},
+			codes.InvalidArgument, typev1.Reason_REASON_GUARD_RAILS_REFUSED,
+			map[string]string{"field": "limits[2].amount", "why": "is missing"},
+		},
+		{
+			"a name", &resource.Error{Field: "payment", Value: `"x y"`, Why: "has a space"},
+			codes.InvalidArgument, typev1.Reason_REASON_INVALID_ARGUMENT,
+			map[string]string{"field": "payment", "value": `"x y"`, "why": "has a space"},
+		},
+		{
+			"a culprit", culprit, codes.Aborted, typev1.Reason_REASON_KEY_GENERATION_FAILED,
+			map[string]string{"culprit": frost.Agent.String(), "why": "proof does not verify"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := fault.Of(tt.err)

@@ -29,68 +29,130 @@ const (
 
 // reasons is the whole table. docs/errors.md says the same in words, and a test holds the two together.
 var reasons = map[typev1.Reason]row{
-	typev1.Reason_REASON_INVALID_ARGUMENT: {code: codes.InvalidArgument,
-		next: "correct the field and call again"},
-	typev1.Reason_REASON_BAD_STATEMENT: {code: codes.InvalidArgument,
-		next: "make and sign the statement again with a current client"},
-	typev1.Reason_REASON_EVIDENCE_MISSING: {code: codes.InvalidArgument,
-		next: "call again with the missing piece"},
-	typev1.Reason_REASON_EVIDENCE_STALE: {code: codes.FailedPrecondition,
-		next: "repeat the call with a fresh request; check this machine's clock if it happens again"},
-	typev1.Reason_REASON_EVIDENCE_MISMATCH: {code: codes.InvalidArgument,
-		next: "repeat the payment by its id; if it happens again, somebody between you and the services changed the call"},
-	typev1.Reason_REASON_UNAUTHENTICATED: {code: codes.Unauthenticated,
-		next: "sign the call with a key of this installation; check this machine's clock"},
-	typev1.Reason_REASON_PERMISSION_DENIED: {code: codes.PermissionDenied,
-		next: "call as somebody who may do this"},
-	typev1.Reason_REASON_NOT_FOUND: {code: codes.NotFound,
-		next: "check the name"},
-	typev1.Reason_REASON_ALREADY_EXISTS: {code: codes.AlreadyExists,
-		next: "choose another id, or repeat the first call unchanged"},
-	typev1.Reason_REASON_PAYMENT_DIFFERS: {code: codes.AlreadyExists,
-		next: "repeat the payment exactly as it was made first, or choose a new id for a new payment"},
-	typev1.Reason_REASON_FROZEN: {code: codes.FailedPrecondition,
-		next: "wait until the owner unfreezes, then repeat the payment by its id"},
-	typev1.Reason_REASON_FREEZE_ID_USED: {code: codes.AlreadyExists,
-		next: "freeze again with a new random id: this one is not in force"},
-	typev1.Reason_REASON_INSUFFICIENT_FUNDS: {code: codes.FailedPrecondition,
-		next: "fund the wallet, then repeat the payment by its id"},
-	typev1.Reason_REASON_GUARD_RAILS_CHANGED: {code: codes.Aborted, retry: retrySoon,
-		next: "repeat the call"},
-	typev1.Reason_REASON_RULES_CHANGED: {code: codes.FailedPrecondition,
-		next: "do not pay this by another id: read the payment until its hold has ended by proof"},
-	typev1.Reason_REASON_NO_GUARD_RAILS: {code: codes.FailedPrecondition,
-		next: "ask the owner to set guard rails"},
-	typev1.Reason_REASON_MESSAGE_EXPIRED: {code: codes.FailedPrecondition,
-		next: "repeat the payment by its id with a fresh message, its expiry reckoned from ledger_time_millis"},
-	typev1.Reason_REASON_DEADLINE_EXPIRED: {code: codes.FailedPrecondition,
-		next: "make a new payment with a new id if it is still wanted"},
-	typev1.Reason_REASON_LEDGER_BEHIND: {code: codes.FailedPrecondition,
-		next: "pay nothing; tell the operator that the ledger lacks entries which this client has seen"},
-	typev1.Reason_REASON_CLOCK_BEHIND: {code: codes.FailedPrecondition, retry: retryClock,
-		next: "repeat the call once the ledger's clock has caught up; tell the operator"},
-	typev1.Reason_REASON_KEY_LOST: {code: codes.FailedPrecondition,
-		next: "tell owner and operator: the wallet pays again only once the co-signer's share is restored"},
-	typev1.Reason_REASON_HANDLE_TAKEN: {code: codes.AlreadyExists,
-		next: "register again with another handle"},
-	typev1.Reason_REASON_NOT_ACTIVE: {code: codes.FailedPrecondition,
-		next: "let the owner claim the wallet; if its registration has ended, register again"},
-	typev1.Reason_REASON_WRONG_STATE: {code: codes.FailedPrecondition,
-		next: "read the payment and act on its state"},
-	typev1.Reason_REASON_KEY_GENERATION_FAILED: {code: codes.Aborted,
-		next: "register again; if it happens again, treat it as an attack on the connection"},
-	typev1.Reason_REASON_LIMIT_EXCEEDED: {code: codes.ResourceExhausted, retry: retryLater,
-		next: "wait and repeat the call"},
-	typev1.Reason_REASON_UNAVAILABLE: {code: codes.Unavailable, retry: retryLater,
-		next: "repeat the same call with the same id"},
-	typev1.Reason_REASON_INTERNAL: {code: codes.Internal,
-		next: "repeat the same call with the same id; tell the operator if it happens again"},
-	typev1.Reason_REASON_GUARD_RAILS_REFUSED: {code: codes.InvalidArgument,
-		next: "correct the guard rails where the field says, sign and send them again"},
-	typev1.Reason_REASON_CODE_USED: {code: codes.FailedPrecondition,
-		next: "ask the operator for a new code"},
-	typev1.Reason_REASON_ABORTED: {code: codes.Aborted, retry: retrySoon,
-		next: "repeat the call"},
+	typev1.Reason_REASON_INVALID_ARGUMENT: {
+		code: codes.InvalidArgument,
+		next: "correct the field and call again",
+	},
+	typev1.Reason_REASON_BAD_STATEMENT: {
+		code: codes.InvalidArgument,
+		next: "make and sign the statement again with a current client",
+	},
+	typev1.Reason_REASON_EVIDENCE_MISSING: {
+		code: codes.InvalidArgument,
+		next: "call again with the missing piece",
+	},
+	typev1.Reason_REASON_EVIDENCE_STALE: {
+		code: codes.FailedPrecondition,
+		next: "repeat the call with a fresh request; check this machine's clock if it happens again",
+	},
+	typev1.Reason_REASON_EVIDENCE_MISMATCH: {
+		code: codes.InvalidArgument,
+		next: "repeat the payment by its id; if it happens again, somebody between you and the services changed the call",
+	},
+	typev1.Reason_REASON_UNAUTHENTICATED: {
+		code: codes.Unauthenticated,
+		next: "sign the call with a key of this installation; check this machine's clock",
+	},
+	typev1.Reason_REASON_PERMISSION_DENIED: {
+		code: codes.PermissionDenied,
+		next: "call as somebody who may do this",
+	},
+	typev1.Reason_REASON_NOT_FOUND: {
+		code: codes.NotFound,
+		next: "check the name",
+	},
+	typev1.Reason_REASON_ALREADY_EXISTS: {
+		code: codes.AlreadyExists,
+		next: "choose another id, or repeat the first call unchanged",
+	},
+	typev1.Reason_REASON_PAYMENT_DIFFERS: {
+		code: codes.AlreadyExists,
+		next: "repeat the payment exactly as it was made first, or choose a new id for a new payment",
+	},
+	typev1.Reason_REASON_FROZEN: {
+		code: codes.FailedPrecondition,
+		next: "wait until the owner unfreezes, then repeat the payment by its id",
+	},
+	typev1.Reason_REASON_FREEZE_ID_USED: {
+		code: codes.AlreadyExists,
+		next: "freeze again with a new random id: this one is not in force",
+	},
+	typev1.Reason_REASON_INSUFFICIENT_FUNDS: {
+		code: codes.FailedPrecondition,
+		next: "fund the wallet, then repeat the payment by its id",
+	},
+	typev1.Reason_REASON_GUARD_RAILS_CHANGED: {
+		code: codes.Aborted, retry: retrySoon,
+		next: "repeat the call",
+	},
+	typev1.Reason_REASON_RULES_CHANGED: {
+		code: codes.FailedPrecondition,
+		next: "do not pay this by another id: read the payment until its hold has ended by proof",
+	},
+	typev1.Reason_REASON_NO_GUARD_RAILS: {
+		code: codes.FailedPrecondition,
+		next: "ask the owner to set guard rails",
+	},
+	typev1.Reason_REASON_MESSAGE_EXPIRED: {
+		code: codes.FailedPrecondition,
+		next: "repeat the payment by its id with a fresh message, its expiry reckoned from ledger_time_millis",
+	},
+	typev1.Reason_REASON_DEADLINE_EXPIRED: {
+		code: codes.FailedPrecondition,
+		next: "make a new payment with a new id if it is still wanted",
+	},
+	typev1.Reason_REASON_LEDGER_BEHIND: {
+		code: codes.FailedPrecondition,
+		next: "pay nothing; tell the operator that the ledger lacks entries which this client has seen",
+	},
+	typev1.Reason_REASON_CLOCK_BEHIND: {
+		code: codes.FailedPrecondition, retry: retryClock,
+		next: "repeat the call once the ledger's clock has caught up; tell the operator",
+	},
+	typev1.Reason_REASON_KEY_LOST: {
+		code: codes.FailedPrecondition,
+		next: "tell owner and operator: the wallet pays again only once the co-signer's share is restored",
+	},
+	typev1.Reason_REASON_HANDLE_TAKEN: {
+		code: codes.AlreadyExists,
+		next: "register again with another handle",
+	},
+	typev1.Reason_REASON_NOT_ACTIVE: {
+		code: codes.FailedPrecondition,
+		next: "let the owner claim the wallet; if its registration has ended, register again",
+	},
+	typev1.Reason_REASON_WRONG_STATE: {
+		code: codes.FailedPrecondition,
+		next: "read the payment and act on its state",
+	},
+	typev1.Reason_REASON_KEY_GENERATION_FAILED: {
+		code: codes.Aborted,
+		next: "register again; if it happens again, treat it as an attack on the connection",
+	},
+	typev1.Reason_REASON_LIMIT_EXCEEDED: {
+		code: codes.ResourceExhausted, retry: retryLater,
+		next: "wait and repeat the call",
+	},
+	typev1.Reason_REASON_UNAVAILABLE: {
+		code: codes.Unavailable, retry: retryLater,
+		next: "repeat the same call with the same id",
+	},
+	typev1.Reason_REASON_INTERNAL: {
+		code: codes.Internal,
+		next: "repeat the same call with the same id; tell the operator if it happens again",
+	},
+	typev1.Reason_REASON_GUARD_RAILS_REFUSED: {
+		code: codes.InvalidArgument,
+		next: "correct the guard rails where the field says, sign and send them again",
+	},
+	typev1.Reason_REASON_CODE_USED: {
+		code: codes.FailedPrecondition,
+		next: "ask the operator for a new code",
+	},
+	typev1.Reason_REASON_ABORTED: {
+		code: codes.Aborted, retry: retrySoon,
+		next: "repeat the call",
+	},
 }
 
 // rowOf is a reason's row; one that the table lacks is a defect of ours.
