@@ -1,0 +1,153 @@
+package identity
+
+import (
+	"context"
+	"strings"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/resource"
+	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// installationResource is what a call about the whole installation names.
+const (
+	installationResource = "installation"
+	operator             = "operator"
+)
+
+// Authenticate tells who signed a token, or whose request this is, and that the caller may act on the resource.
+func (s *Service) Authenticate(ctx context.Context, req *identityv1.AuthenticateRequest) (*identityv1.AuthenticateResponse, error) {
+	var caller *typev1.Caller
+	var err error
+	switch {
+	case (req.GetToken() == nil) == (req.GetRequest() == nil):
+		err = fault.Invalid(fault.Violation{Field: "token", Why: "exactly one of token and request is given"})
+	case req.GetToken() != nil:
+		caller, err = s.byToken(ctx, req)
+	default:
+		caller, err = s.byRequest(ctx, req)
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
+	}
+	return &identityv1.AuthenticateResponse{Caller: caller}, nil
+}
+
+// stranger is the one answer to whatever does not authenticate: which part was wrong is nobody's business.
+func stranger() error {
+	return refuse(typev1.Reason_REASON_UNAUTHENTICATED, "the caller could not be authenticated")
+}
+
+// byRequest authenticates a payment request, under the request key of the wallet's head.
+func (s *Service) byRequest(ctx context.Context, req *identityv1.AuthenticateRequest) (*typev1.Caller, error) {
+	var r typev1.Request
+	if err := evidence.Peek(req.GetRequest(), &r); err != nil {
+		return nil, err
+	}
+	if r.GetWallet() != req.GetResource() {
+		return nil, refuse(typev1.Reason_REASON_PERMISSION_DENIED, "the request is another wallet's")
+	}
+	_, head, err := s.active(ctx, r.GetWallet())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := evidence.CheckRequest(s.installation, req.GetRequest(), head.Document.GetRequestKey()); err != nil {
+		if fault.ReasonOf(fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)) == typev1.Reason_REASON_BAD_STATEMENT {
+			return nil, stranger()
+		}
+		return nil, err
+	}
+	return &typev1.Caller{Name: resource.AgentOf(r.GetWallet()), Wallet: r.GetWallet()}, nil
+}
+
+// active reads an ACTIVE wallet and its head.
+func (s *Service) active(ctx context.Context, name string) (*wallet, *evidence.Head, error) {
+	w, err := s.named(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if w == nil || w.State != active {
+		return nil, nil, refuse(typev1.Reason_REASON_NOT_ACTIVE, "the wallet is not claimed, or not known here")
+	}
+	head, err := w.head()
+	return w, head, err
+}
+
+// byToken authenticates a token under the keys of the caller that it names, for what that caller may act on.
+func (s *Service) byToken(ctx context.Context, req *identityv1.AuthenticateRequest) (*typev1.Caller, error) {
+	var t typev1.Token
+	if err := evidence.Peek(req.GetToken(), &t); err != nil {
+		return nil, stranger()
+	}
+	caller := &typev1.Caller{Name: t.GetCaller(), Wallet: t.GetWallet()}
+	keys, err := s.keysOf(ctx, &t, req.GetResource())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := evidence.CheckToken(s.installation, req.GetToken(), req.GetMethod(), req.GetResource(), s.clock(), keys...); err != nil {
+		return nil, stranger()
+	}
+	return caller, nil
+}
+
+// keysOf are the keys that may sign a token of this caller about this resource; none if it may not act on it.
+func (s *Service) keysOf(ctx context.Context, t *typev1.Token, on string) ([][]byte, error) {
+	switch caller := t.GetCaller(); {
+	case caller == operator:
+		if on == operator || on == installationResource || strings.HasPrefix(on, "wallets/") {
+			return s.installation.Operators(), nil
+		}
+		return nil, denied()
+	case strings.HasPrefix(caller, "agents/"):
+		if on != caller && on != t.GetWallet() {
+			return nil, denied()
+		}
+		_, head, err := s.active(ctx, t.GetWallet())
+		if err != nil {
+			return nil, err
+		}
+		return [][]byte{head.Document.GetRequestKey()}, nil
+	default:
+		return s.ownerKeysFor(ctx, caller, on)
+	}
+}
+
+// ownerKeysFor are an owner's keys: for a wallet those that its own head names, else those of the owner's own statement.
+func (s *Service) ownerKeysFor(ctx context.Context, name, on string) ([][]byte, error) {
+	if on != name {
+		_, head, err := s.active(ctx, on)
+		if err != nil {
+			return nil, err
+		}
+		if head.Document.GetOwner() != name {
+			return nil, denied()
+		}
+		return head.Document.GetOwnerKeys(), nil
+	}
+	id, err := resource.ParseOwner(name)
+	if err != nil {
+		return nil, stranger()
+	}
+	o, err := s.store.owner(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		return nil, stranger()
+	}
+	e, err := envelope(o.Registration)
+	if err != nil {
+		return nil, err
+	}
+	var r typev1.OwnerRegistration
+	if err := evidence.Peek(e, &r); err != nil {
+		return nil, err
+	}
+	return r.GetOwnerKeys(), nil
+}
+
+func denied() error {
+	return refuse(typev1.Reason_REASON_PERMISSION_DENIED, "the caller may not act on this resource")
+}
