@@ -1,0 +1,36 @@
+// Command halfkey-dev runs a whole Halfkey installation in one process, for development: `serve` keeps one running for the
+// CLI and the SDK, `demo` shows on one what Halfkey is for. Production runs the five services apart.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line.
+type cli struct {
+	Demo     demoCommand  `cmd:"" help:"Show what Halfkey does, on an installation of its own that is removed at the end."`
+	Serve    serveCommand `cmd:"" help:"Run an installation until SIGTERM."`
+	LogLevel slog.Level   `default:"warn" help:"What the services log to standard error: debug, info, warn or error."`
+}
+
+func main() {
+	var c cli
+	parsed := kong.Parse(&c, kong.Name("halfkey-dev"),
+		kong.Description("A whole Halfkey installation in one process, for development."), kong.UsageOnError())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(logger); err != nil {
+		fmt.Fprintln(os.Stderr, "halfkey-dev: error:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has run
+	}
+}

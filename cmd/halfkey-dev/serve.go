@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/allinone"
+)
+
+// drainMax bounds how long calls that run may take to end after SIGTERM.
+const drainMax = 20 * time.Second
+
+// serveCommand is `halfkey-dev serve`.
+type serveCommand struct {
+	DataDir   string `type:"path" help:"Where the installation lives; made if absent. Default: halfkey-dev in the user's data directory."`
+	Listen    string `default:"127.0.0.1:0" help:"The gateway's address on the first start; the installation keeps it."`
+	ReadyFile string `type:"path" help:"Written, mode 0600, once the installation serves. Default: ready.json in the data directory."`
+}
+
+// ready is the content of the ready file.
+type ready struct {
+	Gateway            string `json:"gateway"`
+	HTTPS              string `json:"https"`
+	InstallationFile   string `json:"installation_file"`
+	OperatorKeyFile    string `json:"operator_key_file"`
+	OwnerBootstrapCode string `json:"owner_bootstrap_code"`
+}
+
+// Run serves until ctx ends, and then drains.
+func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
+	if s.DataDir == "" {
+		dir, err := dataDir()
+		if err != nil {
+			return err
+		}
+		s.DataDir = dir
+	}
+	if s.ReadyFile == "" {
+		s.ReadyFile = filepath.Join(s.DataDir, "ready.json")
+	}
+	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, Logger: logger})
+	if err != nil {
+		return err
+	}
+	if err := s.announce(system); err != nil {
+		return errors.Join(err, system.Kill())
+	}
+	fmt.Printf("Halfkey serves on %s. Connect with %s.\n", system.Address(), system.InstallationFile())
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+	defer cancel()
+	return errors.Join(system.Stop(drain), os.Remove(s.ReadyFile))
+}
+
+// dataDir follows the XDG base directories.
+func dataDir() (string, error) {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "halfkey-dev"), nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "share", "halfkey-dev"), err
+}
+
+// announce writes the ready file whole or not at all.
+func (s *serveCommand) announce(system *allinone.System) error {
+	b, err := json.Marshal(ready{
+		Gateway: system.Address(), HTTPS: system.HTTPS(), InstallationFile: system.InstallationFile(),
+		OperatorKeyFile: system.OperatorKeyFile(), OwnerBootstrapCode: system.BootstrapCode(),
+	})
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(s.ReadyFile), ".ready-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.ReadyFile)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

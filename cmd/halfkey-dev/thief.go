@@ -1,0 +1,118 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/frost"
+)
+
+// thief shows what a stolen half of a key is worth, and what a stolen home directory.
+func (d *demo) thief() error {
+	if err := d.shareAlone(); err != nil {
+		return err
+	}
+	stolen := filepath.Join(d.dir, "stolen")
+	if err := os.CopyFS(stolen, os.DirFS(d.homes["research-agent"])); err != nil {
+		return err
+	}
+	if err := private(stolen); err != nil {
+		return err
+	}
+	h, err := client.OpenHome(stolen)
+	if err != nil {
+		return err
+	}
+	c, err := client.Open(h, client.Options{})
+	if err != nil {
+		return err
+	}
+	agent, err := c.Agent("")
+	if err != nil {
+		return err
+	}
+	for id, o := range map[string]client.Order{
+		"thief-all":      {Recipient: "@data-shop", Units: 150 * usd},
+		"thief-stranger": {Recipient: "@stranger", Units: 1 * usd},
+	} {
+		o.ID = id
+		p, err := agent.Pay(d.ctx, o)
+		if err != nil {
+			return err
+		}
+		if err := want(p, denied, red); err != nil {
+			return err
+		}
+	}
+	p, err := agent.Pay(d.ctx, client.Order{ID: "thief-some", Recipient: "@data-shop", Units: 5 * usd})
+	if err != nil {
+		return err
+	}
+	if err := want(p, pending, yellow); err != nil {
+		return err
+	}
+	if _, err := d.owner.Refuse(d.ctx, p.Name); err != nil {
+		return err
+	}
+	d.say("With the agent's whole home directory: 150 USD RED, 1 USD to its own wallet RED, 5 USD waits for you.")
+	return nil
+}
+
+// shareAlone signs with the agent's share, as it stands in the stolen file, and a co-signer's half that is made up.
+func (d *demo) shareAlone() error {
+	share, err := stolenShare(filepath.Join(d.homes["research-agent"], "keys"))
+	if err != nil {
+		return err
+	}
+	defer share.Zero()
+	nonces, commitment, err := share.Commit()
+	if err != nil {
+		return err
+	}
+	forged := frost.Release{Commitment: commitment}
+	if _, err := rand.Read(forged.Share[:31]); err != nil {
+		return err
+	}
+	if _, err := nonces.Finish([]byte("all of it to me"), forged); err == nil {
+		return errors.New("half a key has signed")
+	} else if !errors.Is(err, frost.ErrShare) {
+		return fmt.Errorf("half a key failed for another reason: %w", err)
+	}
+	d.say("With the agent's share alone: no signature. Half a key signs nothing.")
+	return nil
+}
+
+// stolenShare reads the share out of an agent's key file.
+func stolenShare(dir string) (*frost.KeyShare, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "agent-*"))
+	if err != nil || len(files) != 1 {
+		return nil, fmt.Errorf("%d key files in %s: %w", len(files), dir, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		return nil, err
+	}
+	var file struct{ Share []byte }
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, err
+	}
+	return frost.ParseKeyShare(file.Share)
+}
+
+// private takes from a copied home the permissions that a copy has by default.
+func private(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return os.Chmod(path, 0o600)
+	})
+}

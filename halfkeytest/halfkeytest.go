@@ -1,0 +1,265 @@
+// Package halfkeytest runs a whole Halfkey installation inside a test: the five services over mutual TLS, embedded etcd,
+// SQLite, real key generation and real signatures. Nothing in it is a stand-in; what a test sees is what production does.
+//
+//	func TestMyAgentPays(t *testing.T) {
+//		h := halfkeytest.Start(t)
+//		shop, agent := h.Agent("Shop"), h.Agent("Research Agent")
+//		h.GuardRails(agent, client.StandardRules(shop.GroupKey()))
+//		h.Fund(agent, 10_000_000)
+//		...
+//	}
+package halfkeytest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/allinone"
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/evidence"
+)
+
+// Clock is a clock that a test moves. It is safe for concurrent use.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock makes a clock that stands at a time.
+func NewClock(now time.Time) *Clock { return &Clock{now: now} }
+
+// Now is what it shows.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves it; a negative duration moves it back.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Set sets it.
+func (c *Clock) Set(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = now
+}
+
+// Wrap wraps the gateway's connection to a service, which is named `identity`, `policy`, `ledger` or `cosigner`: to cut,
+// delay or alter calls.
+type Wrap func(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface
+
+// Option changes how an installation starts.
+type Option func(*System)
+
+// WithClock makes services and clients follow a clock.
+func WithClock(c *Clock) Option { return func(s *System) { s.clock = c.Now } }
+
+// WithDir keeps the installation in a directory instead of a temporary one.
+func WithDir(dir string) Option { return func(s *System) { s.dir = dir } }
+
+// WithWrap wraps the gateway's connections.
+func WithWrap(w Wrap) Option { return func(s *System) { s.wrap = w } }
+
+// WithLog lets the services write their log to w.
+func WithLog(w io.Writer) Option { return func(s *System) { s.log = w } }
+
+// timeout bounds each step of the helpers below.
+const timeout = time.Minute
+
+// System is a running installation.
+type System struct {
+	t       testing.TB
+	dir     string
+	clock   func() time.Time
+	wrap    Wrap
+	log     io.Writer
+	running *allinone.System
+	owner   *client.Owner
+}
+
+// Start starts an installation, which ends with the test.
+func Start(t testing.TB, options ...Option) *System {
+	t.Helper()
+	s := &System{t: t, clock: time.Now, log: io.Discard}
+	for _, o := range options {
+		o(s)
+	}
+	if s.dir == "" {
+		s.dir = filepath.Join(t.TempDir(), "installation")
+	}
+	s.start()
+	t.Cleanup(func() {
+		if err := s.running.Kill(); err != nil {
+			t.Errorf("halfkeytest: closing: %v", err)
+		}
+	})
+	return s
+}
+
+func (s *System) start() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	config := allinone.Config{DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, Logger: slog.New(slog.NewJSONHandler(s.log, nil))}
+	if s.wrap != nil {
+		config.Wrap = func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+			return s.wrap(string(to), conn)
+		}
+	}
+	running, err := allinone.Start(ctx, config)
+	if err != nil {
+		s.t.Fatalf("halfkeytest: start: %v", err)
+	}
+	s.running = running
+}
+
+// Kill ends the installation where it stands, as a crash does. Restart starts it again.
+func (s *System) Kill() {
+	s.t.Helper()
+	if err := s.running.Kill(); err != nil {
+		s.t.Fatalf("halfkeytest: kill: %v", err)
+	}
+}
+
+// Restart starts a killed installation again on its directory; a running one is drained first.
+func (s *System) Restart() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if err := s.running.Stop(ctx); err != nil {
+		s.t.Fatalf("halfkeytest: stop: %v", err)
+	}
+	s.start()
+}
+
+// Dir is the installation's directory: each service's store is in it.
+func (s *System) Dir() string { return s.dir }
+
+// Installation is the installation file in force.
+func (s *System) Installation() *evidence.Installation { return s.running.Installation() }
+
+// Address is the gateway's gRPC address.
+func (s *System) Address() string { return s.running.Address() }
+
+// Home makes a fresh client home that is connected to the installation.
+func (s *System) Home() *client.Home {
+	s.t.Helper()
+	h, err := client.OpenHome(filepath.Join(s.t.TempDir(), "home"))
+	if err != nil {
+		s.t.Fatalf("halfkeytest: home: %v", err)
+	}
+	file, err := os.ReadFile(s.running.InstallationFile())
+	if err == nil {
+		err = h.Connect(file)
+	}
+	if err != nil {
+		s.t.Fatalf("halfkeytest: connect: %v", err)
+	}
+	return h
+}
+
+// Client opens a client on a home; it is closed with the test.
+func (s *System) Client(h *client.Home) *client.Client {
+	s.t.Helper()
+	c, err := client.Open(h, client.Options{Clock: s.clock})
+	if err != nil {
+		s.t.Fatalf("halfkeytest: client: %v", err)
+	}
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Email is the address of the installation's first owner.
+const Email = "you@company.com"
+
+// Owner is the installation's first owner, made by the bootstrap code.
+func (s *System) Owner() *client.Owner {
+	s.t.Helper()
+	if s.owner != nil {
+		return s.owner
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	owner, err := s.Client(s.Home()).CreateOwner(ctx, s.running.BootstrapCode(), Email)
+	if err != nil {
+		s.t.Fatalf("halfkeytest: owner: %v", err)
+	}
+	s.owner = owner
+	return owner
+}
+
+// Agent registers an agent by a real key generation on a home of its own, and lets the owner claim it.
+func (s *System) Agent(name string) *client.Agent {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c := s.Client(s.Home())
+	r, err := c.Register(ctx, client.RegisterOptions{Name: name, OwnerEmail: Email})
+	if err != nil {
+		s.t.Fatalf("halfkeytest: register %q: %v", name, err)
+	}
+	if _, err := s.Owner().Claim(ctx, r.ClaimCode); err != nil {
+		s.t.Fatalf("halfkeytest: claim %q: %v", name, err)
+	}
+	a, err := c.Agent(r.Wallet)
+	if err != nil {
+		s.t.Fatalf("halfkeytest: agent %q: %v", name, err)
+	}
+	return a
+}
+
+// GuardRails puts rules in force for an agent's wallet.
+func (s *System) GuardRails(a *client.Agent, rules client.Rules) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if _, err := s.Owner().SetGuardRails(ctx, a.Wallet(), rules); err != nil {
+		s.t.Fatalf("halfkeytest: guard rails: %v", err)
+	}
+}
+
+// Operator is the installation's operator.
+func (s *System) Operator() *client.Operator {
+	s.t.Helper()
+	key, err := s.running.OperatorKey()
+	if err != nil {
+		s.t.Fatalf("halfkeytest: operator's key: %v", err)
+	}
+	return s.Client(s.Home()).Operator(key)
+}
+
+// OperatorKey is the operator's key.
+func (s *System) OperatorKey() ed25519.PrivateKey {
+	s.t.Helper()
+	key, err := s.running.OperatorKey()
+	if err != nil {
+		s.t.Fatalf("halfkeytest: operator's key: %v", err)
+	}
+	return key
+}
+
+// Fund issues book dollars to an agent's wallet, in units of a millionth.
+func (s *System) Fund(a *client.Agent, units int64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if _, err := s.Operator().Deposit(ctx, a.Wallet(), uuid.NewString(), units); err != nil {
+		s.t.Fatalf("halfkeytest: fund: %v", err)
+	}
+}

@@ -1,0 +1,350 @@
+package allinone
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/halfkey/halfkey/gateway"
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/rpc"
+	"github.com/halfkey/halfkey/internal/rpc/devcert"
+	"github.com/halfkey/halfkey/internal/rpc/validate"
+	"github.com/halfkey/halfkey/services/cosigner"
+	"github.com/halfkey/halfkey/services/identity"
+	"github.com/halfkey/halfkey/services/ledger"
+	"github.com/halfkey/halfkey/services/policy"
+)
+
+// Config says where the installation lives and who may reach it.
+type Config struct {
+	// DataDir holds everything. Required.
+	DataDir string
+	// Listen is the gateway's public address, host:port; port 0 takes a free one, which the installation keeps.
+	Listen string
+	// Clock tells the time; nil means time.Now.
+	Clock func() time.Time
+	// Logger receives what the services have to say; nil means slog.Default.
+	Logger *slog.Logger
+	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
+	Wrap func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface
+}
+
+// endExpiredEvery is how often registrations that nobody claimed are ended.
+const endExpiredEvery = time.Minute
+
+// startMax bounds how long the stores may take to open.
+const startMax = 30 * time.Second
+
+// System is a running installation.
+type System struct {
+	material       *material
+	listener       net.Listener
+	https          *http.Server
+	httpsAddress   string
+	servers        []*rpc.Server // the gateway's first
+	connections    []*grpc.ClientConn
+	close          []func() error // services, then stores
+	stopBackground context.CancelFunc
+	background     sync.WaitGroup
+	stopped        sync.Once
+	stopErr        error
+}
+
+// Start opens the data directory, or makes a new installation in it, and serves.
+func Start(ctx context.Context, c Config) (_ *System, err error) {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	s := &System{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Kill())
+		}
+	}()
+	grpcAddress, httpsAddress, err := addressesOf(c.DataDir, c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", grpcAddress); err != nil {
+		return nil, fmt.Errorf("allinone: the installation's address is taken: %w", err)
+	}
+	httpsListener, err := net.Listen("tcp", httpsAddress)
+	if err != nil {
+		return nil, fmt.Errorf("allinone: the installation's https address is taken: %w", err)
+	}
+	s.httpsAddress = httpsListener.Addr().String()
+	if s.material, err = openMaterial(c.DataDir, s.listener.Addr().String(), s.httpsAddress, time.Now()); err != nil {
+		return nil, errors.Join(err, httpsListener.Close())
+	}
+	if err = s.startHTTPS(httpsListener); err != nil {
+		return nil, err
+	}
+	return s, s.startServices(ctx, c)
+}
+
+// registrar is what every service is to a server.
+type registrar interface {
+	Register(r grpc.ServiceRegistrar)
+	Close() error
+}
+
+func (s *System) startServices(ctx context.Context, c Config) error {
+	m := s.material
+	ctx, cancel := context.WithTimeout(ctx, startMax)
+	defer cancel()
+	etcd, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(m.dir, dirEtcd), Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	s.close = append(s.close, etcd.Close)
+
+	services := []struct {
+		name authz.Service
+		make func() (registrar, error)
+	}{
+		{authz.Identity, func() (registrar, error) {
+			kv, err := etcd.KV("identity")
+			if err != nil {
+				return nil, err
+			}
+			return identity.New(identity.Config{
+				Installation: m.installation, KV: kv, BootstrapKey: public(m.bootstrap), Clock: c.Clock, Logger: c.Logger,
+			})
+		}},
+		{authz.Policy, func() (registrar, error) {
+			kv, err := etcd.KV("policy")
+			if err != nil {
+				return nil, err
+			}
+			return policy.New(policy.Config{Installation: m.installation, Key: m.policy, KV: kv, Clock: c.Clock, Logger: c.Logger})
+		}},
+		{authz.Ledger, func() (registrar, error) {
+			return ledger.New(ledger.Config{
+				Installation: m.installation, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: c.Logger,
+			})
+		}},
+		{authz.Cosigner, func() (registrar, error) {
+			kv, err := etcd.KV("cosigner")
+			if err != nil {
+				return nil, err
+			}
+			kek, err := cosigner.OpenKEK(filepath.Join(m.dir, fileKEK))
+			if err != nil {
+				return nil, err
+			}
+			return cosigner.New(cosigner.Config{
+				Installation: m.installation, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: c.Logger,
+			})
+		}},
+	}
+	connections := make(map[authz.Service]grpc.ClientConnInterface)
+	for _, service := range services {
+		made, err := service.make()
+		if err != nil {
+			return err
+		}
+		s.close = append(s.close, made.Close)
+		conn, err := s.serve(service.name, made, c)
+		if err != nil {
+			return err
+		}
+		connections[service.name] = conn
+		if c.Wrap != nil {
+			connections[service.name] = c.Wrap(service.name, conn)
+		}
+	}
+	gate, err := gateway.New(gateway.Config{
+		Installations: []*evidence.Installation{m.installation}, Logger: c.Logger,
+		Identity: connections[authz.Identity], Policy: connections[authz.Policy],
+		Ledger: connections[authz.Ledger], Cosigner: connections[authz.Cosigner],
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.serveGateway(gate, c); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.Background())
+	s.stopBackground = stop
+	s.background.Go(func() { endExpired(background, gate, c.Logger) })
+	return nil
+}
+
+// serve puts a service on a loopback listener behind mutual TLS and dials it as the gateway.
+func (s *System) serve(name authz.Service, service registrar, c Config) (*grpc.ClientConn, error) {
+	server, err := s.newServer(name, authz.Internal, c)
+	if err != nil {
+		return nil, err
+	}
+	service.Register(server)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.run(server, l, c.Logger)
+	credentials, err := s.credentials(authz.Gateway)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + l.Addr().String(), TLS: credentials.ClientTLS(name)})
+	if err != nil {
+		return nil, err
+	}
+	s.connections = append(s.connections, conn)
+	return conn, nil
+}
+
+func (s *System) newServer(name authz.Service, on authz.Listener, c Config) (*rpc.Server, error) {
+	credentials, err := s.credentials(name)
+	if err != nil {
+		return nil, err
+	}
+	config := rpc.Config{Installation: s.material.installation.ID(), Listener: on, TLS: credentials.ServerTLS(), Logger: c.Logger}
+	if on == authz.Public {
+		config.TLS = credentials.PublicTLS()
+	}
+	if name != authz.Cosigner { // The co-signer checks its few messages itself.
+		if config.Validate, err = validate.New(); err != nil {
+			return nil, err
+		}
+	}
+	return rpc.NewServer(config)
+}
+
+// credentials issues a fresh certificate for a service of this run.
+func (s *System) credentials(name authz.Service) (*rpc.Credentials, error) {
+	pair, err := s.material.authority.Service(s.material.installation.ID(), name, time.Now(), "127.0.0.1", "localhost")
+	if err != nil {
+		return nil, err
+	}
+	return rpc.NewCredentials(s.material.installation.ID(), pair.Certificate, pair.Key, s.material.authority.Certificate())
+}
+
+func (s *System) run(server *rpc.Server, l net.Listener, logger *slog.Logger) {
+	s.servers = append(s.servers, server)
+	s.background.Go(func() {
+		if err := server.Serve(l); err != nil {
+			logger.Error("a listener ended", "error", err)
+		}
+	})
+}
+
+func (s *System) serveGateway(gate *gateway.Service, c Config) error {
+	server, err := s.newServer(authz.Gateway, authz.Public, c)
+	if err != nil {
+		return err
+	}
+	gate.Register(server)
+	s.run(server, s.listener, c.Logger)
+	return nil
+}
+
+// startHTTPS serves health and the installation file over HTTPS.
+func (s *System) startHTTPS(l net.Listener) error {
+	pair, err := s.material.authority.Issue(devcert.Leaf{
+		Hosts: []string{"127.0.0.1", "localhost"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, time.Now())
+	if err != nil {
+		return err
+	}
+	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
+	if err != nil {
+		return err
+	}
+	file, err := s.material.installation.MarshalFile()
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /v1/installation", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(file)
+	})
+	s.https = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13},
+	}
+	s.background.Go(func() { _ = s.https.ServeTLS(l, "", "") }) // It ends with ErrServerClosed, or with the listener.
+	return nil
+}
+
+func endExpired(ctx context.Context, gate *gateway.Service, logger *slog.Logger) {
+	tick := time.NewTicker(endExpiredEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			call, cancel := context.WithTimeout(ctx, endExpiredEvery)
+			if err := gate.EndExpired(call, 100); err != nil && ctx.Err() == nil {
+				logger.Warn("ending expired registrations", "error", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// Stop drains: the gateway takes no further calls and finishes those that run, then everything closes.
+func (s *System) Stop(ctx context.Context) error {
+	s.stopped.Do(func() {
+		for i := len(s.servers) - 1; i >= 0; i-- { // The gateway was started last.
+			s.servers[i].Shutdown(ctx)
+		}
+		if s.https != nil {
+			s.stopErr = s.https.Shutdown(ctx)
+		}
+		s.stopErr = errors.Join(s.stopErr, s.closeAll())
+	})
+	return s.stopErr
+}
+
+// Kill ends everything where it stands, as a crash does: calls are cut off and nothing is drained. What was answered is durable.
+func (s *System) Kill() error {
+	s.stopped.Do(func() {
+		for i := len(s.servers) - 1; i >= 0; i-- {
+			s.servers[i].Stop()
+		}
+		if s.https != nil {
+			s.stopErr = s.https.Close()
+		}
+		if s.listener != nil && len(s.servers) == 0 {
+			s.stopErr = errors.Join(s.stopErr, s.listener.Close())
+		}
+		s.stopErr = errors.Join(s.stopErr, s.closeAll())
+	})
+	return s.stopErr
+}
+
+func (s *System) closeAll() error {
+	var errs []error
+	if s.stopBackground != nil {
+		s.stopBackground()
+	}
+	for _, conn := range s.connections {
+		errs = append(errs, conn.Close())
+	}
+	for i := len(s.close) - 1; i >= 0; i-- { // Services before the store that they use.
+		errs = append(errs, s.close[i]())
+	}
+	s.background.Wait()
+	return errors.Join(errs...)
+}
