@@ -13,7 +13,7 @@ const (
 	// PayloadMax bounds a payload. The largest honest one, guard rails with both recipient lists full, is under 24 KiB, and
 	// a journal entry holds at most three statements.
 	PayloadMax = 64 << 10
-	// SignaturesMax: an owner's registration carries two, everything else one.
+	// SignaturesMax bounds signatures: an owner's registration carries two, everything else one.
 	SignaturesMax = 2
 	// TypeMax bounds a payload type.
 	TypeMax = 64

@@ -56,7 +56,10 @@ func TestServiceStatements(t *testing.T) {
 			_, err := evidence.CheckRecord(i, e)
 			return err
 		}},
-		{"deposit", checkOperator}, {"redemption", checkOperator}, {"accept-loss", checkOperator}, {"set-time", checkOperator},
+		{"deposit", checkOperator},
+		{"redemption", checkOperator},
+		{"accept-loss", checkOperator},
+		{"set-time", checkOperator},
 	}
 	signers := []string{"cosigner", "policy", "ledger", "operator", "request/research", "owner/owner", "foreign"}
 	for _, c := range checks {
