@@ -243,6 +243,32 @@ func (b *bound) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, 
 	return handler(srv, ss)
 }
 
+// drainStream ends streams when the server drains: one that watches would otherwise keep it from ending. Health checks
+// stay, to say NOT_SERVING; who watches them leaves by itself.
+func drainStream(draining context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if r, _ := authz.Lookup(info.FullMethod); r.AnyPeer {
+			return handler(srv, ss)
+		}
+		ctx, cancel := context.WithCancel(ss.Context())
+		defer cancel()
+		defer context.AfterFunc(draining, cancel)()
+		err := handler(srv, &drainedStream{ServerStream: ss, ctx: ctx})
+		if err != nil && draining.Err() != nil && ss.Context().Err() == nil {
+			return fault.Caused(err, typev1.Reason_REASON_UNAVAILABLE, typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED, "this replica is stopping")
+		}
+		return err
+	}
+}
+
+type drainedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context ends when the caller leaves or the server drains.
+func (s *drainedStream) Context() context.Context { return s.ctx }
+
 // checkUnary holds a request to its size and to the rules of its contract.
 func checkUnary(validate func(proto.Message) error) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

@@ -80,6 +80,8 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	on     authz.Listener
+
+	drain func() // ends streams
 }
 
 // NewServer makes a server. Register services on it, then Serve.
@@ -104,6 +106,7 @@ func NewServer(c Config) (*Server, error) {
 		return nil, errors.New("rpc: the bound on calls in flight is negative")
 	}
 	inFlight := newBound(c.InFlightMax)
+	draining, drain := context.WithCancel(context.Background())
 
 	// The one slice: outermost first.
 	unary := []grpc.UnaryServerInterceptor{
@@ -123,6 +126,7 @@ func NewServer(c Config) (*Server, error) {
 		authorizer.Stream(),
 		inFlight.stream,
 		checkStream(c.Validate),
+		drainStream(draining),
 	}
 	streams := uint32(streamsInternalMax)
 	if c.Listener == authz.Public {
@@ -146,7 +150,7 @@ func NewServer(c Config) (*Server, error) {
 	if c.Stats != nil {
 		options = append(options, grpc.StatsHandler(c.Stats))
 	}
-	s := &Server{grpc: grpc.NewServer(options...), health: health.NewServer(), on: c.Listener}
+	s := &Server{grpc: grpc.NewServer(options...), health: health.NewServer(), on: c.Listener, drain: drain}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	return s, nil
 }
@@ -173,10 +177,11 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
-// Shutdown says NOT_SERVING to health checks, takes no further calls, waits for those that run until ctx ends, and then
-// stops them.
+// Shutdown says NOT_SERVING to health checks, takes no further calls, ends streams that watch with UNAVAILABLE, so that
+// they go on elsewhere, waits for calls that run until ctx ends, and then stops them.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.health.Shutdown()
+	s.drain()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -191,7 +196,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 }
 
 // Stop ends at once, cutting off calls that run.
-func (s *Server) Stop() { s.grpc.Stop() }
+func (s *Server) Stop() {
+	s.drain()
+	s.grpc.Stop()
+}
 
 // unknownMethod answers calls of what is not registered.
 func unknownMethod(any, grpc.ServerStream) error {

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -495,69 +494,5 @@ func TestUnknownMethod(t *testing.T) {
 		if len(status.Convert(err).Details()) == 0 {
 			t.Errorf("%s: no ErrorInfo", method)
 		}
-	}
-}
-
-// Health says SERVING for each service until the server drains; calls that run are waited for.
-func TestShutdown(t *testing.T) {
-	ca := newAuthority(t)
-	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, TLS: credentialsOf(t, ca, authz.Ledger).ServerTLS(), Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	entered, leave := make(chan struct{}), make(chan struct{})
-	ledgerv1.RegisterLedgerServiceServer(server, &ledger{get: func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {
-		close(entered)
-		<-leave
-		return &ledgerv1.GetPaymentResponse{}, nil
-	}})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	conn := asGateway(t, ca, l.Addr().String())
-
-	health := grpc_health_v1.NewHealthClient(conn)
-	for _, service := range []string{"", "halfkey.ledger.v1.LedgerService"} {
-		resp, err := health.Check(callContext(t), &grpc_health_v1.HealthCheckRequest{Service: service})
-		if err != nil || resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-			t.Errorf("health of %q: %v, %v", service, resp, err)
-		}
-	}
-	watch, err := health.Watch(callContext(t), &grpc_health_v1.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first, err := watch.Recv(); err != nil || first.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		t.Fatalf("watch: %v, %v", first, err)
-	}
-
-	running := make(chan error, 1)
-	go func() {
-		_, err := ledgerv1.NewLedgerServiceClient(conn).GetPayment(callContext(t), &ledgerv1.GetPaymentRequest{})
-		running <- err
-	}()
-	<-entered
-	ended := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer close(ended)
-		server.Shutdown(ctx)
-	}()
-	if second, err := watch.Recv(); err != nil || second.GetStatus() != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
-		t.Errorf("draining: %v, %v", second, err)
-	}
-	close(leave)
-	if err := <-running; err != nil {
-		t.Errorf("the call that ran: %v", err)
-	}
-	cancel() // Streams that watch do not end by themselves.
-	<-ended
-	if err := <-served; err != nil {
-		t.Errorf("serve: %v", err)
 	}
 }
