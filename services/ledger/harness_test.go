@@ -10,10 +10,12 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
@@ -22,7 +24,6 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
-	"github.com/halfkey/halfkey/internal/guardrails"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -113,11 +114,15 @@ func (f *fixture) reopen() {
 }
 
 type lockedWriter struct {
-	mu chan struct{}
+	mu sync.Mutex
 	w  *bytes.Buffer
 }
 
-func (l *lockedWriter) Write(b []byte) (int, error) { return l.w.Write(b) }
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
 
 // wallet opens an account with the given limits in force, everyone as recipient.
 func (f *fixture) wallet(id string, edit func(*typev1.GuardRails)) *evidencetest.Wallet {
@@ -430,4 +435,53 @@ func (f *fixture) verify(p *evidencetest.Payment, got *typev1.Payment) {
 	}
 }
 
-var _ = guardrails.Quarter
+
+// dump is every row of the database as text, for tests that nothing was stored.
+func (f *fixture) dump() string {
+	f.t.Helper()
+	db, err := sql.Open("sqlite", f.path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer db.Close()
+	var out strings.Builder
+	for _, table := range []string{
+		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "freeze", "unfreeze",
+		"deposit", "redemption", "accepted_loss", "set_time",
+	} {
+		rows, err := db.Query("SELECT * FROM " + table)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		for rows.Next() {
+			if err := rows.Scan(values...); err != nil {
+				f.t.Fatal(err)
+			}
+			out.WriteString(table)
+			for _, v := range values {
+				fmt.Fprintf(&out, " %x", *(v.(*any)))
+			}
+			out.WriteString("\n")
+		}
+		rows.Close()
+	}
+	return out.String()
+}
+
+// unchanged runs what must not store anything.
+func (f *fixture) unchanged(do func()) {
+	f.t.Helper()
+	before := f.dump()
+	do()
+	if after := f.dump(); after != before {
+		f.t.Errorf("something was stored:\n%s", cmp.Diff(before, after))
+	}
+}

@@ -68,6 +68,17 @@ func (s *store) prepare(ctx context.Context) error {
 	return nil
 }
 
+// unprepare closes every statement.
+func (s *store) unprepare() error {
+	var errs []error
+	for _, statements := range []map[string]*sql.Stmt{s.writing, s.reading} {
+		for _, stmt := range statements {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // begin starts a transaction and loads a batch's rows, in one order: payments, wallets, heads, chains, balances, windows,
 // freezes, the rest.
 func (s *store) begin(ctx context.Context, n needs) (transaction, error) {

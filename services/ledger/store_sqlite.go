@@ -90,6 +90,8 @@ func openSQLite(path string, i *evidence.Installation, key crypto.Signer, clock 
 		dialect: sqlite, installation: i, key: key, clock: clock, constraint: sqliteConstraint, close: closeAll,
 		writer: writer, reader: reader,
 	}
+	// An engine's connection ends when its last statement does, and the last connection moves the log into the file.
+	closers = append(closers, s.unprepare)
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
