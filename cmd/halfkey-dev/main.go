@@ -17,7 +17,7 @@ import (
 type cli struct {
 	Demo     demoCommand  `cmd:"" help:"Show what Halfkey does, on an installation of its own that is removed at the end."`
 	Serve    serveCommand `cmd:"" help:"Run an installation until SIGTERM."`
-	LogLevel slog.Level   `default:"warn" help:"What the services log to standard error: debug, info, warn or error."`
+	LogLevel slog.Level   `default:"error" help:"What the services log to standard error: debug, info, warn or error."`
 }
 
 func main() {

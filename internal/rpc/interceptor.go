@@ -54,7 +54,8 @@ func logCall(ctx context.Context, logger *slog.Logger, method string, took time.
 	attributes = append(attributes, slog.String("code", f.Code.String()), slog.String("reason", fault.ReasonName(f.Reason)),
 		slog.String("money_moved", f.Metadata[fault.KeyMoneyMoved]), slog.String("message", f.Message))
 	level := slog.LevelInfo
-	if f.Reason == typev1.Reason_REASON_INTERNAL || f.Reason == typev1.Reason_REASON_UNAVAILABLE {
+	canceled := f.Code == codes.Canceled // The caller went away, as a client that watches health does when it closes.
+	if !canceled && (f.Reason == typev1.Reason_REASON_INTERNAL || f.Reason == typev1.Reason_REASON_UNAVAILABLE) {
 		// Only these have a cause that the fault does not tell, and only these are for the operator.
 		level = slog.LevelError
 		if cause := errors.Unwrap(f); cause != nil {

@@ -32,14 +32,19 @@ func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 // Write writes a line.
 func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	ctx := context.Background()
-	if !c.to.Enabled(ctx, slog.LevelError) {
+	level := slog.LevelError
+	if entry.Level < zapcore.DPanicLevel {
+		// What etcd calls an error it goes on after: a new member logs one before its first snapshot. What ends it is worse.
+		level = slog.LevelWarn
+	}
+	if !c.to.Enabled(ctx, level) {
 		return nil
 	}
 	encoder := zapcore.NewMapObjectEncoder()
 	for _, field := range append(append([]zapcore.Field(nil), c.fields...), fields...) {
 		field.AddTo(encoder)
 	}
-	record := slog.NewRecord(entry.Time, slog.LevelError, "etcd", 0)
+	record := slog.NewRecord(entry.Time, level, "etcd", 0)
 	record.AddAttrs(slog.String("message", entry.Message), slog.Any("fields", encoder.Fields))
 	return c.to.Handle(ctx, record)
 }
