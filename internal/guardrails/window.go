@@ -11,14 +11,16 @@ import (
 )
 
 const (
-	quarterSeconds = 15 * 60
+	quarter        = 15 * time.Minute
+	quarterSeconds = int64(quarter / time.Second)
 	// timeMaxSeconds is the end of the year 9999, a quarter hour's edge.
 	timeMaxSeconds = 253402300800
 
 	// offsetMax is more than any zone's offset from UTC: RFC 8536, 3.2 recommends at most 26 hours.
 	offsetMax = 27 * time.Hour
-	// changesMax bounds the changes of one zone's clock around one midnight; there is hardly ever more than one.
-	changesMax = 16
+	// stepsMax bounds the stretches looked at around one midnight: one or two, but every quarter hour where the end of a
+	// stretch is not known.
+	stepsMax = int(2*offsetMax/quarter) + 16
 )
 
 // Quarter is the number of the UTC quarter hour that holds t, counted from the Unix epoch: the ledger keeps its sums in
@@ -152,11 +154,16 @@ func dateIn(location *time.Location, now time.Time) (time.Time, bool) {
 func reached(location *time.Location, d time.Time) (time.Time, bool) {
 	// Here no clock has reached d; from here on, each stretch of one offset is looked at.
 	t := d.Add(-offsetMax)
-	for range changesMax {
+	for range stepsMax {
 		local := t.In(location)
 		_, offset := local.Zone()
 		midnight := d.Add(-time.Duration(offset) * time.Second)
 		_, end := local.ZoneBounds()
+		if !end.IsZero() && !end.After(t) {
+			// Where a zone goes by its rule, time counts 365 days for every year: all 31 December of a leap year lies behind
+			// the end of its own stretch. Clocks change on quarter hours, so one of these is all of one offset.
+			end = quarterStart(Quarter(t) + 1)
+		}
 		if end.IsZero() || midnight.Before(end) {
 			if midnight.Before(t) {
 				// The clock jumped over midnight: the date is reached by the jump.

@@ -105,6 +105,11 @@ func TestCalendarWindows(t *testing.T) {
 		{"February with 28 days", "", month, "2027-02-28T23:59:59Z", "2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z"},
 		{"February with 29 days", "", month, "2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"},
 		{"month that begins with midnight twice", "America/Havana", month, "2026-11-01T05:30:00Z", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"},
+		{"last day of a leap year", "Europe/Zurich", day, "2028-12-31T12:00:00Z", "2028-12-30T23:00:00Z", "2028-12-31T23:00:00Z"},
+		{"last day of a leap year by rule", "Europe/Zurich", day, "2040-12-31T12:00:00Z", "2040-12-30T23:00:00Z", "2040-12-31T23:00:00Z"},
+		{"before the last day of a leap year by rule", "Europe/Zurich", day, "2040-12-30T12:00:00Z", "2040-12-29T23:00:00Z", "2040-12-30T23:00:00Z"},
+		{"December of a leap year by rule", "America/Santiago", month, "2040-12-31T12:00:00Z", "2040-12-01T03:00:00Z", "2041-01-01T03:00:00Z"},
+		{"week of a leap year's end by rule", "Pacific/Auckland", week, "2040-12-31T12:00:00Z", "2040-12-30T11:00:00Z", "2041-01-06T11:00:00Z"},
 		{"year 9999", "", month, "9999-12-31T23:59:59Z", "9999-12-01T00:00:00Z", "+10000-01-01"},
 		{"far future by rule", "Europe/Zurich", day, "2199-07-01T12:00:00Z", "2199-06-30T22:00:00Z", "2199-07-01T22:00:00Z"},
 	}
@@ -193,56 +198,67 @@ func TestQuarter(t *testing.T) {
 	}
 }
 
-// TestDaysPartitionTime walks through a year in every zone of note, by the hour, and by the quarter hour where a day ends:
-// each moment is in the window of its own date and week and month, and where one window ends the next begins.
+// TestDaysPartitionTime walks through time in every zone of note, by the hour, and by the quarter hour where a day ends: each
+// moment is in the window of its own date and week and month, and where one window ends the next begins.
 func TestDaysPartitionTime(t *testing.T) {
-	start, end := Quarter(utc(t, "2026-01-01T00:00:00Z")), Quarter(utc(t, "2027-01-08T00:00:00Z"))
+	tests := []struct{ name, from, to string }{
+		{"a year", "2026-01-01T00:00:00Z", "2027-01-08T00:00:00Z"},
+		{"the end of a leap year", "2028-12-24T00:00:00Z", "2029-01-08T00:00:00Z"},
+		// Beyond 2037 every zone database has rules and no table.
+		{"a leap year by rule", "2048-02-01T00:00:00Z", "2049-02-01T00:00:00Z"},
+	}
+	for _, test := range tests {
+		for _, name := range zonesOfNote {
+			t.Run(test.name+" in "+name, func(t *testing.T) {
+				partition(t, name, Quarter(utc(t, test.from)), Quarter(utc(t, test.to)))
+			})
+		}
+	}
+}
+
+func partition(t *testing.T, zone string, start, end int64) {
 	labels := []func(time.Time) [2]int{
 		func(local time.Time) [2]int { return [2]int{local.Year(), local.YearDay()} },
 		func(local time.Time) [2]int { y, w := local.ISOWeek(); return [2]int{y, w} },
 		func(local time.Time) [2]int { return [2]int{local.Year(), int(local.Month())} },
 	}
-	for _, name := range zonesOfNote {
-		t.Run(name, func(t *testing.T) {
-			location, err := time.LoadLocation(name)
-			if err != nil {
-				t.Fatal(err)
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := in(zone, perDay(1, red), perWindow(week, 1, red), perWindow(month, 1, red))
+	var last []Span
+	var lastLabels [3][2]int
+	for q := start; q < end; q++ {
+		if last != nil && q%4 != 0 && max(q-Quarter(last[0].To), Quarter(last[0].To)-q) > 2 {
+			continue
+		}
+		now := quarterStart(q)
+		spans := Spans(doc, pays(1), now)
+		if len(spans) != len(labels) {
+			t.Fatalf("%v: %d spans", now, len(spans))
+		}
+		for i, s := range spans {
+			label := labels[i](now.In(location))
+			if s.From.After(now) || !s.To.After(now) {
+				t.Fatalf("window %d at %v is from %v to %v", i, now, s.From, s.To)
 			}
-			doc := in(name, perDay(1, red), perWindow(week, 1, red), perWindow(month, 1, red))
-			var last []Span
-			var lastLabels [3][2]int
-			for q := start; q < end; q++ {
-				if last != nil && q%4 != 0 && max(q-Quarter(last[0].To), Quarter(last[0].To)-q) > 2 {
-					continue
-				}
-				now := quarterStart(q)
-				spans := Spans(doc, pays(1), now)
-				if len(spans) != len(labels) {
-					t.Fatalf("%v: %d spans", now, len(spans))
-				}
-				for i, s := range spans {
-					label := labels[i](now.In(location))
-					if s.From.After(now) || !s.To.After(now) {
-						t.Fatalf("window %d at %v is from %v to %v", i, now, s.From, s.To)
-					}
-					if last == nil {
-						lastLabels[i] = label
-						continue
-					}
-					switch before := last[i]; {
-					case label == lastLabels[i]:
-						if s != before {
-							t.Fatalf("window %d changes within %v at %v: %v, then %v", i, label, now, before, s)
-						}
-					case !s.From.Equal(before.To) || !s.From.Equal(now):
-						t.Fatalf("window %d of %v ends at %v, that of %v begins at %v, and the date changes at %v",
-							i, lastLabels[i], before.To, label, s.From, now)
-					}
-					lastLabels[i] = label
-				}
-				last = spans
+			if last == nil {
+				lastLabels[i] = label
+				continue
 			}
-		})
+			switch before := last[i]; {
+			case label == lastLabels[i]:
+				if s != before {
+					t.Fatalf("window %d changes within %v at %v: %v, then %v", i, label, now, before, s)
+				}
+			case !s.From.Equal(before.To) || !s.From.Equal(now):
+				t.Fatalf("window %d of %v ends at %v, that of %v begins at %v, and the date changes at %v",
+					i, lastLabels[i], before.To, label, s.From, now)
+			}
+			lastLabels[i] = label
+		}
+		last = spans
 	}
 }
 
