@@ -3,6 +3,7 @@ package cosigner
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -80,7 +81,7 @@ func (s *Service) checkFree(ctx context.Context, p *pin) error {
 		return refusal(typev1.Reason_REASON_GUARD_RAILS_CHANGED, "what the co-signer holds of the wallet has just changed", "evidence", "guard-rails")
 	}
 	if stop, frozen := stops.find(p.head.Document.GetOwnerKeys()); frozen {
-		return refusal(typev1.Reason_REASON_FROZEN, "the wallet is frozen", "freeze_id", stop.freeze, "scope", stop.scope.String())
+		return refusal(typev1.Reason_REASON_FROZEN, "the wallet is frozen", "freeze_id", stop.freeze, "scope", strings.TrimPrefix(stop.scope.String(), "SCOPE_"))
 	}
 	return nil
 }
