@@ -54,7 +54,7 @@ func (s *Service) byRequest(ctx context.Context, req *identityv1.AuthenticateReq
 		return nil, err
 	}
 	if _, err := evidence.CheckRequest(s.installation, req.GetRequest(), head.Document.GetRequestKey()); err != nil {
-		if fault.ReasonOf(fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)) == typev1.Reason_REASON_BAD_STATEMENT {
+		if _, unsigned := evidence.Open(req.GetRequest(), &r, head.Document.GetRequestKey()); unsigned != nil {
 			return nil, stranger()
 		}
 		return nil, err

@@ -88,6 +88,13 @@ func (s *Service) GetOwner(ctx context.Context, req *identityv1.GetOwnerRequest)
 	return &identityv1.GetOwnerResponse{Owner: out}, nil
 }
 
+// BootstrapUsed reports whether the bootstrap code made its owner: then it is good for nothing, and whoever keeps its
+// private half can forget it.
+func (s *Service) BootstrapUsed(ctx context.Context) (bool, error) {
+	used, err := s.store.begin(ctx).bootstrap(s.bootstrapKey)
+	return used != nil, err
+}
+
 // bootstrap reads what a code was used for; nil if it was not.
 func (t *tx) bootstrap(key []byte) (*bootstrap, error) {
 	b, err := t.get(bootstrapKeys + hex.EncodeToString(key))
