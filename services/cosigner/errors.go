@@ -22,7 +22,8 @@ var (
 // refused makes a handler's error one that may leave: a fault that says that nothing moved. Texts of errors that are not
 // ours stay behind as its cause, for the log.
 func refused(err error) error {
-	if errors.Is(err, errDamaged) || errors.Is(err, errUnopened) {
+	var said *fault.Fault
+	if !errors.As(err, &said) && (errors.Is(err, errDamaged) || errors.Is(err, errUnopened)) {
 		return fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "the co-signer's own record does not check")
 	}
 	return fault.Wrap(err, no)
