@@ -11,7 +11,7 @@ import (
 func (s *System) Installation() *evidence.Installation { return s.material.installation }
 
 // Address is the gateway's gRPC address, host:port.
-func (s *System) Address() string { return s.listener.Addr().String() }
+func (s *System) Address() string { return withHost(s.listener, s.host) }
 
 // HTTPS is the gateway's HTTPS base URL.
 func (s *System) HTTPS() string { return "https://" + s.httpsAddress }
@@ -22,10 +22,9 @@ func (s *System) InstallationFile() string { return filepath.Join(s.material.dir
 // OperatorKeyFile is the path of the operator's key: an Ed25519 seed in hexadecimal, of mode 0600.
 func (s *System) OperatorKeyFile() string { return filepath.Join(s.material.dir, fileOperatorKey) }
 
-// OperatorKey is the operator's key.
-func (s *System) OperatorKey() (ed25519.PrivateKey, error) { return openKey(s.OperatorKeyFile()) }
+// OperatorKey reads the operator's key. The installation runs without it: it may be kept elsewhere.
+func (s *System) OperatorKey() (ed25519.PrivateKey, error) { return readKey(s.OperatorKeyFile()) }
 
-// BootstrapCode is the one-time private key by which the first owner is made.
+// BootstrapCode is the one-time private key by which the first owner is made; empty if it had been used when the
+// installation was started.
 func (s *System) BootstrapCode() string { return s.material.bootstrapCode() }
-
-func public(k ed25519.PrivateKey) []byte { return k.Public().(ed25519.PublicKey) } //nolint:forcetypeassert // crypto/ed25519 says so

@@ -1,6 +1,7 @@
 package allinone
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base32"
@@ -24,14 +25,16 @@ const (
 	fileInstallation = "installation.json"
 	fileOperatorKey  = "operator.key"
 	fileBootstrap    = "bootstrap.key"
-	fileCosignerKey  = "cosigner.key"
-	filePolicyKey    = "policy.key"
-	fileLedgerKey    = "ledger.key"
-	fileKEK          = "kek.json"
-	fileAuthority    = "ca.pem"
-	fileAuthorityKey = "ca.key"
-	fileLedger       = "ledger.db"
-	dirEtcd          = "etcd"
+	// fileBootstrapPublic stays when the code was used, and its file is removed.
+	fileBootstrapPublic = "bootstrap.pub"
+	fileCosignerKey     = "cosigner.key"
+	filePolicyKey       = "policy.key"
+	fileLedgerKey       = "ledger.key"
+	fileKEK             = "kek.json"
+	fileAuthority       = "ca.pem"
+	fileAuthorityKey    = "ca.key"
+	fileLedger          = "ledger.db"
+	dirEtcd             = "etcd"
 )
 
 // material is what an installation is made of, as its data directory holds it.
@@ -39,45 +42,55 @@ type material struct {
 	dir                      string
 	installation             *evidence.Installation
 	cosigner, policy, ledger ed25519.PrivateKey
-	bootstrap                ed25519.PrivateKey
+	bootstrap                ed25519.PrivateKey // nil once it was used
+	bootstrapPublic          []byte
 	authority                *devcert.Authority
 }
 
 // openMaterial reads a data directory, or makes a new installation in an empty one. The installation file is written last:
-// a directory in which it is missing was not finished, and is made anew under the keys that it has.
+// a directory in which it is missing was not finished, and is made anew under the keys that it has. Once it is there no key
+// is ever made again, because another key is another installation.
 func openMaterial(dir, grpcAddress, httpsAddress string, now time.Time) (*material, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	m := &material{dir: dir}
+	file, err := os.ReadFile(m.path(fileInstallation))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, m.makeInstallation(grpcAddress, httpsAddress, now)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("allinone: %w", err)
 	}
-	m := &material{dir: dir}
-	var operator ed25519.PrivateKey
-	for _, k := range []struct {
-		file string
-		to   *ed25519.PrivateKey
-	}{
-		{fileOperatorKey, &operator},
-		{fileBootstrap, &m.bootstrap},
-		{fileCosignerKey, &m.cosigner},
-		{filePolicyKey, &m.policy},
-		{fileLedgerKey, &m.ledger},
-	} {
-		var err error
-		if *k.to, err = openKey(filepath.Join(dir, k.file)); err != nil {
+	if m.installation, err = evidence.LoadInstallation(file); err != nil {
+		return nil, fmt.Errorf("allinone: %s: %w", m.path(fileInstallation), err)
+	}
+	for _, k := range m.serviceKeys() {
+		if *k.to, err = readKey(m.path(k.file)); err != nil {
 			return nil, err
 		}
+		if !bytes.Equal(public(*k.to), m.installation.Key(k.purpose)) {
+			return nil, fmt.Errorf("allinone: %s is not the key that the installation file names", m.path(k.file))
+		}
 	}
-	if err := m.openAuthority(now); err != nil {
+	if err := m.readBootstrap(); err != nil {
 		return nil, err
 	}
-	file, err := os.ReadFile(filepath.Join(dir, fileInstallation))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return m, m.makeInstallation(operator, grpcAddress, httpsAddress)
-	case err != nil:
-		return nil, fmt.Errorf("allinone: %w", err)
+	return m, m.readAuthority()
+}
+
+func (m *material) path(file string) string { return filepath.Join(m.dir, file) }
+
+// serviceKey is the key by which one service signs.
+type serviceKey struct {
+	file    string
+	purpose typev1.Purpose
+	to      *ed25519.PrivateKey
+}
+
+func (m *material) serviceKeys() []serviceKey {
+	return []serviceKey{
+		{fileCosignerKey, typev1.Purpose_PURPOSE_COSIGNER, &m.cosigner},
+		{filePolicyKey, typev1.Purpose_PURPOSE_POLICY, &m.policy},
+		{fileLedgerKey, typev1.Purpose_PURPOSE_LEDGER, &m.ledger},
 	}
-	m.installation, err = evidence.LoadInstallation(file)
-	return m, err
 }
 
 // addressesOf are the addresses that the directory's installation file names, or the given ones for a new installation.
@@ -85,14 +98,21 @@ func addressesOf(dir, listen string) (grpcAddress, httpsAddress string, err erro
 	file, err := os.ReadFile(filepath.Join(dir, fileInstallation))
 	if errors.Is(err, fs.ErrNotExist) {
 		host, _, err := net.SplitHostPort(listen)
-		return listen, net.JoinHostPort(host, "0"), err
+		if err != nil {
+			return "", "", fmt.Errorf("allinone: the address to listen on: %w", err)
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			// The installation file tells clients where to connect, and the certificate whom they meet there.
+			return "", "", fmt.Errorf("allinone: the address to listen on must name a host that clients connect to, not %q", listen)
+		}
+		return listen, net.JoinHostPort(host, "0"), nil
 	}
 	if err != nil {
-		return "", "", err
+		return "", "", fmt.Errorf("allinone: %w", err)
 	}
 	i, err := evidence.LoadInstallation(file)
 	if err != nil {
-		return "", "", err
+		return "", "", fmt.Errorf("allinone: %s: %w", filepath.Join(dir, fileInstallation), err)
 	}
 	c := i.Content()
 	if len(c.GetGatewayAddresses()) == 0 || len(c.GetHttpsAddresses()) == 0 {
@@ -101,26 +121,65 @@ func addressesOf(dir, listen string) (grpcAddress, httpsAddress string, err erro
 	return c.GetGatewayAddresses()[0], strings.TrimPrefix(c.GetHttpsAddresses()[0], "https://"), nil
 }
 
-func (m *material) makeInstallation(operator ed25519.PrivateKey, grpcAddress, httpsAddress string) error {
-	var id [5]byte
-	rand.Read(id[:])
+// prepare makes the data directory, takes an empty one from everybody but its owner, and refuses any other that others can
+// read.
+func prepare(dir string) error {
+	if dir == "" {
+		return errors.New("allinone: no data directory")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("allinone: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("allinone: %w", err)
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		return errors.Join(fmt.Errorf("allinone: %s: %w: keys are kept in it, so it must be of mode 0700", dir, fs.ErrPermission), err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x
+		return fmt.Errorf("allinone: %w", err)
+	}
+	return nil
+}
+
+// makeInstallation makes keys, authority and the first installation file.
+func (m *material) makeInstallation(grpcAddress, httpsAddress string, now time.Time) error {
+	var err error
+	c := &typev1.Installation{
+		Number: 1, GatewayAddresses: []string{grpcAddress}, HttpsAddresses: []string{"https://" + httpsAddress},
+	}
+	for _, k := range m.serviceKeys() {
+		if *k.to, err = openKey(m.path(k.file)); err != nil {
+			return err
+		}
+		c.ServiceKeys = append(c.ServiceKeys, &typev1.ServiceKey{Purpose: k.purpose, PublicKey: public(*k.to)})
+	}
+	operator, err := openKey(m.path(fileOperatorKey))
+	if err != nil {
+		return err
+	}
+	if err := m.openBootstrap(); err != nil {
+		return err
+	}
+	if err := m.openAuthority(now); err != nil {
+		return err
+	}
 	// Nobody holds the redemption account's private key: money leaves it only by the operator's statement about a payment
 	// that was settled to it.
 	redemption, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
 	}
-	key := func(k ed25519.PrivateKey) []byte { return k.Public().(ed25519.PublicKey) } //nolint:forcetypeassert // crypto/ed25519 says so
-	e, err := evidence.Sign(operator, &typev1.Installation{
-		Installation: "dev-" + hex.EncodeToString(id[:]), Number: 1,
-		GatewayAddresses: []string{grpcAddress}, HttpsAddresses: []string{"https://" + httpsAddress},
-		CaPem: string(m.authority.Certificate()), RedemptionAccount: redemption, OperatorKeys: [][]byte{key(operator)},
-		ServiceKeys: []*typev1.ServiceKey{
-			{Purpose: typev1.Purpose_PURPOSE_COSIGNER, PublicKey: key(m.cosigner)},
-			{Purpose: typev1.Purpose_PURPOSE_POLICY, PublicKey: key(m.policy)},
-			{Purpose: typev1.Purpose_PURPOSE_LEDGER, PublicKey: key(m.ledger)},
-		},
-	})
+	var id [5]byte
+	rand.Read(id[:])
+	c.Installation = "dev-" + hex.EncodeToString(id[:])
+	c.CaPem = string(m.authority.Certificate())
+	c.RedemptionAccount, c.OperatorKeys = redemption, [][]byte{public(operator)}
+	e, err := evidence.Sign(operator, c)
 	if err != nil {
 		return err
 	}
@@ -131,50 +190,103 @@ func (m *material) makeInstallation(operator ed25519.PrivateKey, grpcAddress, ht
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(m.dir, fileInstallation), file)
+	return writeFile(m.path(fileInstallation), file)
 }
 
+// openAuthority reads the certificate authority, or makes one. The certificate is written last.
 func (m *material) openAuthority(now time.Time) error {
-	certificate, err := os.ReadFile(filepath.Join(m.dir, fileAuthority))
-	if errors.Is(err, fs.ErrNotExist) {
-		if m.authority, err = devcert.NewAuthority("Halfkey development CA", now); err != nil {
-			return err
-		}
-		pair, err := m.authority.Pair()
-		if err != nil {
-			return err
-		}
-		if err := writeFile(filepath.Join(m.dir, fileAuthorityKey), pair.Key); err != nil {
-			return err
-		}
-		return writeFile(filepath.Join(m.dir, fileAuthority), pair.Certificate)
+	err := m.readAuthority()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	if m.authority, err = devcert.NewAuthority("Halfkey development CA", now); err != nil {
+		return err
+	}
+	pair, err := m.authority.Pair()
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(filepath.Join(m.dir, fileAuthorityKey))
-	if err != nil {
+	if err := writeFile(m.path(fileAuthorityKey), pair.Key); err != nil {
 		return err
+	}
+	return writeFile(m.path(fileAuthority), pair.Certificate)
+}
+
+func (m *material) readAuthority() error {
+	certificate, err := os.ReadFile(m.path(fileAuthority))
+	if err != nil {
+		return fmt.Errorf("allinone: %w", err)
+	}
+	key, err := os.ReadFile(m.path(fileAuthorityKey))
+	if err != nil {
+		return fmt.Errorf("allinone: %w", err)
 	}
 	m.authority, err = devcert.ParseAuthority(devcert.Pair{Certificate: certificate, Key: key})
 	return err
 }
 
-// bootstrapCode is the one-time private key of the first owner, as text.
+// openBootstrap reads the bootstrap code, or makes one. Its public half has a file of its own, which is what stays.
+func (m *material) openBootstrap() error {
+	var err error
+	if m.bootstrap, err = openKey(m.path(fileBootstrap)); err != nil {
+		return err
+	}
+	m.bootstrapPublic = public(m.bootstrap)
+	return writeFile(m.path(fileBootstrapPublic), []byte(hex.EncodeToString(m.bootstrapPublic)+"\n"))
+}
+
+// readBootstrap reads the bootstrap code's public half, and the code unless it was forgotten.
+func (m *material) readBootstrap() error {
+	b, err := os.ReadFile(m.path(fileBootstrapPublic))
+	if err != nil {
+		return fmt.Errorf("allinone: %w", err)
+	}
+	m.bootstrapPublic, err = hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(m.bootstrapPublic) != ed25519.PublicKeySize {
+		return fmt.Errorf("allinone: %s is not a public key", m.path(fileBootstrapPublic))
+	}
+	m.bootstrap, err = readKey(m.path(fileBootstrap))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !bytes.Equal(public(m.bootstrap), m.bootstrapPublic) {
+		err = fmt.Errorf("allinone: %s and %s are not of one key", m.path(fileBootstrap), m.path(fileBootstrapPublic))
+	}
+	return err
+}
+
+// forgetBootstrap removes the code after its one use.
+func (m *material) forgetBootstrap() error {
+	m.bootstrap = nil
+	if err := os.Remove(m.path(fileBootstrap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("allinone: %w", err)
+	}
+	return nil
+}
+
+// bootstrapCode is the one-time private key of the first owner, as text; empty once it was used.
 func (m *material) bootstrapCode() string {
+	if m.bootstrap == nil {
+		return ""
+	}
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(m.bootstrap.Seed())
 }
 
 // openKey reads an Ed25519 seed in hexadecimal, or makes one.
 func openKey(path string) (ed25519.PrivateKey, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // a file of the data directory
-	if errors.Is(err, fs.ErrNotExist) {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		return key, writeFile(path, []byte(hex.EncodeToString(key.Seed())+"\n"))
+	key, err := readKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
 	}
+	if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+		return nil, err
+	}
+	return key, writeFile(path, []byte(hex.EncodeToString(key.Seed())+"\n"))
+}
+
+// readKey reads an Ed25519 seed in hexadecimal.
+func readKey(path string) (ed25519.PrivateKey, error) {
+	b, err := os.ReadFile(path) //nolint:gosec // a file of the data directory
 	if err != nil {
 		return nil, fmt.Errorf("allinone: %w", err)
 	}
@@ -184,6 +296,9 @@ func openKey(path string) (ed25519.PrivateKey, error) {
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }
+
+// public is a key's public half.
+func public(k ed25519.PrivateKey) []byte { return k.Public().(ed25519.PublicKey) } //nolint:forcetypeassert // crypto/ed25519 says so
 
 // writeFile writes a file of mode 0600 so that it is there whole or not at all.
 func writeFile(path string, b []byte) error {
@@ -201,5 +316,14 @@ func writeFile(path string, b []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a directory's entries durable: the installation file must not outlive the keys it names.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the data directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

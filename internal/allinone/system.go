@@ -2,14 +2,13 @@ package allinone
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/rpc"
-	"github.com/halfkey/halfkey/internal/rpc/devcert"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
 	"github.com/halfkey/halfkey/services/cosigner"
 	"github.com/halfkey/halfkey/services/identity"
@@ -51,10 +49,13 @@ const startMax = 30 * time.Second
 // System is a running installation.
 type System struct {
 	material       *material
+	host           string
 	listener       net.Listener
+	httpsListener  net.Listener
 	https          *http.Server
 	httpsAddress   string
-	servers        []*rpc.Server // the gateway's first
+	gateway        *gateway.Service
+	servers        []*rpc.Server // the gateway's last
 	connections    []*grpc.ClientConn
 	close          []func() error // services, then stores
 	stopBackground context.CancelFunc
@@ -77,25 +78,49 @@ func Start(ctx context.Context, c Config) (_ *System, err error) {
 			err = errors.Join(err, s.Kill())
 		}
 	}()
+	if err := prepare(c.DataDir); err != nil {
+		return nil, err
+	}
+	starting, cancel := context.WithTimeout(ctx, startMax)
+	defer cancel()
+	// The store comes first because it locks the directory: nothing below meets another process.
+	etcd, err := embedded.Start(starting, embedded.Config{Dir: filepath.Join(c.DataDir, dirEtcd), Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	s.close = append(s.close, etcd.Close)
+	https, err := s.listen(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.startServices(starting, etcd, c); err != nil {
+		return nil, err
+	}
+	return s, s.startHTTPS(https)
+}
+
+// listen takes the installation's addresses and opens the directory, which keeps them.
+func (s *System) listen(c Config) (https net.Listener, err error) {
 	grpcAddress, httpsAddress, err := addressesOf(c.DataDir, c.Listen)
 	if err != nil {
 		return nil, err
 	}
+	s.host, _, _ = net.SplitHostPort(grpcAddress) // It was checked when it was taken in.
 	if s.listener, err = net.Listen("tcp", grpcAddress); err != nil {
-		return nil, fmt.Errorf("allinone: the installation's address is taken: %w", err)
+		return nil, fmt.Errorf("allinone: the installation's address: %w", err)
 	}
-	httpsListener, err := net.Listen("tcp", httpsAddress)
-	if err != nil {
-		return nil, fmt.Errorf("allinone: the installation's https address is taken: %w", err)
+	if https, err = net.Listen("tcp", httpsAddress); err != nil {
+		return nil, fmt.Errorf("allinone: the installation's https address: %w", err)
 	}
-	s.httpsAddress = httpsListener.Addr().String()
-	if s.material, err = openMaterial(c.DataDir, s.listener.Addr().String(), s.httpsAddress, time.Now()); err != nil {
-		return nil, errors.Join(err, httpsListener.Close())
-	}
-	if err = s.startHTTPS(httpsListener); err != nil {
-		return nil, err
-	}
-	return s, s.startServices(ctx, c)
+	s.httpsListener, s.httpsAddress = https, withHost(https, s.host)
+	s.material, err = openMaterial(c.DataDir, withHost(s.listener, s.host), s.httpsAddress, time.Now())
+	return https, err
+}
+
+// withHost is a listener's address under the name that it was asked for by.
+func withHost(l net.Listener, host string) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String()) // A TCP listener's address has a port.
+	return net.JoinHostPort(host, port)
 }
 
 // registrar is what every service is to a server.
@@ -104,16 +129,8 @@ type registrar interface {
 	Close() error
 }
 
-func (s *System) startServices(ctx context.Context, c Config) error {
+func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Config) error {
 	m := s.material
-	ctx, cancel := context.WithTimeout(ctx, startMax)
-	defer cancel()
-	etcd, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(m.dir, dirEtcd), Logger: c.Logger})
-	if err != nil {
-		return err
-	}
-	s.close = append(s.close, etcd.Close)
-
 	services := []struct {
 		name authz.Service
 		make func() (registrar, error)
@@ -123,9 +140,17 @@ func (s *System) startServices(ctx context.Context, c Config) error {
 			if err != nil {
 				return nil, err
 			}
-			return identity.New(identity.Config{
-				Installation: m.installation, KV: kv, BootstrapKey: public(m.bootstrap), Clock: c.Clock, Logger: c.Logger,
+			made, err := identity.New(identity.Config{
+				Installation: m.installation, KV: kv, BootstrapKey: m.bootstrapPublic, Clock: c.Clock, Logger: c.Logger,
 			})
+			if err != nil {
+				return nil, err
+			}
+			used, err := made.BootstrapUsed(ctx)
+			if err == nil && used {
+				err = m.forgetBootstrap()
+			}
+			return made, err
 		}},
 		{authz.Policy, func() (registrar, error) {
 			kv, err := etcd.KV("policy")
@@ -169,7 +194,8 @@ func (s *System) startServices(ctx context.Context, c Config) error {
 			connections[service.name] = c.Wrap(service.name, conn)
 		}
 	}
-	gate, err := gateway.New(gateway.Config{
+	var err error
+	s.gateway, err = gateway.New(gateway.Config{
 		Installations: []*evidence.Installation{m.installation}, Logger: c.Logger,
 		Identity: connections[authz.Identity], Policy: connections[authz.Policy],
 		Ledger: connections[authz.Ledger], Cosigner: connections[authz.Cosigner],
@@ -177,12 +203,12 @@ func (s *System) startServices(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if err := s.serveGateway(gate, c); err != nil {
+	if err := s.serveGateway(c); err != nil {
 		return err
 	}
 	background, stop := context.WithCancel(context.Background())
 	s.stopBackground = stop
-	s.background.Go(func() { endExpired(background, gate, c.Logger) })
+	s.background.Go(func() { endExpired(background, s.gateway, c.Logger) })
 	return nil
 }
 
@@ -227,9 +253,18 @@ func (s *System) newServer(name authz.Service, on authz.Listener, c Config) (*rp
 	return rpc.NewServer(config)
 }
 
+// hosts are the names that certificates are for.
+func (s *System) hosts() []string {
+	hosts := []string{"127.0.0.1", "localhost"}
+	if !slices.Contains(hosts, s.host) {
+		hosts = append(hosts, s.host)
+	}
+	return hosts
+}
+
 // credentials issues a fresh certificate for a service of this run.
 func (s *System) credentials(name authz.Service) (*rpc.Credentials, error) {
-	pair, err := s.material.authority.Service(s.material.installation.ID(), name, time.Now(), "127.0.0.1", "localhost")
+	pair, err := s.material.authority.Service(s.material.installation.ID(), name, time.Now(), s.hosts()...)
 	if err != nil {
 		return nil, err
 	}
@@ -245,44 +280,13 @@ func (s *System) run(server *rpc.Server, l net.Listener, logger *slog.Logger) {
 	})
 }
 
-func (s *System) serveGateway(gate *gateway.Service, c Config) error {
+func (s *System) serveGateway(c Config) error {
 	server, err := s.newServer(authz.Gateway, authz.Public, c)
 	if err != nil {
 		return err
 	}
-	gate.Register(server)
+	s.gateway.Register(server)
 	s.run(server, s.listener, c.Logger)
-	return nil
-}
-
-// startHTTPS serves health and the installation file over HTTPS.
-func (s *System) startHTTPS(l net.Listener) error {
-	pair, err := s.material.authority.Issue(devcert.Leaf{
-		Hosts: []string{"127.0.0.1", "localhost"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, time.Now())
-	if err != nil {
-		return err
-	}
-	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
-	if err != nil {
-		return err
-	}
-	file, err := s.material.installation.MarshalFile()
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /v1/installation", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(file)
-	})
-	s.https = &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
-		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13},
-	}
-	s.background.Go(func() { _ = s.https.ServeTLS(l, "", "") }) // It ends with ErrServerClosed, or with the listener.
 	return nil
 }
 
@@ -326,9 +330,6 @@ func (s *System) Kill() error {
 		if s.https != nil {
 			s.stopErr = s.https.Close()
 		}
-		if s.listener != nil && len(s.servers) == 0 {
-			s.stopErr = errors.Join(s.stopErr, s.listener.Close())
-		}
 		s.stopErr = errors.Join(s.stopErr, s.closeAll())
 	})
 	return s.stopErr
@@ -344,6 +345,14 @@ func (s *System) closeAll() error {
 	}
 	for i := len(s.close) - 1; i >= 0; i-- { // Services before the store that they use.
 		errs = append(errs, s.close[i]())
+	}
+	for _, l := range []net.Listener{s.listener, s.httpsListener} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // Their servers have closed them, if they had any.
+			errs = append(errs, err)
+		}
 	}
 	s.background.Wait()
 	return errors.Join(errs...)
