@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// TestMain lets the test's own binary be halfkey-dev, so that commands run as processes without a second build.
+func TestMain(m *testing.M) {
+	if os.Getenv("HALFKEY_DEV_TEST") == "main" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "HALFKEY_DEV_TEST=main")
+	return cmd
+}
+
+func TestDemo(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	var stderr strings.Builder
+	cmd := command(ctx, t, "demo")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("demo: %v\n%s%s", err, out, &stderr)
+	}
+	if !strings.HasSuffix(string(out), "\nEverything above happened as told.\n") {
+		t.Errorf("demo ends with %q", out[max(0, len(out)-100):])
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("demo writes to standard error:\n%s", &stderr)
+	}
+}
+
+// serve starts `halfkey-dev serve` and waits for its ready file.
+func serve(ctx context.Context, t *testing.T, dir, readyFile string) (*exec.Cmd, ready) {
+	t.Helper()
+	cmd := command(ctx, t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--ready-file", readyFile)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for {
+		b, err := os.ReadFile(readyFile)
+		if err == nil {
+			var r ready
+			if err := json.Unmarshal(b, &r); err != nil {
+				t.Fatal(err)
+			}
+			return cmd, r
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("serve did not get ready")
+		case <-time.After(20 * time.Millisecond): // Another process: there is nothing to wait on but its file.
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	data, readyFile := filepath.Join(dir, "data"), filepath.Join(dir, "ready.json")
+	cmd, r := serve(ctx, t, data, readyFile)
+	checkReadyFile(t, readyFile)
+
+	agent, shop := populate(ctx, t, dir, r)
+	pay := func(id string) {
+		t.Helper()
+		p, err := agent.Pay(ctx, client.Order{ID: id, Recipient: shop, Units: 1_000_000})
+		if err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+			t.Fatalf("payment %s: %v, %v", id, p, err)
+		}
+	}
+	pay("before")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("serve after SIGTERM: %v, want exit code 0", err)
+	}
+	if _, err := os.Stat(readyFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the ready file is still there: %v", err)
+	}
+
+	_, again := serve(ctx, t, data, readyFile)
+	if again.Gateway != r.Gateway {
+		t.Errorf("the gateway moved from %s to %s", r.Gateway, again.Gateway)
+	}
+	pay("after")
+}
+
+func checkReadyFile(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the ready file's mode is %v, want 0600", info.Mode().Perm())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object map[string]string
+	if err := json.Unmarshal(b, &object); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for k, v := range object {
+		keys = append(keys, k)
+		if v == "" {
+			t.Errorf("%s is empty", k)
+		}
+	}
+	slices.Sort(keys)
+	if want := []string{"gateway", "https", "installation_file", "operator_key_file", "owner_bootstrap_code"}; !slices.Equal(keys, want) {
+		t.Errorf("the ready file has %v, want %v", keys, want)
+	}
+}
+
+// populate makes an owner and two funded agents, with nothing but what the ready file says.
+func populate(ctx context.Context, t *testing.T, dir string, r ready) (payer *client.Agent, shop string) {
+	t.Helper()
+	file, err := os.ReadFile(r.InstallationFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(name string) *client.Client {
+		h, err := client.OpenHome(filepath.Join(dir, name))
+		if err == nil {
+			err = h.Connect(file)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.Open(h, client.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	owner, err := open("owner").CreateOwner(ctx, r.OwnerBootstrapCode, demoEmail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var agents []*client.Agent
+	for _, name := range []string{"payer", "shop"} {
+		c := open(name)
+		registered, err := c.Register(ctx, client.RegisterOptions{Name: name, OwnerEmail: demoEmail})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := owner.Claim(ctx, registered.ClaimCode); err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.Agent("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		agents = append(agents, a)
+	}
+	if _, err := owner.SetGuardRails(ctx, agents[0].Wallet(), client.StandardRules(agents[1].GroupKey())); err != nil {
+		t.Fatal(err)
+	}
+	key, err := operatorKey(r.OperatorKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open("operator").Operator(key).Deposit(ctx, agents[0].Wallet(), "first", 10_000_000); err != nil {
+		t.Fatal(err)
+	}
+	return agents[0], agents[1].Wallet()
+}
+
+// operatorKey reads the operator's key file as an operator's own tool would.
+func operatorKey(path string) (ed25519.PrivateKey, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	seed, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, err
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
