@@ -76,8 +76,10 @@ func TestParseNames(t *testing.T) {
 		{"agent", "agents/a-1", "agent", "a-1"},
 		{"wallet", "wallets/w-1", "wallet", "w-1"},
 		{"payment", "wallets/w-1/payments/p-1", "payment", "wallets/w-1 p-1"},
-		{"payment with longest ids", Payment(Wallet(strings.Repeat("w", IDMax)), strings.Repeat("p", IDMax)), "payment",
-			Wallet(strings.Repeat("w", IDMax)) + " " + strings.Repeat("p", IDMax)},
+		{
+			"payment with longest ids", Payment(Wallet(strings.Repeat("w", IDMax)), strings.Repeat("p", IDMax)), "payment",
+			Wallet(strings.Repeat("w", IDMax)) + " " + strings.Repeat("p", IDMax),
+		},
 		{"empty", "", "", ""},
 		{"collection alone", "wallets/", "", ""},
 		{"collection without slash", "wallets", "", ""},
