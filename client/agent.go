@@ -91,12 +91,15 @@ func (a *Agent) Handle() string { return a.handle }
 // GroupKey is the wallet's key: its address.
 func (a *Agent) GroupKey() [32]byte { return a.groupKey }
 
-// State returns how far the wallet is in the directory: UNCLAIMED until its owner has claimed it. An ACTIVE one has been
-// verified to be this agent's own.
+// State returns how far the wallet is in the directory: UNCLAIMED until its owner has claimed it, ENDED if nobody did in
+// time. An ACTIVE one has been verified to be this agent's own.
 func (a *Agent) State(ctx context.Context) (typev1.WalletState, error) {
 	const op = "get wallet"
 	w, err := invoke(ctx, a.c, rpc{op: op, method: gatewayv1.GatewayService_GetWallet_FullMethodName, who: a.who, about: a.who.name},
 		&gatewayv1.GetWalletRequest{Name: a.wallet}, gatewayv1.GatewayServiceClient.GetWallet)
+	if ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE {
+		return a.unclaimedState(ctx)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -112,6 +115,16 @@ func (a *Agent) State(ctx context.Context) (typev1.WalletState, error) {
 		return 0, distrust(op, notMoved, "the directory shows another wallet than this agent's", nil)
 	}
 	return w.GetState(), a.c.pinRecord(pinned.Record)
+}
+
+// unclaimedState tells a registration that still waits from one that has ended: no token authenticates either, but its own
+// repeat does.
+func (a *Agent) unclaimedState(ctx context.Context) (typev1.WalletState, error) {
+	w, err := a.c.announce(ctx, "get wallet", a.key)
+	if ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE {
+		return typev1.WalletState_WALLET_STATE_ENDED, nil
+	}
+	return w.GetState(), err
 }
 
 // Balance is one asset of a wallet.

@@ -117,6 +117,9 @@ func (a *Agent) complete(ctx context.Context, o Order) (Order, [32]byte, error) 
 		o.Asset = a.c.Installation().BookUSD()
 	}
 	key, err := a.c.resolve(ctx, a.who, o.Recipient)
+	if err == nil && key == a.groupKey {
+		err = local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, "a wallet does not pay itself", "field", "recipient")
+	}
 	return o, key, err
 }
 

@@ -1,10 +1,10 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -24,6 +24,9 @@ type RegisterOptions struct {
 	Handle string
 	// OwnerEmail is the address of the owner who shall claim the wallet.
 	OwnerEmail string
+	// Again begins a new registration although this home has ended one for the same handle and owner: for when that was not
+	// claimed within 24 hours. The old share is kept.
+	Again bool
 }
 
 // Registered is a wallet that waits for its owner, or has found it.
@@ -76,7 +79,7 @@ func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, 
 	}
 	defer unlock()
 
-	k, err := c.openRegistration(ctx, o)
+	k, err := c.openRegistration(o)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
@@ -106,25 +109,20 @@ func (c *Client) registered(k *agentKey) (*Registered, error) {
 
 // openRegistration finds the registration that was begun for this handle and owner, or begins one: a wallet id and a
 // request key, stored before they are used.
-func (c *Client) openRegistration(ctx context.Context, o RegisterOptions) (*agentKey, error) {
+func (c *Client) openRegistration(o RegisterOptions) (*agentKey, error) {
 	keys, err := c.agentKeys()
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range keys {
+	// The newest first: wallet ids are drawn in ascending order.
+	for _, k := range slices.Backward(keys) {
 		if k.handle != o.Handle || k.ownerEmail != o.OwnerEmail {
 			continue
 		}
-		ended, err := c.registrationEnded(ctx, k)
-		if err != nil {
-			return nil, err
+		if k.stage == stageRegistered && o.Again {
+			break
 		}
-		if !ended {
-			return k, nil
-		}
-		if err := c.keys.Delete(k.keyName()); err != nil {
-			return nil, err
-		}
+		return k, nil
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -138,25 +136,6 @@ func (c *Client) openRegistration(ctx context.Context, o RegisterOptions) (*agen
 	k := newAgentKey(seed)
 	k.stage, k.wallet, k.handle, k.displayName, k.ownerEmail = stageStarted, resource.Wallet(id.String()), o.Handle, o.Name, o.OwnerEmail
 	return k, c.saveAgentKey(k)
-}
-
-// registrationEnded reports whether the co-signer has signed that this registration ended unclaimed, so that a new one is
-// needed. Only that statement says so: a key is not given up on anybody else's word.
-func (c *Client) registrationEnded(ctx context.Context, k *agentKey) (bool, error) {
-	if k.stage != stageRegistered {
-		return false, nil
-	}
-	w, err := invoke(ctx, c, rpc{
-		op: "register", method: gatewayv1.GatewayService_GetWallet_FullMethodName, who: k.caller(), about: k.caller().name,
-	}, &gatewayv1.GetWalletRequest{Name: k.wallet}, gatewayv1.GatewayServiceClient.GetWallet)
-	if err != nil || w.GetState() != typev1.WalletState_WALLET_STATE_ENDED {
-		return false, nil //nolint:nilerr // Offline, or not known to the directory: the wallet here is what there is.
-	}
-	end, err := evidence.CheckRegistrationEnd(c.Installation(), w.GetEnd())
-	if err != nil || end.GetWallet() != k.wallet || !evidence.EnvelopeDigest(k.registration).Is(end.GetRegistrationDigest()) {
-		return false, distrust("register", notMoved, "the wallet is said to have ended, and the co-signer's statement of it does not verify", err)
-	}
-	return true, nil
 }
 
 // madeKey is what a key generation has made.
@@ -280,17 +259,25 @@ func (c *Client) testSignature(ctx context.Context, k *agentKey, run []byte, sha
 // long, nobody can have claimed it: the next call makes a new key.
 func (c *Client) completeRegistration(ctx context.Context, k *agentKey) error {
 	const op = "register"
+	if _, err := c.announce(ctx, op, k); err != nil {
+		return c.abandonRegistration(k, err)
+	}
+	k.stage = stageRegistered
+	return wrap(op, c.saveAgentKey(k), notMoved)
+}
+
+// announce brings the registration to co-signer and directory, or asks both again what became of it.
+func (c *Client) announce(ctx context.Context, op string, k *agentKey) (*typev1.Wallet, error) {
 	w, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.CompleteRegistrationRequest{
 		Wallet: k.wallet, Run: k.run, Registration: k.registration, Signature: k.testSigned,
 	}, gatewayv1.GatewayServiceClient.CompleteRegistration)
 	if err != nil {
-		return c.abandonRegistration(k, err)
+		return nil, err
 	}
-	if w.GetName() != k.wallet || !bytes.Equal(w.GetRegistration().GetPayload(), k.registration.GetPayload()) {
-		return distrust(op, notMoved, "the directory shows another registration than this agent's", nil)
+	if w.GetName() != k.wallet || evidence.EnvelopeDigest(w.GetRegistration()) != evidence.EnvelopeDigest(k.registration) {
+		return nil, distrust(op, notMoved, "the directory shows another registration than this agent's", nil)
 	}
-	k.stage, k.run, k.testSigned = stageRegistered, nil, nil
-	return wrap(op, c.saveAgentKey(k), notMoved)
+	return w, nil
 }
 
 // abandonRegistration gives up a registration whose announcement was refused for good, so that the next call begins anew.
