@@ -2,7 +2,10 @@ package policy
 
 import (
 	"context"
+	"slices"
+	"time"
 
+	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/guardrails"
@@ -51,6 +54,9 @@ func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, e
 		return nil, err
 	}
 	now := s.clock()
+	if err := checkTimes(m, a, now, req.GetValidateOnly()); err != nil {
+		return nil, err
+	}
 	j := guardrails.Judge(h.head.Document, guardrails.Facts{
 		Rail: a.Intent.GetRail(), Asset: m.Asset, Units: m.Units, Recipient: m.Recipient,
 	}, now)
@@ -59,15 +65,57 @@ func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, e
 		IntentDigest: a.IntentDigest.Bytes(), MessageDigest: a.MessageDigest.Bytes(), GuardRailsDigest: h.head.Digest.Bytes(),
 		Light: j.Light, Results: j.Results, TimeMillis: now.UnixMilli(), ExpiryMillis: now.Add(evidence.EvidenceLife).UnixMilli(),
 	}
-	if req.GetReview() == nil {
-		return v, nil
-	}
-	r, err := evidence.CheckReview(s.installation, h.head, req.GetReview(), a.IntentDigest, a.Request.GetPayment())
+	approved, err := approves(s.installation, h.head, req.GetReview(), a)
 	if err != nil {
 		return nil, err
 	}
-	if r.GetAnswer() == typev1.Answer_ANSWER_APPROVE && j.Light == typev1.Light_LIGHT_YELLOW {
+	if approved && j.Light == typev1.Light_LIGHT_YELLOW {
 		v.ReviewDigest = evidence.EnvelopeDigest(req.GetReview()).Bytes()
 	}
 	return v, nil
+}
+
+// checkTimes refuses what has plainly expired. Policy's clock is not the ledger's, which decides: the tolerance is for what
+// lies between the two. A dry run may show what an old message would have met.
+func checkTimes(m book.Message, a *evidence.Attempt, now time.Time, dryRun bool) error {
+	deadline := a.Deadline()
+	expiry := time.UnixMilli(m.ExpiryMillis)
+	switch {
+	case now.After(deadline.Add(evidence.Tolerance)):
+		return fault.New(typev1.Reason_REASON_DEADLINE_EXPIRED, no, "the intent's deadline has passed")
+	case deadline.Sub(now) > evidence.DeadlineMax+evidence.Tolerance:
+		return fault.New(typev1.Reason_REASON_DEADLINE_EXPIRED, no, "the intent's deadline is more than 7 days ahead")
+	case dryRun:
+		return nil
+	case !now.Before(expiry.Add(evidence.Tolerance)):
+		return fault.New(typev1.Reason_REASON_MESSAGE_EXPIRED, no, "the message's expiry has passed")
+	case expiry.Sub(now) > book.ExpiryMax+evidence.Tolerance:
+		return fault.New(typev1.Reason_REASON_MESSAGE_EXPIRED, no, "the message's expiry is more than 2 minutes ahead")
+	}
+	return nil
+}
+
+// approves verifies a review, if there is one, and says whether it lets a YELLOW payment go. A review that was signed
+// well, but under a key that the head no longer names, is as if there were none: the payment waits for a person again. Any
+// other flaw is refused, for then somebody has changed something.
+func approves(i *evidence.Installation, head *evidence.Head, review *typev1.Envelope, a *evidence.Attempt) (bool, error) {
+	if review == nil {
+		return false, nil
+	}
+	signers := evidence.Signers(review)
+	known := slices.ContainsFunc(signers, func(key []byte) bool { return evidence.MayUnfreeze(head, key) })
+	if !known {
+		if _, err := evidence.Open(review, new(typev1.Review), signers...); err != nil {
+			return false, err
+		}
+		return false, nil
+	}
+	r, err := evidence.CheckReview(i, head, review, a.IntentDigest, a.Request.GetPayment())
+	if err != nil {
+		return false, err
+	}
+	if r.GetAnswer() != typev1.Answer_ANSWER_APPROVE {
+		return false, fault.New(typev1.Reason_REASON_EVIDENCE_MISMATCH, no, "the review refuses the payment", "evidence", "review", "field", "answer")
+	}
+	return true, nil
 }

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"time"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // Config is what policy needs.
@@ -41,6 +44,10 @@ type Service struct {
 func New(c Config) (*Service, error) {
 	if c.Installation == nil || c.Key == nil || c.KV == nil {
 		return nil, errors.New("policy: an installation file, a statement key and a store are needed")
+	}
+	public, ok := c.Key.Public().(ed25519.PublicKey)
+	if !ok || !bytes.Equal(public, c.Installation.Key(typev1.Purpose_PURPOSE_POLICY)) {
+		return nil, errors.New("policy: the statement key is not the installation file's current one")
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -98,11 +99,35 @@ func (s *Service) OpenWallet(ctx context.Context, req *policyv1.OpenWalletReques
 	if err != nil || created {
 		return &policyv1.OpenWalletResponse{}, err
 	}
-	h, err := s.wallet(ctx, w.Name)
-	if err == nil && evidence.EnvelopeDigest(h.documents.GetRecord()) == evidence.EnvelopeDigest(d.GetRecord()) {
+	same, err := s.renew(ctx, w.Name, pin, d)
+	if err != nil {
+		return nil, err
+	}
+	if same {
 		return &policyv1.OpenWalletResponse{}, nil
 	}
 	return nil, fault.New(typev1.Reason_REASON_ALREADY_EXISTS, no, "wallet, handle or group key is pinned with another content", "field", "wallet")
+}
+
+// renew tells whether a wallet is pinned with the same content. What is pinned is the content: after a change of the
+// co-signer's key the record comes again with another signature, and the newer one is kept.
+func (s *Service) renew(ctx context.Context, wallet string, pin []byte, d *typev1.WalletDocuments) (same bool, err error) {
+	err = etcdstore.Retry(ctx, func(ctx context.Context) (bool, error) {
+		old, err := etcdstore.Get(ctx, s.kv, pinKey(wallet))
+		if err != nil || !old.Exists() {
+			return true, err
+		}
+		var held typev1.WalletDocuments
+		if err := evidence.Unmarshal(old.Bytes, &held); err != nil {
+			return true, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "a stored wallet does not decode")
+		}
+		same = evidence.EnvelopeDigest(held.GetRecord()) == evidence.EnvelopeDigest(d.GetRecord())
+		if !same || bytes.Equal(old.Bytes, pin) {
+			return true, nil
+		}
+		return etcdstore.Commit(ctx, s.kv, []etcdstore.Condition{etcdstore.Unchanged(pinKey(wallet), old)}, etcdstore.Put(pinKey(wallet), pin))
+	})
+	return same, err
 }
 
 // SetGuardRails makes a document the head and keeps every version.
@@ -145,8 +170,12 @@ func (s *Service) SetGuardRails(ctx context.Context, req *policyv1.SetGuardRails
 	return &policyv1.SetGuardRailsResponse{Acknowledgement: ack}, nil
 }
 
-// versionsMax bounds one page of versions.
-const versionsMax = 100
+const (
+	// versionsMax bounds one page of versions.
+	versionsMax = 100
+	// versionsBytesMax ends a page early, so that an answer stays under rpc's 256 KiB.
+	versionsBytesMax = 160 << 10
+)
 
 // GetDocuments answers with what pins the wallet and the versions from a number on.
 func (s *Service) GetDocuments(ctx context.Context, req *policyv1.GetDocumentsRequest) (*policyv1.GetDocumentsResponse, error) {
@@ -167,7 +196,11 @@ func (s *Service) GetDocuments(ctx context.Context, req *policyv1.GetDocumentsRe
 		return nil, err
 	}
 	resp := &policyv1.GetDocumentsResponse{Documents: h.documents, HeadNumber: h.head.Document.GetNumber()}
+	bytesSoFar := 0
 	for _, item := range items {
+		if bytesSoFar += len(item.Value.Bytes); bytesSoFar > versionsBytesMax && len(resp.GetDocuments().GetGuardRails()) > 0 {
+			break
+		}
 		v, err := storedHead(item.Value.Bytes)
 		if err != nil {
 			return nil, err
