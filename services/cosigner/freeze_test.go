@@ -1,13 +1,14 @@
 package cosigner_test
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
@@ -415,9 +416,7 @@ func TestFreezesAreBounded(t *testing.T) {
 	f := newFixture(t)
 	w := f.payable("a", "alice")
 	s := f.of(typev1.Scope_SCOPE_WALLET, w.Name)
-	for n := range cosigner.FreezesMax {
-		f.put(fmt.Sprintf("freezes/wallet/a/f-%d", n), bytes.Repeat([]byte{0}, 40))
-	}
+	f.fill("freezes/wallet/a/f-%d", cosigner.FreezesMax)
 	_, err := s.freeze("one-more")
 	wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED)
 	wantReason(t, w.pays(), frozen)
@@ -430,8 +429,22 @@ func TestTooManyOwnerRowsFailClosed(t *testing.T) {
 	f := newFixture(t)
 	w := f.payable("a", "alice")
 	signer := fmt.Sprintf("%x", evidencetest.Public(w.OwnerKey))
-	for n := range 8*cosigner.FreezesMax + 1 {
-		f.put(fmt.Sprintf("unfreezes/owner/alice/f-%d/%s", n, signer), nil)
-	}
+	f.fill("unfreezes/owner/alice/f-%d/"+signer, 8*cosigner.FreezesMax+1)
 	wantReason(t, w.pays(), frozen)
+}
+
+// fill puts n keys, many at a time: what a release reads of them is the keys.
+func (f *fixture) fill(format string, n int) {
+	f.t.Helper()
+	var ops []clientv3.Op
+	for i := range n {
+		ops = append(ops, clientv3.OpPut(fmt.Sprintf(format, i), ""))
+		if len(ops) < 128 && i < n-1 {
+			continue
+		}
+		if _, err := f.kv.Txn(f.t.Context()).Then(ops...).Commit(); err != nil {
+			f.t.Fatal(err)
+		}
+		ops = nil
+	}
 }

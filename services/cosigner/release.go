@@ -95,6 +95,9 @@ func (s *Service) share(ctx context.Context, p *pin) (*frost.KeyShare, error) {
 		if err == nil {
 			return share, nil
 		}
+		if !s.sealer.reachable(s.store.sealedRoot) {
+			return nil, fault.Caused(err, typev1.Reason_REASON_UNAVAILABLE, no, "the co-signer's key-encryption key is not reachable")
+		}
 		cause = err
 	}
 	s.logger.ErrorContext(ctx, "key share is lost", "wallet", p.wallet, "epoch", p.epoch, "error", cause)

@@ -89,6 +89,16 @@ func (s *sealer) openKeyGeneration(wallet string, run, start, sealed []byte) (*f
 	return k, nil
 }
 
+// reachable reports whether the key-encryption key works, by what it has opened before: a key service that is away must not
+// pass for a share that is lost.
+func (s *sealer) reachable(sealedRoot []byte) bool {
+	root, err := s.open(sealedRoot, s.boundRoot())
+	clear(root)
+	return err == nil
+}
+
+func (s *sealer) boundRoot() []byte { return bind(purposeRoot, []byte(s.installation)) }
+
 func (s *sealer) boundShare(wallet string, epoch uint64, groupKey [32]byte) []byte {
 	return bind(purposeShare, []byte(s.installation), []byte(wallet), binary.BigEndian.AppendUint64(nil, epoch), groupKey[:], []byte(frost.Suite))
 }

@@ -27,6 +27,8 @@ type store struct {
 	kv    clientv3.KV
 	lease clientv3.Lease
 	root  []byte
+	// sealedRoot opened when the store did: if it does not now, the key-encryption key is away.
+	sealedRoot []byte
 }
 
 // row is what a key held at one revision; mod is 0 and value nil for a key that held nothing.
@@ -41,43 +43,50 @@ func (r row) exists() bool { return r.mod != 0 }
 // openStore opens the root key, or makes it in a store that holds nothing yet. A store without its root that holds rows was
 // restored in part, and what its rows say cannot be told from what somebody made up.
 func openStore(ctx context.Context, kv clientv3.KV, lease clientv3.Lease, s *sealer) (*store, error) {
-	bound := bind(purposeRoot, []byte(s.installation))
-	resp, err := kv.Get(ctx, keyRoot)
-	if err != nil {
-		return nil, storeError(ctx, err)
-	}
-	if len(resp.Kvs) == 0 {
-		if err := createRoot(ctx, kv, s, bound); err != nil {
+	sealed, err := sealedRoot(ctx, kv)
+	if err == nil && sealed == nil {
+		if err := createRoot(ctx, kv, s); err != nil {
 			return nil, err
 		}
-		if resp, err = kv.Get(ctx, keyRoot); err != nil {
-			return nil, storeError(ctx, err)
-		}
-		if len(resp.Kvs) == 0 {
-			return nil, fmt.Errorf("root key was removed: %w", errDamaged)
-		}
+		sealed, err = sealedRoot(ctx, kv)
 	}
-	root, err := s.open(resp.Kvs[0].Value, bound)
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.open(sealed, s.boundRoot())
 	if err != nil {
 		return nil, fmt.Errorf("root key was sealed under another key-encryption key or for another installation: %w", err)
 	}
 	if len(root) != rootSize {
 		return nil, fmt.Errorf("root key of %d bytes: %w", len(root), errDamaged)
 	}
-	return &store{kv: kv, lease: lease, root: root}, nil
+	return &store{kv: kv, lease: lease, root: root, sealedRoot: sealed}, nil
 }
 
-func createRoot(ctx context.Context, kv clientv3.KV, s *sealer, bound []byte) error {
-	all, err := kv.Get(ctx, "", clientv3.WithPrefix(), clientv3.WithCountOnly())
+// sealedRoot reads the sealed root key; nil in a store that holds nothing.
+func sealedRoot(ctx context.Context, kv clientv3.KV) ([]byte, error) {
+	resp, err := kv.Txn(ctx).Then(
+		clientv3.OpGet(keyRoot),
+		clientv3.OpGet("", clientv3.WithPrefix(), clientv3.WithCountOnly()),
+	).Commit()
 	if err != nil {
-		return storeError(ctx, err)
+		return nil, storeError(ctx, err)
 	}
-	if all.Count > 0 {
-		return fmt.Errorf("store holds %d rows and no root key: %w", all.Count, errDamaged)
+	if kvs := resp.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 {
+		return kvs[0].Value, nil
 	}
+	if n := resp.Responses[1].GetResponseRange().GetCount(); n > 0 {
+		return nil, fmt.Errorf("store holds %d rows and no root key: %w", n, errDamaged)
+	}
+	return nil, nil
+}
+
+func createRoot(ctx context.Context, kv clientv3.KV, s *sealer) error {
 	root := make([]byte, rootSize)
-	rand.Read(root)
-	sealed, err := s.seal(root, bound)
+	if _, err := rand.Read(root); err != nil {
+		return fmt.Errorf("draw root key: %w", err)
+	}
+	sealed, err := s.seal(root, s.boundRoot())
 	if err != nil {
 		return err
 	}
