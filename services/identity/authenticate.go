@@ -7,6 +7,7 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -69,7 +70,7 @@ func (s *Service) active(ctx context.Context, name string) (*wallet, *evidence.H
 		return nil, nil, err
 	}
 	if w == nil || w.State != active {
-		return nil, nil, refuse(typev1.Reason_REASON_NOT_ACTIVE, "the wallet is not claimed, or not known here")
+		return nil, nil, notActive()
 	}
 	head, err := w.head()
 	return w, head, err
@@ -82,70 +83,77 @@ func (s *Service) byToken(ctx context.Context, req *identityv1.AuthenticateReque
 		return nil, stranger()
 	}
 	caller := &typev1.Caller{Name: t.GetCaller(), Wallet: t.GetWallet()}
-	keys, err := s.keysOf(ctx, &t, req.GetResource())
+	keys, may, err := s.keysOf(ctx, &t, req.GetMethod(), req.GetResource())
 	if err != nil {
 		return nil, err
 	}
 	if _, err := evidence.CheckToken(s.installation, req.GetToken(), req.GetMethod(), req.GetResource(), s.clock(), keys...); err != nil {
 		return nil, stranger()
 	}
+	// Only who has proved to be somebody is told that somebody else may do this: strangers learn nothing of who owns what.
+	if !may {
+		return nil, denied()
+	}
 	return caller, nil
 }
 
-// keysOf are the keys that may sign a token of this caller about this resource; none if it may not act on it.
-func (s *Service) keysOf(ctx context.Context, t *typev1.Token, on string) ([][]byte, error) {
+// keysOf are the keys that may sign a token of this caller about this resource, and whether it may act on it.
+func (s *Service) keysOf(ctx context.Context, t *typev1.Token, method, on string) (keys [][]byte, may bool, err error) {
 	switch caller := t.GetCaller(); {
 	case caller == operator:
-		if on == operator || on == installationResource || strings.HasPrefix(on, "wallets/") {
-			return s.installation.Operators(), nil
-		}
-		return nil, denied()
+		return s.installation.Operators(), on == operator || on == installationResource || strings.HasPrefix(on, "wallets/"), nil
 	case strings.HasPrefix(caller, "agents/"):
-		if on != caller && on != t.GetWallet() {
-			return nil, denied()
-		}
-		_, head, err := s.active(ctx, t.GetWallet())
+		key, err := s.agentKey(ctx, t.GetWallet(), method)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		return [][]byte{head.Document.GetRequestKey()}, nil
+		return [][]byte{key}, on == caller || on == t.GetWallet(), nil
 	default:
 		return s.ownerKeysFor(ctx, caller, on)
 	}
 }
 
-// ownerKeysFor are an owner's keys: for a wallet those that its own head names, else those of the owner's own statement.
-func (s *Service) ownerKeysFor(ctx context.Context, name, on string) ([][]byte, error) {
-	if on != name {
+// agentKey is the key of a wallet's agent: the head's, and while the wallet waits for its owner the registration's, which
+// looks entries of the directory up and no more.
+func (s *Service) agentKey(ctx context.Context, name, method string) ([]byte, error) {
+	w, err := s.named(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if w == nil || w.State != active && (w.State != unclaimed || method != gatewayv1.GatewayService_GetWallet_FullMethodName) {
+		return nil, notActive()
+	}
+	return w.agentKey()
+}
+
+// ownerKeysFor are an owner's keys: for a wallet of its own those that the head names, else those of its own statement.
+func (s *Service) ownerKeysFor(ctx context.Context, name, on string) (keys [][]byte, may bool, err error) {
+	if strings.HasPrefix(on, "wallets/") {
 		_, head, err := s.active(ctx, on)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if head.Document.GetOwner() != name {
-			return nil, denied()
+		if head.Document.GetOwner() == name {
+			return head.Document.GetOwnerKeys(), true, nil
 		}
-		return head.Document.GetOwnerKeys(), nil
 	}
 	id, err := resource.ParseOwner(name)
 	if err != nil {
-		return nil, stranger()
+		return nil, false, stranger()
 	}
 	o, err := s.store.owner(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if o == nil {
-		return nil, stranger()
+		return nil, false, stranger()
 	}
-	e, err := envelope(o.Registration)
-	if err != nil {
-		return nil, err
-	}
-	var r typev1.OwnerRegistration
-	if err := evidence.Peek(e, &r); err != nil {
-		return nil, err
-	}
-	return r.GetOwnerKeys(), nil
+	keys, err = o.keys()
+	return keys, on == name, err
+}
+
+func notActive() error {
+	return refuse(typev1.Reason_REASON_NOT_ACTIVE, "the wallet is not claimed, or not known here")
 }
 
 func denied() error {
