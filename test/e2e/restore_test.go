@@ -1,0 +1,217 @@
+package e2e_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/halfkeytest"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// backup copies files of a killed installation's directory, and restore puts them back.
+func backup(t *testing.T, dir string, patterns ...string) (restore func()) {
+	t.Helper()
+	kept := t.TempDir()
+	names := func() []string {
+		var all []string
+		for _, p := range patterns {
+			found, err := filepath.Glob(filepath.Join(dir, p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, found...)
+		}
+		return all
+	}
+	for _, name := range names() {
+		if err := copyTree(filepath.Join(kept, filepath.Base(name)), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		t.Helper()
+		for _, name := range names() {
+			if err := os.RemoveAll(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := copyTree(dir, kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// copyTree copies a file, or a directory's content, with its modes.
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, b, 0o600)
+	})
+}
+
+// TestLedgerPutBack: an agent that has seen more than a restored ledger has gets LEDGER_BEHIND and no payment, until the
+// operator's journaled statement accepts the loss.
+func TestLedgerPutBack(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	w.Kill()
+	restore := backup(t, w.Dir(), "ledger.db*")
+	w.Restart()
+	if _, err := w.payer.Pay(ctx, client.Order{ID: "lost", Recipient: w.shop.Wallet(), Units: usd}); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := w.payer.Account(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Kill()
+	restore()
+	w.Restart()
+	order := client.Order{ID: "next", Recipient: w.shop.Wallet(), Units: usd}
+	if _, err := w.payer.Pay(ctx, order); client.ReasonOf(err) != typev1.Reason_REASON_LEDGER_BEHIND {
+		t.Fatalf("a payment with a ledger that was put back: %v, want LEDGER_BEHIND", err)
+	}
+	if _, err := w.Operator().AcceptLoss(ctx, w.payer.Wallet(), seen.Head.GetEntry(), seen.Head.GetEntryHash()); err != nil {
+		t.Fatal(err)
+	}
+	paid, err := w.payer.Pay(ctx, order)
+	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+		t.Fatalf("a payment after the loss was accepted: %v, %v", paid, err)
+	}
+	w.verifyJournal(t, ctx, w.payer)
+}
+
+// TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed twice are led
+// forward, version by version, by the next payment.
+func TestDirectoryPutBack(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	w.Kill()
+	restore := backup(t, w.Dir(), "etcd")
+	w.Restart()
+	rules := client.StandardRules(w.shop.GroupKey())
+	for _, threshold := range []int64{6, 8} {
+		rules.AutoApprove = threshold * usd
+		w.GuardRails(w.payer, rules)
+	}
+	w.Kill()
+	restore()
+	w.Restart()
+	paid, err := w.payer.Pay(ctx, client.Order{Recipient: w.shop.Wallet(), Units: 7 * usd})
+	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+		t.Fatalf("a payment of 7 USD under the newest guard rails: %v, %v", paid, err)
+	}
+}
+
+// TestOwnerFreeze: an owner's freeze stops every wallet of that owner until its unfreeze.
+func TestOwnerFreeze(t *testing.T) {
+	w := newWorld(t)
+	w.GuardRails(w.shop, client.StandardRules(w.payer.GroupKey()))
+	w.Fund(w.shop, 10*usd)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := w.Owner().FreezeAll(ctx, "all"); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[*client.Agent]*client.Agent{w.payer: w.shop, w.shop: w.payer} {
+		if _, err := from.Pay(ctx, client.Order{ID: "stopped", Recipient: to.Wallet(), Units: usd}); client.ReasonOf(err) != typev1.Reason_REASON_FROZEN {
+			t.Errorf("%s pays: %v, want FROZEN", from.Handle(), err)
+		}
+	}
+	if _, err := w.Owner().UnfreezeAll(ctx, "all"); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[*client.Agent]*client.Agent{w.payer: w.shop, w.shop: w.payer} {
+		if p, err := from.Pay(ctx, client.Order{ID: "goes", Recipient: to.Wallet(), Units: usd}); err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+			t.Errorf("%s pays: %v, %v, want SETTLED", from.Handle(), p, err)
+		}
+	}
+}
+
+// TestUnclaimedEnds: a registration that nobody claimed within 24 hours can never be claimed.
+func TestUnclaimedEnds(t *testing.T) {
+	clock := halfkeytest.NewClock(time.Now())
+	h := halfkeytest.Start(t, halfkeytest.WithClock(clock))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	owner := h.Owner()
+	r, err := h.Client(h.Home()).Register(ctx, client.RegisterOptions{Name: "Forgotten", OwnerEmail: halfkeytest.Email})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(24*time.Hour + time.Minute)
+	if _, err := owner.Claim(ctx, r.ClaimCode); err == nil {
+		t.Fatal("a registration was claimed after its 24 hours")
+	}
+	// Its handle is free again.
+	again := h.Agent("Forgotten")
+	if again.Handle() != r.Handle {
+		t.Errorf("the handle is %q, want %q", again.Handle(), r.Handle)
+	}
+}
+
+// TestClockJumps: a clock that jumps a day ahead and back again stops payments until the operator sets the wallet's time
+// back; nothing is overspent and no hold is left.
+func TestClockJumps(t *testing.T) {
+	clock := halfkeytest.NewClock(time.Now())
+	h := halfkeytest.Start(t, halfkeytest.WithClock(clock))
+	payer, shop := h.Agent("Payer"), h.Agent("Shop")
+	rules := client.StandardRules(shop.GroupKey())
+	rules.Daily, rules.DailyDeny = 0, 10*usd
+	h.GuardRails(payer, rules)
+	h.Fund(payer, 100*usd)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pay := func(id string) (*client.Payment, error) {
+		return payer.Pay(ctx, client.Order{ID: id, Recipient: shop.Wallet(), Units: 5 * usd, Deadline: 72 * time.Hour})
+	}
+	for _, id := range []string{"a", "b"} {
+		if p, err := pay(id); err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+			t.Fatalf("payment %s: %v, %v", id, p, err)
+		}
+	}
+	if p, err := pay("over"); err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_DENIED {
+		t.Fatalf("a payment over the day's budget: %v, %v, want DENIED", p, err)
+	}
+	clock.Advance(48 * time.Hour)
+	if p, err := pay("tomorrow"); err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+		t.Fatalf("a payment two days later: %v, %v", p, err)
+	}
+	clock.Advance(-48 * time.Hour)
+	if _, err := pay("back"); client.ReasonOf(err) != typev1.Reason_REASON_CLOCK_BEHIND {
+		t.Fatalf("a payment with the clock behind: %v, want CLOCK_BEHIND", err)
+	}
+	if _, err := h.Operator().SetTime(ctx, payer.Wallet(), "set-1", clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := pay("still-over"); err != nil || p.State != typev1.PaymentState_PAYMENT_STATE_DENIED {
+		t.Fatalf("the day's budget after the clock came back: %v, %v, want DENIED", p, err)
+	}
+	account, err := payer.Account(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := account.Balances[0]; got.Available != 85*usd || got.Held != 0 {
+		t.Errorf("balance is %+v, want 85 USD and nothing held", got)
+	}
+}
