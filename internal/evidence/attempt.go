@@ -130,8 +130,6 @@ func CheckMessage(message []byte, a *Attempt, payer [32]byte) (book.Message, err
 		return refuse("units", "is not the intent's")
 	case Digest(m.IntentDigest) != a.IntentDigest:
 		return refuse("intent_digest", "is another intent")
-	case m.ExpiryMillis <= 0 || m.ExpiryMillis > millisMax:
-		return refuse("expiry", "is no time")
 	}
 	return m, nil
 }

@@ -197,6 +197,7 @@ func TestCheckWalletRefuses(t *testing.T) {
 	// parts are the three documents; a row makes one of them say something else.
 	type parts struct {
 		*evidencetest.Wallet
+		t                           *testing.T
 		registration, claim, record *typev1.Envelope
 	}
 	registration := func(p *parts, key ed25519.PrivateKey, edit func(*typev1.Registration)) {
@@ -236,6 +237,12 @@ func TestCheckWalletRefuses(t *testing.T) {
 		{"group key of small order", func(p *parts) {
 			registration(p, p.RequestKey, func(r *typev1.Registration) { r.GroupKey = identityPoint() })
 		}, badStatement, "registration", "group_key"},
+		{"request key of small order", func(p *parts) {
+			r := new(typev1.Registration)
+			p.Decode(p.registration, r)
+			r.RequestKey = identityPoint()
+			p.registration = weakly(p.t, r)
+		}, badStatement, "registration", "request_key"},
 		{"request key is the group key", func(p *parts) {
 			registration(p, p.GroupPrivate, func(r *typev1.Registration) { r.RequestKey = r.GetGroupKey() })
 		}, badStatement, "registration", "request_key"},
@@ -300,7 +307,7 @@ func TestCheckWalletRefuses(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			l := evidencetest.New(t).ClaimedWallet(evidencetest.WalletConfig{ID: "research"})
-			p := &parts{l, l.Registration, l.Claim, l.Record}
+			p := &parts{l, t, l.Registration, l.Claim, l.Record}
 			row.set(p)
 			w, err := evidence.CheckWallet(l.Installation, p.registration, p.claim, p.record)
 			if w != nil {
@@ -308,5 +315,27 @@ func TestCheckWalletRefuses(t *testing.T) {
 			}
 			wantRefusal(t, err, row.reason, row.where, row.field)
 		})
+	}
+}
+
+func TestNewHeadRefuses(t *testing.T) {
+	l := evidencetest.New(t).Wallet(evidencetest.WalletConfig{ID: "research"})
+	rows := []struct {
+		name string
+		e    *typev1.Envelope
+	}{
+		{"missing", nil},
+		{"another statement", l.Record},
+		{"unknown field", evidencetest.SignRaw(l.OwnerKey, evidence.TypeGuardRails, append(l.Head.Envelope.GetPayload(), unknownTail...))},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			if head, err := evidence.NewHead(row.e); err == nil || head != nil {
+				t.Errorf("NewHead = %v, %v, want a refusal", head, err)
+			}
+		})
+	}
+	if head, err := evidence.Accept(l.Installation, nil, l.Head.Envelope); err == nil || head != nil {
+		t.Error("Accept follows no head")
 	}
 }
