@@ -160,6 +160,8 @@ func TestCreateOwner(t *testing.T) {
 	}
 	_, err = f.createOwner(f.ownerStatement("second", "second@example.com"))
 	refused(t, err, codeUsed)
+	_, err = f.createOwner(f.ownerStatement("first", "moved@example.com")) // the same owner, another statement
+	refused(t, err, codeUsed)
 	got, err := f.identity.GetOwner(t.Context(), &identityv1.GetOwnerRequest{Name: "owners/first"})
 	f.must(err)
 	if got.GetOwner().GetEmail() != email {
