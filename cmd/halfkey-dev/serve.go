@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,10 +26,11 @@ type serveCommand struct {
 
 // ready is the content of the ready file.
 type ready struct {
-	Gateway            string `json:"gateway"`
-	HTTPS              string `json:"https"`
-	InstallationFile   string `json:"installation_file"`
-	OperatorKeyFile    string `json:"operator_key_file"`
+	Gateway          string `json:"gateway"`
+	HTTPS            string `json:"https"`
+	InstallationFile string `json:"installation_file"`
+	OperatorKeyFile  string `json:"operator_key_file"`
+	// OwnerBootstrapCode is empty once it was used.
 	OwnerBootstrapCode string `json:"owner_bootstrap_code"`
 }
 
@@ -44,6 +46,10 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 	if s.ReadyFile == "" {
 		s.ReadyFile = filepath.Join(s.DataDir, "ready.json")
 	}
+	// One that a crash left behind would announce an installation that does not serve.
+	if err := os.Remove(s.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, Logger: logger})
 	if err != nil {
 		return err
@@ -52,6 +58,8 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 		return errors.Join(err, system.Kill())
 	}
 	fmt.Printf("Halfkey serves on %s. Connect with %s.\n", system.Address(), system.InstallationFile())
+	fmt.Printf("It has one operator key, %s. Keep a copy elsewhere: whoever loses the last one can never again\n"+
+		"issue or redeem book money, unfreeze the installation or replace a service's key.\n", system.OperatorKeyFile())
 	<-ctx.Done()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
