@@ -116,7 +116,9 @@ func TestGuardRailRefusals(t *testing.T) {
 	payer, payee := f.two()
 	second := payer.Head
 	f.setGuardRails(payer, nil)
-	next := func(edit func(*typev1.GuardRails)) *typev1.Envelope { return f.SignLoose(payer.OwnerKey, payer.NextGuardRails(edit)) }
+	next := func(edit func(*typev1.GuardRails)) *typev1.Envelope {
+		return f.SignLoose(payer.OwnerKey, payer.NextGuardRails(edit))
+	}
 	unknown := func(at func(*typev1.GuardRails) proto.Message) *typev1.Envelope {
 		doc := payer.NextGuardRails(nil)
 		at(doc).ProtoReflect().SetUnknown([]byte{0xf8, 0x07, 0x01})

@@ -435,7 +435,6 @@ func (f *fixture) verify(p *evidencetest.Payment, got *typev1.Payment) {
 	}
 }
 
-
 // dump is every row of the database as text, for tests that nothing was stored.
 func (f *fixture) dump() string {
 	f.t.Helper()
