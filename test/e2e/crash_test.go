@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
+	"github.com/halfkey/halfkey/internal/evidence"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
@@ -136,6 +138,57 @@ var points = []struct {
 	{"5 cosigner, after", cosignerv1.CosignerService_Release_FullMethodName, true},
 	{"7 settle, before", ledgerv1.LedgerService_SettlePayment_FullMethodName, false},
 	{"7 settle, after", ledgerv1.LedgerService_SettlePayment_FullMethodName, true},
+}
+
+// TestCrashInReviewedPayment crashes while a reviewed payment is repeated, and while its review is answered.
+func TestCrashInReviewedPayment(t *testing.T) {
+	for _, p := range []struct {
+		name, method string
+		after        bool
+	}{
+		{"answer, before", ledgerv1.LedgerService_AnswerReview_FullMethodName, false},
+		{"answer, after", ledgerv1.LedgerService_AnswerReview_FullMethodName, true},
+		{"repeat at 4 ledger, after", ledgerv1.LedgerService_CreatePayment_FullMethodName, true},
+		{"repeat at 5 cosigner, after", cosignerv1.CosignerService_Release_FullMethodName, true},
+		{"repeat at 7 settle, after", ledgerv1.LedgerService_SettlePayment_FullMethodName, true},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			w := newWorld(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			order := client.Order{ID: "crash", Recipient: w.shop.Wallet(), Units: 20 * usd, Purpose: "crash test"}
+			asked, err := w.payer.Pay(ctx, order)
+			if err != nil || asked.State != typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
+				t.Fatalf("20 USD: %v, %v, want PENDING_REVIEW", asked, err)
+			}
+			approve := func(ctx context.Context) error {
+				_, err := w.Owner().Approve(ctx, asked.Name)
+				return err
+			}
+			if p.method == ledgerv1.LedgerService_AnswerReview_FullMethodName {
+				w.crash(t, p.method, p.after, approve)
+				if err := approve(ctx); err != nil {
+					t.Fatalf("the answer's repeat: %v", err)
+				}
+			} else {
+				if err := approve(ctx); err != nil {
+					t.Fatal(err)
+				}
+				w.crash(t, p.method, p.after, func(ctx context.Context) error {
+					_, err := w.payer.Resume(ctx, order.ID)
+					return err
+				})
+			}
+			paid, err := w.payer.Resume(ctx, order.ID)
+			if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+				t.Fatalf("the repeat: %v, %v, want SETTLED", paid, err)
+			}
+			if !bytes.Equal(paid.Settlement.GetIntentDigest(), evidence.IntentDigest(asked.Proto.GetIntent()).Bytes()) {
+				t.Error("what settled is not the intent that was approved")
+			}
+			w.checkOnePayment(t, ctx, asked.Name, 20*usd)
+		})
+	}
 }
 
 func TestCrashInPayment(t *testing.T) {
