@@ -133,28 +133,33 @@ func (s *Service) endExpired(ctx context.Context) {
 	}
 }
 
-// EndExpired ends up to n registrations that nobody claimed in time.
+// EndExpired ends up to n registrations that nobody claimed in time. One that cannot be ended keeps no other from it; the
+// first error is returned.
 func (s *Service) EndExpired(ctx context.Context, n int32) error {
 	expired, err := s.identity.ListExpired(ctx, &identityv1.ListExpiredRequest{PageSize: n})
 	if err != nil {
 		return err
 	}
+	var first error
 	for _, wallet := range expired.GetWallets() {
-		ended, err := s.cosigner.EndRegistration(ctx, &cosignerv1.EndRegistrationRequest{Wallet: wallet})
-		if err != nil {
-			return err
-		}
-		if ended.GetRecord() != nil { // Claimed first: identity missed it, and is led forward.
-			if err := s.converge(ctx, wallet); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := s.identity.EndRegistration(ctx, &identityv1.EndRegistrationRequest{End: ended.GetEnd()}); err != nil {
-			return err
+		if err := s.endOne(ctx, wallet); err != nil && first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
+}
+
+// endOne ends one registration: the co-signer decides, identity follows its signed answer.
+func (s *Service) endOne(ctx context.Context, wallet string) error {
+	ended, err := s.cosigner.EndRegistration(ctx, &cosignerv1.EndRegistrationRequest{Wallet: wallet})
+	if err != nil {
+		return err
+	}
+	if ended.GetRecord() != nil { // Claimed first: identity missed it, and is led forward.
+		return s.converge(ctx, wallet)
+	}
+	_, err = s.identity.EndRegistration(ctx, &identityv1.EndRegistrationRequest{End: ended.GetEnd()})
+	return err
 }
 
 // GetWallet answers with a directory entry. Any authenticated caller may look one up: whom one pays is no secret of
