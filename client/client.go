@@ -105,7 +105,7 @@ func (c *Client) gateway(ctx context.Context) (gatewayv1.GatewayServiceClient, e
 		return nil, err
 	}
 	if due {
-		if err := c.follow(ctx, gatewayv1.NewGatewayServiceClient(conn)); err != nil {
+		if err := c.follow(ctx); err != nil {
 			return nil, err
 		}
 		if conn, _, err = c.connection(); err != nil {
@@ -133,12 +133,16 @@ func (c *Client) connection() (conn *grpc.ClientConn, due bool, err error) {
 
 // follow takes the successors of the pinned installation file one by one. Each is vouched for by the one before; a gateway
 // that offers anything else is not one to talk to.
-func (c *Client) follow(ctx context.Context, gateway gatewayv1.GatewayServiceClient) error {
+func (c *Client) follow(ctx context.Context) error {
 	const op = "follow installation"
 	for {
+		conn, _, err := c.connection() // Anew each time: a successor may name another gateway.
+		if err != nil {
+			return err
+		}
 		old := c.Installation()
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		resp, err := gateway.GetInstallations(ctx, &gatewayv1.GetInstallationsRequest{FromNumber: old.Number() + 1})
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		resp, err := gatewayv1.NewGatewayServiceClient(conn).GetInstallations(call, &gatewayv1.GetInstallationsRequest{FromNumber: old.Number() + 1})
 		cancel()
 		if err != nil {
 			return wrap(op, err, notMoved)

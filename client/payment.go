@@ -288,7 +288,8 @@ func (a *Agent) nextMessage(ctx context.Context, r *PaymentRecord, told *typev1.
 	}
 	if len(r.Messages) > 0 {
 		if *further >= furtherMessagesMax {
-			return nil, wrap(op, fault.Caused(errMessages, typev1.Reason_REASON_MESSAGE_EXPIRED, a.risk(r), errMessages.Error()), a.risk(r))
+			// Nothing is pinned that lives, or this would not ask for a further message.
+			return nil, wrap(op, fault.Caused(errMessages, typev1.Reason_REASON_MESSAGE_EXPIRED, notMoved, errMessages.Error()), notMoved)
 		}
 		*further++
 	}

@@ -124,6 +124,19 @@ func alter[Resp proto.Message](p *proxy, method string, change func(resp Resp)) 
 	})
 }
 
+// called is how often a method was called.
+func (p *proxy) called(method string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[method]
+}
+
+// Long names of what the proxy's hooks see.
+type (
+	installations = gatewayv1.GetInstallationsResponse
+	fromNumber    = gatewayv1.GetInstallationsRequest
+)
+
 // honest makes the proxy carry everything unchanged.
 func (p *proxy) honest() { p.set(nil, nil) }
 
