@@ -2,8 +2,14 @@ package evidence_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -390,6 +396,14 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// badSigner is a key that lives elsewhere and does not do what keys do.
+type badSigner struct {
+	ed25519.PrivateKey
+	err error
+}
+
+func (s badSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return []byte{1}, s.err }
+
 func TestSignRefuses(t *testing.T) {
 	w := evidencetest.New(t)
 	review := sampleOf(t, "review")
@@ -402,6 +416,15 @@ func TestSignRefuses(t *testing.T) {
 		{"nothing", func() (*typev1.Envelope, error) { return evidence.Sign(w.Policy, nil) }},
 		{"a typed nothing", func() (*typev1.Envelope, error) { return evidence.Sign(w.Policy, (*typev1.Review)(nil)) }},
 		{"without a key", func() (*typev1.Envelope, error) { return evidence.Sign(nil, review) }},
+		{"by an ECDSA key", func() (*typev1.Envelope, error) {
+			k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return evidence.Sign(k, review)
+		}},
+		{"by a key that answers too little", func() (*typev1.Envelope, error) { return evidence.Sign(badSigner{w.Policy, nil}, review) }},
+		{"by a key that does not answer", func() (*typev1.Envelope, error) { return evidence.Sign(badSigner{w.Policy, errors.New("gone")}, review) }},
 		{"out of bounds", func() (*typev1.Envelope, error) { return evidence.Sign(w.Policy, &typev1.Review{}) }},
 		{"a second time by one key", func() (*typev1.Envelope, error) { return evidence.CoSign(w.Sign(w.Policy, review), w.Policy) }},
 		{"a third time", func() (*typev1.Envelope, error) {
