@@ -185,6 +185,10 @@ func (s *System) Client(h *client.Home) *client.Client {
 	return c
 }
 
+// BootstrapCode is the one-time code by which the installation's first owner is made: for a test that makes it itself, and
+// does not call Owner, Agent or GuardRails before.
+func (s *System) BootstrapCode() string { return s.running.BootstrapCode() }
+
 // Email is the address of the installation's first owner.
 const Email = "you@company.com"
 
