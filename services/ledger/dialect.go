@@ -113,7 +113,7 @@ var sqlite = dialect{
 	readPin: `SELECT ` + walletColumns + `, g.envelope, c.clock_millis FROM wallet w
 		JOIN guard_rails g ON g.wallet = w.name AND g.number = w.head_number JOIN chain c ON c.name = w.name WHERE w.name = ?`,
 	readListedFreezes: `SELECT scope, subject, id, caller, created_millis FROM freeze WHERE scope = ? AND subject = ?
-		ORDER BY created_millis DESC, id LIMIT ?`,
+		ORDER BY created_millis DESC, id`,
 	readEnds:    `SELECT id, signer, envelope FROM unfreeze WHERE scope = ? AND subject = ?`,
 	readVersion: `SELECT number FROM guard_rails WHERE wallet = ? AND digest = ?`,
 	readDue: `SELECT due_millis, wallet, id FROM payment

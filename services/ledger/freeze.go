@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -9,7 +10,7 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// listedFreezesMax bounds the freezes of one subject in an answer.
+// listedFreezesMax bounds the freezes in an answer: the newest.
 const listedFreezesMax = 1000
 
 // Freeze records a freeze: from its acknowledgement on nothing of the subject is authorized or settled. It needs no
@@ -153,6 +154,10 @@ func (s *Service) listFreezes(ctx context.Context, req *ledgerv1.ListFreezesRequ
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(resp.Freezes, func(a, b *typev1.Freeze) int {
+		return b.GetCreateTime().AsTime().Compare(a.GetCreateTime().AsTime())
+	})
+	resp.Freezes = resp.Freezes[:min(len(resp.Freezes), listedFreezesMax)]
 	return resp, nil
 }
 

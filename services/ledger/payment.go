@@ -84,12 +84,7 @@ func (s *Service) attempt(ctx context.Context, req *ledgerv1.CreatePaymentReques
 	if err != nil {
 		return nil, err
 	}
-	var w wallet
-	var row int64
-	err = s.store.look(ctx, func(v *view) (err error) {
-		w, row, err = v.pin(ctx, key.wallet)
-		return err
-	})
+	w, row, err := s.pin(ctx, key.wallet)
 	if err != nil {
 		return nil, err
 	}
@@ -336,13 +331,13 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	if len(req.GetSignature()) != ed25519.SignatureSize {
 		return nil, refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "a field is malformed or out of bounds", "field", "signature")
 	}
+	w, _, err := s.pin(ctx, key.wallet)
+	if err != nil {
+		return nil, err
+	}
 	var p payment
-	var w wallet
 	err = s.store.look(ctx, func(v *view) (err error) {
-		if p, err = v.payment(ctx, key); err != nil {
-			return err
-		}
-		w, _, err = v.pin(ctx, key.wallet)
+		p, err = v.payment(ctx, key)
 		return err
 	})
 	if err != nil {

@@ -92,7 +92,7 @@ func (v *view) entry(ctx context.Context, chainName string, number int64) (*type
 	return e, proto.Unmarshal(b, e)
 }
 
-// freezes are the freezes that concern a wallet, or an owner alone, newest first.
+// freezes are a subject's: all for deciding whether one is in force, the newest for showing.
 func (v *view) freezes(ctx context.Context, sub subject) ([]*typev1.Freeze, freezes, error) {
 	var out []*typev1.Freeze
 	set := make(freezes)
@@ -112,9 +112,11 @@ func (v *view) freezes(ctx context.Context, sub subject) ([]*typev1.Freeze, free
 		case typev1.Scope_SCOPE_OWNER:
 			f.Owner = name
 		}
-		out, byID[id], set[id] = append(out, f), f, row
+		if set[id] = row; len(out) < listedFreezesMax {
+			out, byID[id] = append(out, f), f
+		}
 		return nil
-	}, int(sub.scope), sub.name, listedFreezesMax)
+	}, int(sub.scope), sub.name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,18 +126,19 @@ func (v *view) freezes(ctx context.Context, sub subject) ([]*typev1.Freeze, free
 		if err := r.Scan(&id, &signer, &envelope); err != nil {
 			return err
 		}
+		if row, ok := set[id]; ok { // Else it is the end of a freeze that has not arrived.
+			row.signers = append(row.signers, signer)
+			set[id] = row
+		}
 		f, ok := byID[id]
 		if !ok {
-			return nil // The end of a freeze that has not arrived.
+			return nil
 		}
 		e := new(typev1.Envelope)
 		if err := proto.Unmarshal(envelope, e); err != nil {
 			return err
 		}
 		f.Unfreezes = append(f.Unfreezes, e)
-		row := set[id]
-		row.signers = append(row.signers, signer)
-		set[id] = row
 		return nil
 	}, int(sub.scope), sub.name)
 	return out, set, err

@@ -52,6 +52,7 @@ type Service struct {
 	store    *store
 	combiner *combiner
 	watchers watchers
+	pins     pins
 
 	stop   context.CancelFunc
 	sweeps sync.WaitGroup
@@ -111,11 +112,24 @@ func (s *Service) end() error {
 // write queues an operation and waits until what it decided is durable.
 func (s *Service) write(ctx context.Context, o *op) error { return s.combiner.do(ctx, o) }
 
-// stored wakes who watches what a batch has changed.
+// stored takes over what a batch has changed, and wakes who watches it.
 func (s *Service) stored(st *state) {
+	s.pins.stored(st)
 	for k := range st.payments.dirty {
 		s.watchers.wake(k)
 	}
+}
+
+// pin is a wallet to verify signatures by, and its time's row.
+func (s *Service) pin(ctx context.Context, name string) (w wallet, clockMillis int64, err error) {
+	if known, ok := s.pins.get(name); ok {
+		return known.wallet, known.clockMillis, nil
+	}
+	err = s.store.look(ctx, func(v *view) (err error) {
+		w, clockMillis, err = v.pin(ctx, name)
+		return err
+	})
+	return w, clockMillis, err
 }
 
 // sign makes a statement under the ledger's key.

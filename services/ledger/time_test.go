@@ -187,6 +187,40 @@ func TestBudgetEdge(t *testing.T) {
 	round("g", 40)
 }
 
+// Limits count payments as well as units, and rolling windows move on by quarter hours.
+func TestCountAndRolling(t *testing.T) {
+	f := start(t)
+	payee := f.wallet("payee", loose)
+	payer := f.wallet("payer", paying([]*evidencetest.Wallet{payee}, func(doc *typev1.GuardRails) {
+		doc.Limits = []*typev1.Limit{
+			limit(typev1.Window_WINDOW_PAYMENT, usd, red),
+			{Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_ROLLING, RollingSeconds: 3600, Amount: "2", Crossed: red},
+			{Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_LIFETIME, Amount: "4", Crossed: yellow},
+		}
+	}))
+	f.deposit(payer, "d1", 1000*usd)
+	n := 0
+	pay := func(after time.Duration, want typev1.PaymentState) {
+		t.Helper()
+		n++
+		f.clock.set(noon.Add(after))
+		p := f.payment(payer, evidencetest.PaymentConfig{ID: fmt.Sprint("p", n), To: payee.GroupKey, Units: 1})
+		if f.must(p, want); want == authorized {
+			if _, err := f.settle(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pay(0, authorized)
+	pay(20*time.Minute, authorized)
+	pay(40*time.Minute, denied)
+	pay(60*time.Minute, denied) // The oldest quarter hour counts whole.
+	pay(75*time.Minute, authorized)
+	pay(76*time.Minute, denied)
+	pay(26*time.Hour, authorized)
+	pay(26*time.Hour, pending) // The fifth ever.
+}
+
 // What is freed returns to the day in which it was counted.
 func TestFreedHoldReturnsToItsDay(t *testing.T) {
 	f := start(t)

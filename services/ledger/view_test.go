@@ -176,7 +176,6 @@ func TestWatchPayment(t *testing.T) {
 	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("after the ledger's end: %v", err)
 	}
-	f.ledger.watchers.closed = nil
 }
 
 // Every method has its row in the table of who may call it, and every request's rules compile.

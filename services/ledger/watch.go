@@ -76,7 +76,11 @@ func (w *watchers) close() {
 	if w.closed == nil {
 		w.closed = make(chan struct{})
 	}
-	close(w.closed)
+	select {
+	case <-w.closed:
+	default:
+		close(w.closed)
+	}
 }
 
 // WatchPayment streams a payment now and on each change of state, until it has ended.
