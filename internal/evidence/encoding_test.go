@@ -402,7 +402,9 @@ type badSigner struct {
 	err error
 }
 
-func (s badSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return []byte{1}, s.err }
+func (s badSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return []byte{1}, s.err
+}
 
 func TestSignRefuses(t *testing.T) {
 	w := evidencetest.New(t)
@@ -424,7 +426,9 @@ func TestSignRefuses(t *testing.T) {
 			return evidence.Sign(k, review)
 		}},
 		{"by a key that answers too little", func() (*typev1.Envelope, error) { return evidence.Sign(badSigner{w.Policy, nil}, review) }},
-		{"by a key that does not answer", func() (*typev1.Envelope, error) { return evidence.Sign(badSigner{w.Policy, errors.New("gone")}, review) }},
+		{"by a key that does not answer", func() (*typev1.Envelope, error) {
+			return evidence.Sign(badSigner{w.Policy, errors.New("gone")}, review)
+		}},
 		{"out of bounds", func() (*typev1.Envelope, error) { return evidence.Sign(w.Policy, &typev1.Review{}) }},
 		{"a second time by one key", func() (*typev1.Envelope, error) { return evidence.CoSign(w.Sign(w.Policy, review), w.Policy) }},
 		{"a third time", func() (*typev1.Envelope, error) {
@@ -499,5 +503,53 @@ func TestErrorTextsAreOurs(t *testing.T) {
 	_, err := evidence.Marshal(m)
 	if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), canary) {
 		t.Errorf("got %v, want a refusal without %q", err, canary)
+	}
+}
+
+// TestPeekRefuses: what may be wrong with an envelope itself.
+func TestPeekRefuses(t *testing.T) {
+	w := evidencetest.New(t)
+	review := sampleOf(t, "review")
+	rows := []struct {
+		name string
+		edit func(e *typev1.Envelope)
+	}{
+		{"unknown field", func(e *typev1.Envelope) { e.ProtoReflect().SetUnknown([]byte(unknownTail)) }},
+		{"unknown field in a signature", func(e *typev1.Envelope) { e.Signatures[0].ProtoReflect().SetUnknown([]byte(unknownTail)) }},
+		{"no type", func(e *typev1.Envelope) { e.PayloadType = "" }},
+		{"type too long", func(e *typev1.Envelope) { e.PayloadType += strings.Repeat("x", evidence.TypeMax) }},
+		{"no payload", func(e *typev1.Envelope) { e.Payload = nil }},
+		{"payload too large", func(e *typev1.Envelope) { e.Payload = make([]byte, evidence.PayloadMax+1) }},
+		{"no signature", func(e *typev1.Envelope) { e.Signatures = nil }},
+		{"three signatures", func(e *typev1.Envelope) {
+			for _, k := range []string{"a", "b"} {
+				e.Signatures = append(e.Signatures, evidencetest.SignRaw(w.Key(k), e.GetPayloadType(), e.GetPayload()).GetSignatures()...)
+			}
+		}},
+		{"key too short", func(e *typev1.Envelope) { e.Signatures[0].PublicKey = e.Signatures[0].GetPublicKey()[:31] }},
+		{"signature too long", func(e *typev1.Envelope) { e.Signatures[0].Signature = append(e.Signatures[0].GetSignature(), 0) }},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			e := w.Sign(w.Policy, review)
+			row.edit(e)
+			if err := evidence.Peek(e, new(typev1.Review)); err == nil {
+				t.Error("Peek takes it")
+			}
+			if _, err := evidence.Open(e, new(typev1.Review), evidencetest.Public(w.Policy)); err == nil {
+				t.Error("Open takes it")
+			}
+			if err := evidence.Unmarshal(loose(t, e), new(typev1.Envelope)); err == nil {
+				t.Error("Unmarshal takes it")
+			}
+		})
+	}
+	for _, m := range []proto.Message{nil, (*typev1.Review)(nil)} {
+		if err := evidence.Peek(w.Sign(w.Policy, review), m); err == nil {
+			t.Error("Peek decodes into nothing")
+		}
+		if err := evidence.Unmarshal(loose(t, review), m); err == nil {
+			t.Error("Unmarshal decodes into nothing")
+		}
 	}
 }
