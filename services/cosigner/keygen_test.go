@@ -332,13 +332,11 @@ func TestRelayMakesNoWallet(t *testing.T) {
 			_, err := k.complete()
 			return err
 		}},
-		{"registration of the relay's group key", func(k *keygen) error {
+		{"registration of another group key", func(k *keygen) error {
 			if err := run(k.start, k.exchange, k.confirm); err != nil {
 				return err
 			}
-			own := k.f.Key("relay")
-			k.owned = k.f.ClaimedWallet(evidencetest.WalletConfig{ID: k.id, GroupKey: evidencetest.Public(own), RequestKey: k.requestKey})
-			k.signature = ed25519.Sign(own, k.signature)
+			k.owned = k.f.ClaimedWallet(evidencetest.WalletConfig{ID: k.id, GroupKey: evidencetest.Public(k.f.Key("relay")), RequestKey: k.requestKey})
 			_, err := k.complete()
 			return err
 		}},

@@ -2,14 +2,11 @@ package cosigner_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/frost"
@@ -583,63 +580,4 @@ func BenchmarkReleaseParallel(b *testing.B) {
 			}
 		}
 	})
-}
-
-// hookedKV runs something between two transactions of one call.
-type hookedKV struct {
-	clientv3.KV
-	// after counts transactions down; at zero, before the next, run runs.
-	after atomic.Int64
-	run   func()
-}
-
-func (k *hookedKV) Txn(ctx context.Context) clientv3.Txn {
-	if k.after.Add(-1) == 0 {
-		k.run()
-	}
-	return k.KV.Txn(ctx)
-}
-
-// What changes between the gate's first look and the moment before the share, and was acknowledged, stops the share.
-func TestChangeBetweenTheGatesTwoReads(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		change func(f *fixture, w *wallet)
-		want   typev1.Reason
-	}{
-		{"wallet frozen", func(f *fixture, w *wallet) { f.of(typev1.Scope_SCOPE_WALLET, w.Name).mustFreeze("f1") }, frozen},
-		{"owner frozen", func(f *fixture, w *wallet) { f.of(typev1.Scope_SCOPE_OWNER, w.Owner).mustFreeze("f1") }, frozen},
-		{"installation frozen", func(f *fixture, _ *wallet) { f.of(typev1.Scope_SCOPE_INSTALLATION, "").mustFreeze("f1") }, frozen},
-		{"guard rails replaced", func(_ *fixture, w *wallet) { w.deliver(w.SetGuardRails(nil)) }, typev1.Reason_REASON_GUARD_RAILS_CHANGED},
-		{"share replaced", func(f *fixture, _ *wallet) {
-			f.put("shares/research/00000000000000000001", f.value("shares/research/00000000000000000001"))
-		}, typev1.Reason_REASON_GUARD_RAILS_CHANGED},
-		{"nothing", func(*fixture, *wallet) {}, typev1.Reason_REASON_UNSPECIFIED},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFixture(t)
-			w := f.payable("research")
-			hooked := &hookedKV{KV: f.kv}
-			f.config.KV = hooked
-			slow := f.replica()
-			a := w.attempt()
-			ran := false
-			hooked.run = func() { tt.change(f, w); ran = true }
-			hooked.after.Store(2)
-			resp, err := a.ask(t.Context(), slow)
-			if !ran {
-				t.Fatal("the gate reads once only")
-			}
-			if tt.want != typev1.Reason_REASON_UNSPECIFIED {
-				wantReason(t, err, tt.want)
-				return
-			}
-			if err == nil {
-				err = a.finish(resp)
-			}
-			if err != nil {
-				t.Error(describe(err))
-			}
-		})
-	}
 }

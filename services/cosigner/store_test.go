@@ -249,6 +249,17 @@ func TestStoreTampering(t *testing.T) {
 			wantReason(t, err, typev1.Reason_REASON_INTERNAL)
 		})
 	}
+	t.Run("end of another registration", func(t *testing.T) {
+		f := newFixture(t)
+		a, b := f.unclaimed("a"), f.unclaimed("b")
+		f.clock.Advance(cosigner.RegistrationLife + time.Second)
+		if _, err := a.end(); err != nil {
+			t.Fatal(describe(err))
+		}
+		f.put("ends/b", f.value("ends/a"))
+		_, err := b.end()
+		wantReason(t, err, typev1.Reason_REASON_INTERNAL)
+	})
 	t.Run("registration's end put off", func(t *testing.T) {
 		f := newFixture(t)
 		k := f.unclaimed("research")
