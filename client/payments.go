@@ -161,31 +161,41 @@ func (a *Agent) Cancel(ctx context.Context, id string) (*Payment, error) {
 }
 
 // Wait watches a payment of this home, continues it by itself as soon as its owner has answered, and returns it once it has
-// ended, or when ctx ends.
+// ended, or as it was when ctx ends. An outage on the way is waited out.
 func (a *Agent) Wait(ctx context.Context, id string) (*Payment, error) {
-	p, err := a.Resume(ctx, id)
-	for retry := watchRetryMin; err == nil && !ended(p.State); retry = min(2*retry, watchRetryMax) {
-		moved, watching := a.watch(ctx, p)
-		if ctx.Err() != nil {
-			return p, wrap("wait for payment", ctx.Err(), notMoved)
+	const op = "wait for payment"
+	var last *Payment
+	for retry := watchRetryMin; ; {
+		p, err := a.Resume(ctx, id)
+		moved, risk := false, unknown
+		if err == nil {
+			if last = p; ended(p.State) {
+				return p, nil
+			}
+			risk = notMoved // It waits for a person.
+			moved, err = a.watch(ctx, p)
 		}
-		if watching != nil && !worthWatching(watching) {
-			return nil, watching
-		}
-		if moved {
+		switch {
+		case ctx.Err() != nil:
+			return last, wrap(op, ctx.Err(), risk)
+		case moved:
 			retry = watchRetryMin
-		} else if err := pause(ctx, retry); err != nil {
-			return p, wrap("wait for payment", err, notMoved)
+			continue
+		case err != nil && !worthRepeating(err):
+			return last, err
 		}
-		p, err = a.Resume(ctx, id)
+		if err := pause(ctx, retry); err != nil {
+			return last, wrap(op, err, risk)
+		}
+		retry = min(2*retry, watchRetryMax)
 	}
-	return p, err
 }
 
-// worthWatching reports whether a broken stream is worth another.
-func worthWatching(err error) bool {
+// worthRepeating reports whether an error may be gone by itself.
+func worthRepeating(err error) bool {
 	switch ReasonOf(err) {
-	case typev1.Reason_REASON_UNAVAILABLE, typev1.Reason_REASON_INTERNAL, typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.Reason_REASON_ABORTED:
+	case typev1.Reason_REASON_UNAVAILABLE, typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.Reason_REASON_ABORTED,
+		typev1.Reason_REASON_GUARD_RAILS_CHANGED, typev1.Reason_REASON_CLOCK_BEHIND:
 		return true
 	default:
 		return false
@@ -203,7 +213,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// watch follows a payment until its state is another than p's; what it then is, Resume asks and verifies.
+// watch follows a payment until its state is another than p's, or the stream ends; what it then is, Resume asks and verifies.
 func (a *Agent) watch(ctx context.Context, p *Payment) (moved bool, err error) {
 	const op = "watch payment"
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
