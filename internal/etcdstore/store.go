@@ -74,6 +74,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // KV is the service's namespace.
 func (s *Store) KV() clientv3.KV { return s.kv }
 
+// Lease makes leases for keys of KV. A lease tidies up; nothing is decided by one.
+func (s *Store) Lease() clientv3.Lease { return s.client.Lease }
+
 // Close ends the connection.
 func (s *Store) Close() error { return s.client.Close() }
 

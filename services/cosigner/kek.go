@@ -41,7 +41,7 @@ func readKEK(path string) (tink.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	switch {
 	case err != nil:
@@ -88,7 +88,7 @@ func createKEK(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary)
+	defer func() { _ = os.Remove(temporary) }() // a name of its own; the keyset has another
 	_, err = f.Write(b.Bytes())
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

@@ -380,7 +380,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	for notation, canary := range map[string]string{
 		"raw": string(scalar), "hex": hex.EncodeToString(scalar), "HEX": strings.ToUpper(hex.EncodeToString(scalar)),
 		"base64": base64.StdEncoding.EncodeToString(scalar)[:40], "base64url": base64.URLEncoding.EncodeToString(scalar)[:40],
-		"decimals": strings.Trim(fmt.Sprint(scalar), "[]"),
+		"decimals": strings.Trim(fmt.Sprintf("%d", scalar), "[]"),
 	} {
 		if strings.Contains(all, canary) {
 			t.Errorf("the share's scalar shows as %s", notation)
