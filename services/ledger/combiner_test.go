@@ -24,8 +24,10 @@ type gate struct {
 
 type gatedTransaction struct {
 	values *state
-	err    error
+	err    error // Of store; or of commit, if that is errCommit.
 }
+
+var errCommit = errors.New("the disk did not answer")
 
 func (g *gate) begin(_ context.Context, n needs) (transaction, error) {
 	g.entered <- len(n.wallets)
@@ -33,9 +35,16 @@ func (g *gate) begin(_ context.Context, n needs) (transaction, error) {
 }
 
 func (t *gatedTransaction) state() *state                { return t.values }
-func (t *gatedTransaction) store(context.Context) error  { return t.err }
-func (t *gatedTransaction) commit(context.Context) error { return nil }
 func (t *gatedTransaction) rollback()                    {}
+func (t *gatedTransaction) commit(context.Context) error { return t.failed(true) }
+func (t *gatedTransaction) store(context.Context) error  { return t.failed(false) }
+
+func (t *gatedTransaction) failed(committing bool) error {
+	if errors.Is(t.err, errCommit) == committing {
+		return t.err
+	}
+	return nil
+}
 
 // change is an operation that changes something.
 func change(note func()) *op {
@@ -178,6 +187,11 @@ func TestCombinerIsolates(t *testing.T) {
 	<-g.entered
 	g.pass <- errors.New("disk full")
 	wantReason(t, <-done, typev1.Reason_REASON_UNAVAILABLE, movedNo)
+	// Nobody is told that it is durable, nor that it is not, when the commit itself failed.
+	go func() { done <- c.do(t.Context(), change(nil)) }()
+	<-g.entered
+	g.pass <- errCommit
+	wantReason(t, <-done, typev1.Reason_REASON_UNAVAILABLE, movedUnknown)
 	go func() { done <- c.do(t.Context(), change(nil)) }()
 	<-g.entered
 	g.pass <- nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/guardrails"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -120,5 +121,87 @@ func TestRollback(t *testing.T) {
 	s.rollback()
 	if s.balances.dirty[k] || s.changed() {
 		t.Error("a row that was put back is stored")
+	}
+}
+
+// prepare verifies an attempt as the handler does, and leaves the decision for later.
+func (f *fixture) prepare(p *evidencetest.Payment) func() error {
+	f.t.Helper()
+	a, err := f.ledger.attempt(f.t.Context(), &ledgerv1.CreatePaymentRequest{Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, Review: p.Review})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return func() error {
+		var r *recorded
+		return f.ledger.answer(f.t.Context(), "CreatePayment", f.ledger.write(f.t.Context(), a.op(&r)))
+	}
+}
+
+// Guard rails that change between verification and decision refuse what was verified against the old ones.
+func TestHeadChangesBeforeDecision(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	decide := f.prepare(f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey}))
+	f.setGuardRails(payer, func(doc *typev1.GuardRails) { doc.Recipients.Allow = nil })
+	f.unchanged(func() { wantReason(t, decide(), typev1.Reason_REASON_GUARD_RAILS_CHANGED, movedNo) })
+}
+
+// A verdict or message that ends while its operation waits authorizes nothing.
+func TestVerdictEndsInTheQueue(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Expiry: noon.Add(2 * time.Minute)})
+	last, late := f.prepare(p), f.prepare(p)
+	f.clock.advance(66 * time.Second) // Its life and the tolerance have passed.
+	f.unchanged(func() { wantReason(t, late(), typev1.Reason_REASON_EVIDENCE_STALE, movedNo) })
+	f.clock.advance(-time.Second)
+	if err := last(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A signature that was verified over a message which has been replaced since settles nothing.
+func TestSettleRacesRepin(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	c := evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd, Deadline: noon.Add(time.Hour)}
+	old := f.payment(payer, c)
+	f.must(old, authorized)
+	f.clock.advance(100 * time.Second)
+	fresh := f.payment(payer, c)
+	f.must(fresh, authorized)
+	settle := func(verified *evidencetest.Payment) error {
+		key, err := paymentOf(verified.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &settlement{key: key, signature: verified.Settle(), verified: verified.MessageBytes}
+		return f.ledger.answer(t.Context(), "SettlePayment", f.ledger.write(t.Context(), &op{
+			needs: needs{payments: []paymentKey{key}, wallets: []string{key.wallet}}, decide: func(s *state) error { return decideSettle(s, a) },
+		}))
+	}
+	f.unchanged(func() { wantReason(t, settle(old), typev1.Reason_REASON_ABORTED, movedNo) })
+	if err := settle(fresh); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, settle(old), typev1.Reason_REASON_ABORTED, movedYes)
+}
+
+// A settlement that is refused half-way takes back its first half.
+func TestSettleOverflowLeavesNothing(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd})
+	f.must(p, authorized)
+	// No statement can bring this about: what is in issue fits an int64. So the row is made by hand.
+	f.sql(`INSERT INTO balance VALUES (?, ?, ?, 0)`, payee.Name, f.Installation.BookUSD(), int64(math.MaxInt64))
+	f.unchanged(func() {
+		_, err := f.settle(p)
+		wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
+	})
+	f.wantBalance(payer, 999*usd, usd)
+	f.sql(`DELETE FROM balance WHERE account = ?`, payee.Name)
+	if _, err := f.settle(p); err != nil {
+		t.Error(err)
 	}
 }

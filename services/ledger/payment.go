@@ -39,22 +39,7 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 		return nil, err
 	}
 	var r *recorded
-	o := &op{
-		dry: a.dry,
-		needs: needs{
-			wallets: []string{a.key.wallet}, payments: []paymentKey{a.key}, keys: [][32]byte{a.decoded.Recipient},
-			facts: []windowNeed{{a.key.wallet, a.facts()}},
-		},
-		decide: func(st *state) (err error) {
-			r, err = decidePayment(st, a)
-			return err
-		},
-	}
-	if number := int64(a.Request.GetSeenEntry()); number > 0 {
-		o.needs.hashes = []entryKey{{a.key.wallet, number}}
-		o.needs.losses = []lossKey{{a.key.wallet, number, evidence.Digest(a.Request.GetSeenHash())}}
-	}
-	if err := s.write(ctx, o); err != nil {
+	if err := s.write(ctx, a.op(&r)); err != nil {
 		return nil, err
 	}
 	if r.entry == nil || len(r.payment.deadEntries) > 0 && !a.dry {
@@ -72,6 +57,26 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 		return out, nil
 	}
 	return out, s.receipt(out, a, r)
+}
+
+// op is the operation that decides about an attempt.
+func (a *attempt) op(r **recorded) *op {
+	o := &op{
+		dry: a.dry,
+		needs: needs{
+			wallets: []string{a.key.wallet}, payments: []paymentKey{a.key}, keys: [][32]byte{a.decoded.Recipient},
+			facts: []windowNeed{{a.key.wallet, a.facts()}},
+		},
+		decide: func(st *state) (err error) {
+			*r, err = decidePayment(st, a)
+			return err
+		},
+	}
+	if number := int64(a.Request.GetSeenEntry()); number > 0 {
+		o.needs.hashes = []entryKey{{a.key.wallet, number}}
+		o.needs.losses = []lossKey{{a.key.wallet, number, evidence.Digest(a.Request.GetSeenHash())}}
+	}
+	return o
 }
 
 // attempt verifies what can be verified outside the writer.
