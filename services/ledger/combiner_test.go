@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -125,7 +126,9 @@ func TestCombinerFull(t *testing.T) {
 		put(t.Context(), c.queue, change(nil))
 	}
 	s := &Service{logger: slog.New(slog.DiscardHandler)}
-	err := s.answer(t.Context(), "CreatePayment", c.do(t.Context(), change(nil)))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel() // It is refused and does not wait: not even for its caller to give up.
+	err := s.answer(t.Context(), "CreatePayment", c.do(gone, change(nil)))
 	wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
 	// A freeze does not wait behind payments.
 	freeze := change(nil)
@@ -135,7 +138,6 @@ func TestCombinerFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	g.pass <- nil
 	g.passUntil(&wait)
 }
 
@@ -149,7 +151,7 @@ func (g *gate) passUntil(wait *sync.WaitGroup) {
 	for {
 		select {
 		case <-g.entered:
-			g.pass <- nil
+		case g.pass <- nil:
 		case <-finished:
 			return
 		}
@@ -173,7 +175,6 @@ func TestCombinerIsolates(t *testing.T) {
 			<-o.done
 		}
 	})
-	g.pass <- nil
 	g.passUntil(&wait)
 	wantReason(t, bad.err, typev1.Reason_REASON_INTERNAL, movedNo)
 	for _, o := range good {
@@ -249,6 +250,46 @@ func TestConstraintFailsAlone(t *testing.T) {
 		t.Errorf("%d freezes are stored", n)
 	}
 	_ = payee
+}
+
+// A key that does not sign: what was not sealed is not stored, and what is stored is not answered as if it were not.
+func TestKeyOutOfReach(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd})
+	fails := func(signatures int64, do func()) {
+		t.Helper()
+		f.key.signatures.Store(signatures)
+		f.key.fails.Store(true)
+		do()
+		f.key.fails.Store(false)
+	}
+	const unavailable = typev1.Reason_REASON_UNAVAILABLE
+	fails(0, func() {
+		_, err := f.create(p)
+		got := wantReason(t, err, unavailable, movedUnknown)
+		if strings.Contains(fmt.Sprint(got.Message, got.Metadata), "10.1.2.3") {
+			t.Errorf("the cause left the process: %v", got)
+		}
+	})
+	f.must(p, authorized) // It is recorded, once.
+	f.wantBalance(payer, 999*usd, usd)
+	f.unchanged(func() {
+		fails(0, func() {
+			_, err := f.settle(p) // The settlement stands in the journal, so it is signed before anything is stored.
+			wantReason(t, err, unavailable, movedNo)
+		})
+	})
+	if _, err := f.settle(p); err != nil {
+		t.Fatal(err)
+	}
+	fails(0, func() {
+		_, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}})
+		wantReason(t, err, unavailable, movedNo)
+	})
+	if !f.freezes(payer).GetFrozen() {
+		t.Error("the freeze is not held")
+	}
 }
 
 // A second ledger on the same file refuses to start; so does one of another installation.

@@ -199,6 +199,21 @@ func TestSettleOverflowLeavesNothing(t *testing.T) {
 		_, err := f.settle(p)
 		wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
 	})
+	// Nor does it ride along with what is stored in the same transaction. The writer is idle, so a batch can be made by hand.
+	key := paymentKey{payer.Name, "p1"}
+	sub := subject{typev1.Scope_SCOPE_OWNER, "owners/else"}
+	errs, err := f.ledger.combiner.try([]*op{
+		{needs: needs{payments: []paymentKey{key}, wallets: []string{key.wallet}}, decide: func(s *state) error {
+			return decideSettle(s, &settlement{key: key, signature: p.Settle(), verified: p.MessageBytes})
+		}},
+		{needs: sub.needs(), decide: func(s *state) error {
+			_, err := decideFreeze(s, &freezing{subject: sub, id: "x"})
+			return err
+		}},
+	})
+	if err != nil || errs[0] == nil || errs[1] != nil {
+		t.Fatalf("the batch: %v, %v", errs, err)
+	}
 	f.wantBalance(payer, 999*usd, usd)
 	f.sql(`DELETE FROM balance WHERE account = ?`, payee.Name)
 	if _, err := f.settle(p); err != nil {

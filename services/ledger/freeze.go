@@ -118,7 +118,7 @@ func (s *Service) acknowledge(kind typev1.Acknowledged, sub subject, id string, 
 	}
 	e, err := s.sign(a)
 	if err != nil {
-		return nil, err
+		return nil, done(err, movedNo)
 	}
 	return &typev1.FreezeResult{Acknowledgement: e}, nil
 }

@@ -61,10 +61,11 @@ func (s *Service) setGuardRails(ctx context.Context, e *typev1.Envelope) (*typev
 	if err != nil {
 		return nil, err
 	}
-	return s.sign(&typev1.Acknowledgement{
+	acknowledgement, err := s.sign(&typev1.Acknowledgement{
 		Installation: s.installation.ID(), Wallet: f.wallet, Kind: typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS, Frozen: now.frozen,
 		GuardRailsNumber: now.number, GuardRailsDigest: now.digest.Bytes(), TimeMillis: now.at,
 	})
+	return acknowledgement, done(err, movedNo)
 }
 
 // GetDocuments answers with registration, wallet record and every version of the guard rails from a number on.

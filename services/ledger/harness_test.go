@@ -3,9 +3,11 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -41,12 +43,27 @@ func (c *testClock) now() time.Time          { return time.Unix(0, c.nanos.Load(
 func (c *testClock) set(t time.Time)         { c.nanos.Store(t.UnixNano()) }
 func (c *testClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
+// failingKey is the ledger's key in a key service that can be out of reach.
+type failingKey struct {
+	crypto.Signer
+	signatures atomic.Int64 // How many are left, where fails is set.
+	fails      atomic.Bool
+}
+
+func (k *failingKey) Sign(r io.Reader, message []byte, o crypto.SignerOpts) ([]byte, error) {
+	if k.fails.Load() && k.signatures.Add(-1) < 0 {
+		return nil, errors.New("the key service at 10.1.2.3 does not answer")
+	}
+	return k.Signer.Sign(r, message, o)
+}
+
 // fixture is a ledger on a file of its own, behind a real server.
 type fixture struct {
 	*evidencetest.World
 	t      testing.TB
 	path   string
 	clock  testClock
+	key    failingKey
 	ledger *Service
 	client ledgerv1.LedgerServiceClient
 	stop   func()
@@ -70,9 +87,10 @@ func start(t testing.TB) *fixture {
 // open starts a ledger on the fixture's file and connects to it.
 func (f *fixture) open() {
 	f.t.Helper()
+	f.key.Signer = f.Ledger
 	var err error
 	f.ledger, err = New(Config{
-		Installation: f.Installation, Key: f.Ledger, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour,
+		Installation: f.Installation, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: &f.logs}, nil)),
 	})
 	if err != nil {

@@ -44,10 +44,10 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 	}
 	if r.entry == nil || len(r.payment.deadEntries) > 0 && !a.dry {
 		out, err := s.payment(ctx, r.payment.key())
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = s.receipt(out, a, r)
 		}
-		return out, s.receipt(out, a, r)
+		return out, done(err, movedUnknown)
 	}
 	out := r.payment.show(chain{number: r.entry.number(), hash: r.entry.hash.Bytes(), clockMillis: r.at}, r.at)
 	out.Request, out.Verdict = a.request, a.verdictEnvelope
@@ -56,7 +56,7 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 		out.Entry, out.EntryHash = 0, nil // Nothing was recorded.
 		return out, nil
 	}
-	return out, s.receipt(out, a, r)
+	return out, done(s.receipt(out, a, r), movedUnknown)
 }
 
 // op is the operation that decides about an attempt.
@@ -316,7 +316,8 @@ func (s *Service) cancelPayment(ctx context.Context, req *ledgerv1.CancelPayment
 	if err != nil {
 		return nil, err
 	}
-	return s.payment(ctx, key)
+	p, err := s.payment(ctx, key)
+	return p, done(err, movedNo)
 }
 
 // SettlePayment settles a book payment on the group key's signature over the pinned message.
@@ -363,7 +364,8 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	if err != nil {
 		return nil, err
 	}
-	return s.payment(ctx, key)
+	out, err := s.payment(ctx, key)
+	return out, done(err, movedYes)
 }
 
 // Page tokens are opaque to callers and checked as any other field.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -87,6 +86,15 @@ func asRefusal(err error) *refusal {
 	return out
 }
 
+// done says of an error that came after the decision was durable that it is not the decision's: the caller repeats the call
+// and gets its answer.
+func done(err error, moved typev1.MoneyMoved) error {
+	if err == nil {
+		return nil
+	}
+	return fault.Caused(err, typev1.Reason_REASON_UNAVAILABLE, moved, "it is recorded, and the answer could not be made")
+}
+
 // answer makes a handler's error one that may leave. What the caller cannot act on is logged here, once.
 func (s *Service) answer(ctx context.Context, method string, err error) error {
 	if err == nil {
@@ -96,15 +104,15 @@ func (s *Service) answer(ctx context.Context, method string, err error) error {
 	if errors.As(err, &r) {
 		return fault.New(r.reason, r.moved, r.message, r.pairs...)
 	}
-	var piece *evidence.Error
-	if errors.As(err, &piece) {
-		return fault.Wrap(err, movedNo)
+	var f *fault.Fault
+	if ctx.Err() != nil && !errors.As(err, &f) {
+		return fault.Wrap(ctx.Err(), movedNo) // An engine that is interrupted says so in words of its own.
 	}
 	out := fault.Wrap(err, movedNo)
 	switch fault.ReasonOf(out) {
 	case typev1.Reason_REASON_INTERNAL, typev1.Reason_REASON_UNAVAILABLE:
 		if ctx.Err() == nil {
-			s.logger.ErrorContext(ctx, "call failed", "method", method, "error", err)
+			s.logger.ErrorContext(ctx, "call failed", "method", method, "error", err, "cause", errors.Unwrap(err))
 		}
 	}
 	return out

@@ -52,7 +52,8 @@ func (s *Service) answerReview(ctx context.Context, e *typev1.Envelope) (*typev1
 	if err != nil {
 		return nil, err
 	}
-	return s.payment(ctx, key)
+	p, err := s.payment(ctx, key)
+	return p, done(err, movedNo)
 }
 
 // ListReviews lists payments of an owner's wallets that wait for a person, oldest first.

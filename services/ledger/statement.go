@@ -61,5 +61,6 @@ func (s *Service) applyStatement(ctx context.Context, e *typev1.Envelope) (*ledg
 	if err := s.write(ctx, write); err != nil {
 		return nil, err
 	}
-	return s.getAccount(ctx, name)
+	account, err := s.getAccount(ctx, name)
+	return account, done(err, movedUnknown)
 }
