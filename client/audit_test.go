@@ -462,6 +462,15 @@ func TestJournalHead(t *testing.T) {
 		{"an entry cut off", func(s *scribe) { s.entries = s.entries[:len(s.entries)-1] }},
 		{"an entry added", func(s *scribe) { s.entries = append(s.entries, s.entries[len(s.entries)-1]) }},
 		{"a bit changed in the last entry", func(s *scribe) { s.entries[len(s.entries)-1][20] ^= 1 }},
+		{"another last entry", func(s *scribe) {
+			e := new(typev1.Entry)
+			last := len(s.entries) - 1
+			if err := proto.Unmarshal(s.entries[last], e); err != nil {
+				s.t.Fatal(err)
+			}
+			e.Caller = "owners/somebody"
+			s.entries[last], _ = proto.MarshalOptions{Deterministic: true}.Marshal(e)
+		}},
 		{"two entries swapped", func(s *scribe) { s.entries[3], s.entries[4] = s.entries[4], s.entries[3] }},
 		{"another wallet's head", func(s *scribe) {
 			m := new(typev1.JournalHead)
