@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -41,16 +42,19 @@ func refusal(piece, field, why string) error {
 
 // readPayment decodes an answer and checks what it says against itself: the intent is the payment's and, once SETTLED, the
 // ledger's signed settlement says so in every field. payer is the paying wallet's key, nil where it is not known.
-func (c *Client) readPayment(p *typev1.Payment, wallet string, payer *[32]byte) (*Payment, error) {
+func (c *Client) readPayment(ctx context.Context, word *ledgerWord, p *typev1.Payment, wallet string, payer *[32]byte) (*Payment, error) {
 	const op = "check payment"
-	out, err := readPayment(c.Installation(), p, wallet, payer)
+	out, err := readPayment(c.Installation(), p, wallet, payer, func(e *typev1.Envelope) (*typev1.Settlement, error) { return word.settlement(ctx, e) })
 	if err != nil {
 		return nil, distrust(op, unknown, "the answer contradicts itself", err)
 	}
 	return out, nil
 }
 
-func readPayment(i *evidence.Installation, p *typev1.Payment, wallet string, payer *[32]byte) (*Payment, error) {
+func readPayment(
+	i *evidence.Installation, p *typev1.Payment, wallet string, payer *[32]byte,
+	settlement func(*typev1.Envelope) (*typev1.Settlement, error),
+) (*Payment, error) {
 	of, id, err := resource.ParsePayment(p.GetName())
 	if err != nil {
 		return nil, err
@@ -73,7 +77,7 @@ func readPayment(i *evidence.Installation, p *typev1.Payment, wallet string, pay
 	if p.GetState() != settled {
 		return out, nil
 	}
-	if out.Settlement, err = evidence.CheckSettlement(i, p.GetSettlement()); err != nil {
+	if out.Settlement, err = settlement(p.GetSettlement()); err != nil {
 		return nil, err
 	}
 	return out, checkSettled(out.Settlement, p, intent, payer)
@@ -191,7 +195,8 @@ func (c *Client) VerifyIncoming(p *typev1.Payment, wallet string) (*typev1.Settl
 	return s, nil
 }
 
-// VerifySettlement is VerifyIncoming for the ledger's statement alone.
+// VerifySettlement is VerifyIncoming for the ledger's statement alone. Both ask nobody, so a settlement from before the ledger's
+// key was replaced does not verify here; Payments asks the journal about it.
 func (c *Client) VerifySettlement(e *typev1.Envelope, wallet string) (*typev1.Settlement, error) {
 	const op = "verify settlement"
 	s, err := evidence.CheckSettlement(c.Installation(), e)

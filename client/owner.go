@@ -300,13 +300,14 @@ func (o *Owner) Payments(ctx context.Context, wallet string, incoming bool) ([]*
 	if err != nil {
 		return nil, err
 	}
+	word := o.c.ledgerWord(o.who, wallet)
 	out := make([]*Payment, 0, len(told))
 	for _, t := range told {
 		var p *Payment
 		if incoming {
-			p, err = o.c.readIncoming(t, key)
+			p, err = o.c.readIncoming(ctx, word, t, key)
 		} else {
-			p, err = o.c.readPayment(t, wallet, &key)
+			p, err = o.c.readPayment(ctx, word, t, wallet, &key)
 		}
 		if err != nil {
 			return nil, err

@@ -171,7 +171,7 @@ func (a *Agent) ask(ctx context.Context, r *PaymentRecord) (*typev1.Payment, err
 	if err != nil {
 		return nil, err
 	}
-	return told, a.checkTold(r, told)
+	return told, a.checkTold(ctx, r, told)
 }
 
 // risk is what a failure that says nothing means for a payment: without a whole signature nothing of it can have settled.
@@ -184,7 +184,7 @@ func (a *Agent) risk(r *PaymentRecord) typev1.MoneyMoved {
 
 // checkTold checks that an answer is about this payment, and that its state is one that the payment can be in: a message
 // that was AUTHORIZED is alive until the ledger has signed that it is dead.
-func (a *Agent) checkTold(r *PaymentRecord, p *typev1.Payment) error {
+func (a *Agent) checkTold(ctx context.Context, r *PaymentRecord, p *typev1.Payment) error {
 	const op = "check payment"
 	a.c.learn(p.GetLedgerTime())
 	switch {
@@ -197,8 +197,9 @@ func (a *Agent) checkTold(r *PaymentRecord, p *typev1.Payment) error {
 	case p.GetState() == authorized || p.GetState() == settled || len(r.Pinned) == 0:
 		return nil
 	}
+	word := a.c.ledgerWord(a.who, a.wallet)
 	for _, e := range p.GetDeadMessages() {
-		dead, err := evidence.CheckDeadMessage(a.c.Installation(), e)
+		dead, err := word.dead(ctx, e)
 		if err == nil && dead.GetPayment() == r.Name && bytes.Equal(dead.GetMessageDigest(), r.Pinned) &&
 			evidence.IntentDigest(r.Intent).Is(dead.GetIntentDigest()) {
 			return nil
@@ -214,7 +215,7 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 	further := 0
 	for range stepsMax {
 		if told != nil && (ended(told.GetState()) || told.GetState() == pendingReview) {
-			return a.conclude(r, told)
+			return a.conclude(ctx, r, told)
 		}
 		var err error
 		if told.GetState() == authorized {
@@ -335,7 +336,7 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkTold(r, told); err != nil {
+	if err := a.checkTold(ctx, r, told); err != nil {
 		return nil, err
 	}
 	if told.GetState() != authorized {
@@ -421,7 +422,7 @@ func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payme
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkTold(r, p); err != nil {
+	if err := a.checkTold(ctx, r, p); err != nil {
 		return nil, err
 	}
 	if p.GetState() != settled {
@@ -431,8 +432,8 @@ func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payme
 }
 
 // conclude records a state that waits or has ended, having verified what can be verified of it.
-func (a *Agent) conclude(r *PaymentRecord, told *typev1.Payment) (*Payment, error) {
-	p, err := a.c.readPayment(told, a.wallet, &a.groupKey)
+func (a *Agent) conclude(ctx context.Context, r *PaymentRecord, told *typev1.Payment) (*Payment, error) {
+	p, err := a.c.readPayment(ctx, a.c.ledgerWord(a.who, a.wallet), told, a.wallet, &a.groupKey)
 	if err != nil {
 		return nil, err
 	}
@@ -482,7 +483,7 @@ func (a *Agent) dryRun(ctx context.Context, o Order, recipient [32]byte) (*Payme
 	if told.GetName() != resource.Payment(a.wallet, o.ID) || !bytes.Equal(told.GetIntent(), intent) {
 		return nil, distrust(op, notMoved, "the answer is about another payment", nil)
 	}
-	p, err := a.c.readPayment(told, a.wallet, &a.groupKey)
+	p, err := a.c.readPayment(ctx, a.c.ledgerWord(a.who, a.wallet), told, a.wallet, &a.groupKey)
 	if err != nil {
 		return nil, err
 	}

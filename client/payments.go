@@ -41,14 +41,14 @@ func (a *Agent) Payment(ctx context.Context, id string) (*Payment, error) {
 	if told.GetName() != name {
 		return nil, distrust("get payment", unknown, "the answer is about another payment", nil)
 	}
-	return a.readOwn(told)
+	return a.readOwn(ctx, a.c.ledgerWord(a.who, a.wallet), told)
 }
 
 // readOwn reads an answer about a payment of this wallet: one that this home stored, that settled by the ledger's signature,
 // or that this agent's request key signed.
-func (a *Agent) readOwn(told *typev1.Payment) (*Payment, error) {
+func (a *Agent) readOwn(ctx context.Context, word *ledgerWord, told *typev1.Payment) (*Payment, error) {
 	const op = "check payment"
-	p, err := a.c.readPayment(told, a.wallet, &a.groupKey)
+	p, err := a.c.readPayment(ctx, word, told, a.wallet, &a.groupKey)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +82,14 @@ func (a *Agent) Payments(ctx context.Context, incoming bool) ([]*Payment, error)
 	if err != nil {
 		return nil, err
 	}
+	word := a.c.ledgerWord(a.who, a.wallet)
 	out := make([]*Payment, 0, len(told))
 	for _, t := range told {
 		var p *Payment
 		if incoming {
-			p, err = a.c.readIncoming(t, a.groupKey)
+			p, err = a.c.readIncoming(ctx, word, t, a.groupKey)
 		} else {
-			p, err = a.readOwn(t)
+			p, err = a.readOwn(ctx, word, t)
 		}
 		if err != nil {
 			return nil, err
@@ -98,8 +99,8 @@ func (a *Agent) Payments(ctx context.Context, incoming bool) ([]*Payment, error)
 	return out, nil
 }
 
-func (c *Client) readIncoming(told *typev1.Payment, to [32]byte) (*Payment, error) {
-	p, err := c.readPayment(told, "", nil)
+func (c *Client) readIncoming(ctx context.Context, word *ledgerWord, told *typev1.Payment, to [32]byte) (*Payment, error) {
+	p, err := c.readPayment(ctx, word, told, "", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -149,15 +150,15 @@ func (a *Agent) Cancel(ctx context.Context, id string) (*Payment, error) {
 		if told.GetName() != name {
 			return nil, distrust(op, unknown, "the answer is about another payment", nil)
 		}
-		return a.readOwn(told)
+		return a.readOwn(ctx, a.c.ledgerWord(a.who, a.wallet), told)
 	}
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	if err := a.checkTold(r, told); err != nil {
+	if err := a.checkTold(ctx, r, told); err != nil {
 		return nil, err
 	}
-	return a.conclude(r, told)
+	return a.conclude(ctx, r, told)
 }
 
 // Wait watches a payment of this home, continues it by itself as soon as its owner has answered, and returns it once it has

@@ -200,5 +200,5 @@ func (o *Owner) Answer(ctx context.Context, r *Review, approve bool) (*Payment, 
 	if p.GetName() != r.Payment || !bytes.Equal(p.GetIntent(), r.intent) || evidence.EnvelopeDigest(p.GetReview()) != evidence.EnvelopeDigest(e) {
 		return nil, distrust(op, notMoved, "the answer was not recorded as it was given", nil)
 	}
-	return o.c.readPayment(p, r.Wallet, nil)
+	return o.c.readPayment(ctx, o.c.ledgerWord(o.who, r.Wallet), p, r.Wallet, nil)
 }

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"crypto/ed25519"
 	"os"
 	"path/filepath"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/evidence"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -284,5 +286,78 @@ func TestSuccessors(t *testing.T) {
 	}
 	if p.called("StartRegistration") != 0 {
 		t.Error("went on through the old gateway")
+	}
+}
+
+// TestReplacedLedgerKey lists payments that settled before the ledger's key was replaced: their settlements count because a
+// journal holds them whose head is under the current key, and not without.
+func TestReplacedLedgerKey(t *testing.T) {
+	w := newPaying(t)
+	ctx := testContext(t)
+	mustPay(t, w.payer, client.Order{Recipient: w.shop.Wallet(), Units: 1000}, settled)
+	current, err := w.home.Installation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	content := current.Content()
+	content.Number++
+	content.Predecessor = current.Digest().Bytes()
+	for _, k := range content.GetServiceKeys() {
+		k.Retired = k.GetRetired() || k.GetPurpose() == typev1.Purpose_PURPOSE_LEDGER
+	}
+	content.ServiceKeys = append(content.ServiceKeys, &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_LEDGER, PublicKey: key[ed25519.SeedSize:]})
+	e, err := evidence.Sign(w.OperatorKey(), content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := evidence.Succeed(current, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := next.MarshalFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.home.Connect(file); err != nil {
+		t.Fatal(err)
+	}
+	payer, err := w.Client(w.home).Agent("")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := payer.Payments(ctx, false); err == nil {
+		t.Error("a settlement under a retired key counted under a head of that key")
+	}
+	resign := func(r *gatewayv1.ListEntriesResponse) {
+		head := new(typev1.JournalHead)
+		if err := evidence.Peek(r.GetHead(), head); err != nil {
+			t.Error(err)
+		}
+		if r.Head, err = evidence.Sign(key, head); err != nil {
+			t.Error(err)
+		}
+	}
+	alter(w.p, "ListEntries", resign)
+	if payments, err := payer.Payments(ctx, false); err != nil || len(payments) != 1 || payments[0].Settlement == nil {
+		t.Errorf("got %v, %v", payments, err)
+	}
+	// The journal without its last entry, the settlement: what the retired key alone can say.
+	alter(w.p, "ListEntries", func(r *gatewayv1.ListEntriesResponse) {
+		last := len(r.GetEntries()) - 1
+		before := new(typev1.Entry)
+		if err := evidence.Unmarshal(r.Entries[last], before); err != nil {
+			t.Error(err)
+		}
+		r.Entries = r.Entries[:last]
+		if r.Head, err = evidence.Sign(key, &typev1.JournalHead{
+			Installation: w.Installation().ID(), Wallet: payer.Wallet(), Entry: uint64(last), EntryHash: before.GetPrevious(), TimeMillis: 1,
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := payer.Payments(ctx, false); err == nil {
+		t.Error("a settlement that the journal does not hold counted")
 	}
 }
