@@ -346,19 +346,15 @@ func explain(t *testing.T, db *sql.DB, text string) {
 			break
 		}
 	}
-	rows, err := db.Query("EXPLAIN QUERY PLAN "+text, args...)
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	query(t, db, "EXPLAIN QUERY PLAN "+text, func(r scanner) error {
 		var id, parent, unused int
 		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
+		if err := r.Scan(&id, &parent, &unused, &detail); err != nil {
+			return err
 		}
 		if strings.HasPrefix(detail, "SCAN") && !strings.Contains(detail, "VIRTUAL TABLE") && !strings.HasPrefix(detail, "SCAN j") {
 			t.Errorf("%s\n%s", detail, text)
 		}
-	}
+		return nil
+	}, args...)
 }

@@ -55,8 +55,14 @@ func TestArithmetic(t *testing.T) {
 		a, b int64
 		ok   bool
 	}{
-		{"zero", 0, 0, true}, {"up to the most", most - 1, 1, true}, {"over the most", most, 1, false}, {"twice the most", most, most, false},
-		{"down", 5, -5, true}, {"below the least", least, -1, false}, {"most and least", most, least, true}, {"nothing to the most", most, 0, true},
+		{"zero", 0, 0, true},
+		{"up to the most", most - 1, 1, true},
+		{"over the most", most, 1, false},
+		{"twice the most", most, most, false},
+		{"down", 5, -5, true},
+		{"below the least", least, -1, false},
+		{"most and least", most, least, true},
+		{"nothing to the most", most, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, ok := added(tt.a, tt.b); ok != tt.ok {

@@ -375,22 +375,29 @@ func check(t testing.TB, db *sql.DB) {
 	checkChains(t, db)
 }
 
+// query runs a query of a test's.
+func query(t testing.TB, db *sql.DB, text string, scan func(scanner) error, args ...any) {
+	t.Helper()
+	rows, err := db.Query(text, args...)
+	if err == nil {
+		err = each(rows, scan)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
+
 // checkChains follows every journal from its first entry and compares its payments' last states with their rows.
 func checkChains(t testing.TB, db *sql.DB) {
 	t.Helper()
 	states := make(map[string]typev1.PaymentState)
 	tips := make(map[string][]byte)
 	numbers := make(map[string]uint64)
-	rows, err := db.Query(`SELECT chain, bytes FROM entry ORDER BY chain, number`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	query(t, db, `SELECT chain, bytes FROM entry ORDER BY chain, number`, func(r scanner) error {
 		var chain string
 		var b []byte
-		if err := rows.Scan(&chain, &b); err != nil {
-			t.Fatal(err)
+		if err := r.Scan(&chain, &b); err != nil {
+			return err
 		}
 		e := new(typev1.Entry)
 		if err := evidence.Unmarshal(b, e); err != nil {
@@ -403,40 +410,33 @@ func checkChains(t testing.TB, db *sql.DB) {
 		if e.GetPayment() != "" && e.GetKind() != typev1.EntryKind_ENTRY_KIND_INCOMING {
 			states[e.GetPayment()] = e.GetPaymentState()
 		}
-	}
-	tip, err := db.Query(`SELECT name, number, hash FROM chain`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tip.Close()
-	for tip.Next() {
+		return nil
+	})
+	query(t, db, `SELECT name, number, hash FROM chain`, func(r scanner) error {
 		var name string
 		var number uint64
 		var hash []byte
-		if err := tip.Scan(&name, &number, &hash); err != nil {
-			t.Fatal(err)
+		if err := r.Scan(&name, &number, &hash); err != nil {
+			return err
 		}
 		if number != numbers[name] || !bytes.Equal(hash, tips[name]) {
 			t.Errorf("%s: the tip is %d, the journal ends at %d", name, number, numbers[name])
 		}
-	}
-	payments, err := db.Query(`SELECT wallet || '/payments/' || id, state FROM payment`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer payments.Close()
+		return nil
+	})
 	n := 0
-	for payments.Next() {
+	query(t, db, `SELECT wallet || '/payments/' || id, state FROM payment`, func(r scanner) error {
 		var name string
 		var state typev1.PaymentState
-		if err := payments.Scan(&name, &state); err != nil {
-			t.Fatal(err)
+		if err := r.Scan(&name, &state); err != nil {
+			return err
 		}
 		if states[name] != state {
 			t.Errorf("%s is %s, its last entry says %s", name, state, states[name])
 		}
 		n++
-	}
+		return nil
+	})
 	if n != len(states) {
 		t.Errorf("%d payments, %d in journals", n, len(states))
 	}
@@ -466,29 +466,25 @@ func (f *fixture) dump() string {
 		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "freeze", "unfreeze",
 		"deposit", "redemption", "accepted_loss", "set_time",
 	} {
-		rows, err := db.Query("SELECT * FROM " + table)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		values := make([]any, len(columns))
-		for i := range values {
-			values[i] = new(any)
-		}
-		for rows.Next() {
-			if err := rows.Scan(values...); err != nil {
-				f.t.Fatal(err)
+		query(f.t, db, "SELECT * FROM "+table, func(r scanner) error {
+			columns, err := r.(*sql.Rows).Columns()
+			if err != nil {
+				return err
+			}
+			values := make([]any, len(columns))
+			for i := range values {
+				values[i] = new(any)
+			}
+			if err := r.Scan(values...); err != nil {
+				return err
 			}
 			out.WriteString(table)
 			for _, v := range values {
-				fmt.Fprintf(&out, " %x", *(v.(*any)))
+				fmt.Fprintf(&out, " %x", *v.(*any))
 			}
 			out.WriteString("\n")
-		}
-		rows.Close()
+			return nil
+		})
 	}
 	return out.String()
 }

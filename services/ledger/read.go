@@ -30,11 +30,11 @@ func (s *store) look(ctx context.Context, f func(*view) error) error {
 }
 
 func (v *view) row(ctx context.Context, text string, args ...any) *sql.Row {
-	return v.tx.StmtContext(ctx, v.store.reading[text]).QueryRowContext(ctx, args...)
+	return v.tx.StmtContext(ctx, v.store.reading[text]).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // A transaction's statement ends with it.
 }
 
 func (v *view) each(ctx context.Context, text string, scan func(scanner) error, args ...any) error {
-	rows, err := v.tx.StmtContext(ctx, v.store.reading[text]).QueryContext(ctx, args...)
+	rows, err := v.tx.StmtContext(ctx, v.store.reading[text]).QueryContext(ctx, args...) //nolint:sqlclosecheck // A transaction's statement ends with it.
 	if err != nil {
 		return err
 	}

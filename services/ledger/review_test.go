@@ -28,7 +28,7 @@ func TestReviewApproved(t *testing.T) {
 	payer, payee := f.two(asking)
 	c := evidencetest.PaymentConfig{To: payee.GroupKey, Units: 6 * usd, Deadline: noon.Add(24 * time.Hour)}
 	p := f.payment(payer, c)
-	got := f.must(p, pending)
+	f.must(p, pending)
 	f.wantBalance(payer, 1000*usd, 0)
 	if waiting := f.reviews(payer); len(waiting) != 1 || waiting[0].GetName() != p.Name || waiting[0].GetLight() != yellow {
 		t.Errorf("reviews: %v", waiting)

@@ -78,7 +78,6 @@ type random struct {
 
 	mu       sync.Mutex
 	payments map[string]*evidencetest.Payment // The last attempt by name.
-	numbers  int
 }
 
 func (r *random) setUp() {
