@@ -129,6 +129,10 @@ func TestParseInstallationRefuses(t *testing.T) {
 		{"a key beside the CA", "ca_pem", func(w *evidencetest.World, m file) {
 			m.CaPem += "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 		}},
+		{"text before the CA", "ca_pem", func(w *evidencetest.World, m file) { m.CaPem = "the gateway's\n" + m.GetCaPem() }},
+		{"a CA with headers", "ca_pem", func(w *evidencetest.World, m file) {
+			m.CaPem = strings.Replace(m.GetCaPem(), "CERTIFICATE-----\n", "CERTIFICATE-----\nNote: x\n\n", 1)
+		}},
 		{"a CA that does not parse", "ca_pem", func(w *evidencetest.World, m file) {
 			m.CaPem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 		}},
