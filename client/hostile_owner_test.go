@@ -321,3 +321,29 @@ func TestForeignOwner(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestReplayedFreeze answers a freeze with the acknowledgements of an earlier freeze of the same id, which has ended since.
+func TestReplayedFreeze(t *testing.T) {
+	w := newOwnerWorld(t)
+	ctx := testContext(t)
+	a := w.agent(t, "Agent")
+	var earlier *gatewayv1.FreezeResponse
+	alter(w.p, "Freeze", func(r *gatewayv1.FreezeResponse) { earlier = proto.CloneOf(r) })
+	if _, err := w.owner.Freeze(ctx, a.Wallet(), "mine"); err != nil {
+		t.Fatal(err)
+	}
+	w.p.honest()
+	if u, err := w.owner.Unfreeze(ctx, a.Wallet(), "mine"); err != nil || u.Frozen {
+		t.Fatalf("got %+v, %v", u, err)
+	}
+	w.p.replay("Freeze", earlier)
+	_, err := w.owner.Freeze(ctx, a.Wallet(), "mine")
+	wantReason(t, err, typev1.Reason_REASON_FREEZE_ID_USED, notMoved)
+	if _, err := w.owner.Freeze(ctx, a.Wallet(), ""); err == nil {
+		t.Error("another freeze's acknowledgements were believed")
+	}
+	w.p.honest()
+	if s, err := w.owner.Freeze(ctx, a.Wallet(), ""); err != nil || !s.Frozen {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}

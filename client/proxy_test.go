@@ -39,6 +39,8 @@ type proxy struct {
 	before func(method string, req proto.Message) error
 	after  func(method string, req, resp proto.Message) error
 	calls  map[string]int
+	// instead answers a method without carrying the call.
+	instead map[string]proto.Message
 }
 
 // newProxy starts one in front of an installation.
@@ -89,9 +91,12 @@ func (p *proxy) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		return nil, err
 	}
 	p.mu.Lock()
-	before, after := p.before, p.after
+	before, after, instead := p.before, p.after, p.instead[string(method)]
 	p.calls[string(method)]++
 	p.mu.Unlock()
+	if instead != nil {
+		return instead, nil
+	}
 	if before != nil {
 		if err := before(string(method), req.(proto.Message)); err != nil {
 			return nil, err
@@ -137,13 +142,20 @@ type (
 	fromNumber    = gatewayv1.GetInstallationsRequest
 )
 
+// replay makes the proxy answer a method with an answer of before.
+func (p *proxy) replay(method string, resp proto.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.instead = map[string]proto.Message{method: resp}
+}
+
 // honest makes the proxy carry everything unchanged.
 func (p *proxy) honest() { p.set(nil, nil) }
 
 func (p *proxy) set(before func(string, proto.Message) error, after func(string, proto.Message, proto.Message) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.before, p.after = before, after
+	p.before, p.after, p.instead = before, after, nil
 }
 
 // lose makes the proxy lose the next answer of a method, after the call was carried out, or the call itself.
