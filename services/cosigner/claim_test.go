@@ -115,10 +115,8 @@ func TestRacingHandles(t *testing.T) {
 	for range 20 {
 		f := newFixture(t)
 		other := f.replica()
-		a, b := f.unclaimed("a"), f.unclaimed("b")
-		_ = b
-		// b registered under a's handle.
-		b = f.newKeygen("c")
+		a := f.unclaimed("a")
+		b := f.newKeygen("c") // registers under a's handle
 		if err := run(b.start, b.exchange, b.confirm); err != nil {
 			t.Fatal(describe(err))
 		}
