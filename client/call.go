@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -35,12 +36,19 @@ const (
 	tokenMetadata = "halfkey-token-bin"
 )
 
+const (
+	// reconnectMin and reconnectMax space out attempts to connect to a gateway that went away. Five attempts of a call span
+	// some 2 s (serviceConfig), more than the longest space between two attempts to connect: a gateway that is back is found.
+	reconnectMin = 100 * time.Millisecond
+	reconnectMax = time.Second
+)
+
 // serviceConfig repeats calls that found nobody. Every method of the gateway may be repeated: writes are idempotent by id or
 // content, and a paying call repeated with the same request is the same payment.
 const serviceConfig = `{
   "methodConfig": [{
     "name": [{"service": "halfkey.gateway.v1.GatewayService"}],
-    "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
+    "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.2s", "maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
   }]
 }`
 
@@ -68,6 +76,10 @@ func dialGateway(i *evidence.Installation, dial func(context.Context, string) (n
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots})),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerMax)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax},
+			MinConnectTimeout: callTimeout,
+		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: callTimeout}),
 	}
 	if dial != nil {
