@@ -151,11 +151,15 @@ type Account struct {
 
 // Account returns balances, and notes the newest journal entry: a ledger that later lacks it shows.
 func (a *Agent) Account(ctx context.Context) (*Account, error) {
+	seen, seenHash, err := a.c.payments.Seen(a.wallet)
+	if err != nil {
+		return nil, wrap("get account", err, notMoved)
+	}
 	acc, err := a.c.account(ctx, a.who, a.wallet)
 	if err != nil {
 		return nil, err
 	}
-	return acc, a.see(ctx, acc.Head.GetEntry(), acc.Head.GetEntryHash())
+	return acc, a.seeAfter(ctx, seen, seenHash, acc.Head.GetEntry(), acc.Head.GetEntryHash())
 }
 
 func (c *Client) account(ctx context.Context, who *caller, wallet string) (*Account, error) {
@@ -192,18 +196,9 @@ func (c *Client) checkAccount(resp *gatewayv1.GetAccountResponse, wallet string)
 	return acc, nil
 }
 
-// see notes an entry that the ledger has signed for. A ledger whose newest entry is older than what was seen, or another
-// under the same number, has lost entries or is lying; only an operator's journaled statement makes that acceptable.
-func (a *Agent) see(ctx context.Context, entry uint64, hash []byte) error {
-	const op = "check journal"
-	seen, seenHash, err := a.c.payments.Seen(a.wallet)
-	if err != nil {
-		return wrap(op, err, notMoved)
-	}
-	return a.seeAfter(ctx, seen, seenHash, entry, hash)
-}
-
-// seeAfter is see against what had been seen before the call: other calls may have seen more since.
+// seeAfter notes an entry that the ledger has signed for, against what had been seen before the call: other calls may have
+// seen more since. A ledger whose newest entry is older than that, or another under the same number, has lost entries or is
+// lying; only an operator's journaled statement makes that acceptable.
 func (a *Agent) seeAfter(ctx context.Context, seen uint64, seenHash []byte, entry uint64, hash []byte) error {
 	const op = "check journal"
 	if entry > seen || entry == seen && bytes.Equal(hash, seenHash) {
