@@ -32,7 +32,7 @@ generate: ## write proto/gen from proto
 .PHONY: format
 format: ## format Go and protobuf files in place
 	$(BUF) format -w proto
-	$(GOFILES) | xargs -0 $(GOFUMPT) -w
+	$(GOFILES) | xargs -0 env $(GOFUMPT) -w
 
 .PHONY: validate-proto
 validate-proto: ## print third_party/protovalidate again, after raising its module's version

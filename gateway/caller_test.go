@@ -40,7 +40,7 @@ func dial(t *testing.T, h *halfkeytest.System) *grpc.ClientConn {
 }
 
 // withToken adds a token to a call.
-func withToken(t *testing.T, ctx context.Context, key ed25519.PrivateKey, token *typev1.Token) context.Context {
+func withToken(ctx context.Context, t *testing.T, key ed25519.PrivateKey, token *typev1.Token) context.Context {
 	t.Helper()
 	e, err := evidence.Sign(key, token)
 	if err != nil {
@@ -86,14 +86,14 @@ func TestTokens(t *testing.T) {
 		{"not a token", func(ctx context.Context, _ string) context.Context {
 			return metadata.AppendToOutgoingContext(ctx, gateway.TokenMetadata, "\x01\x02")
 		}},
-		{"a stranger's key", func(ctx context.Context, m string) context.Context { return withToken(t, ctx, stranger, good(m)) }},
+		{"a stranger's key", func(ctx context.Context, m string) context.Context { return withToken(ctx, t, stranger, good(m)) }},
 		{"two tokens", func(ctx context.Context, m string) context.Context {
-			return withToken(t, withToken(t, ctx, operator, asOperator(m)), operator, asOperator(m))
+			return withToken(withToken(ctx, t, operator, asOperator(m)), t, operator, asOperator(m))
 		}},
 		{"another method's", func(ctx context.Context, _ string) context.Context {
-			return withToken(t, ctx, operator, asOperator("/halfkey.gateway.v1.GatewayService/Other"))
+			return withToken(ctx, t, operator, asOperator("/halfkey.gateway.v1.GatewayService/Other"))
 		}},
-		{"another resource's", func(ctx context.Context, m string) context.Context { return withToken(t, ctx, operator, asOperator(m)) }},
+		{"another resource's", func(ctx context.Context, m string) context.Context { return withToken(ctx, t, operator, asOperator(m)) }},
 	}
 	methods := gatewayv1.File_halfkey_gateway_v1_gateway_proto.Services().ByName("GatewayService").Methods()
 	tried := 0

@@ -163,7 +163,6 @@ func (s *Service) ledgerDocuments(ctx context.Context, wallet string) (held, *ty
 
 func allDocuments(page func(from uint64) (*typev1.WalletDocuments, uint64, error)) (held, *typev1.WalletDocuments, error) {
 	all := &typev1.WalletDocuments{}
-	h := held{}
 	for from := uint64(0); ; {
 		documents, head, err := page(from)
 		if unknownWallet(err) {
@@ -172,12 +171,11 @@ func allDocuments(page func(from uint64) (*typev1.WalletDocuments, uint64, error
 		if err != nil {
 			return held{}, nil, err
 		}
-		h = held{known: true, number: head}
 		all.Registration, all.Record = documents.GetRegistration(), documents.GetRecord()
 		all.GuardRails = append(all.GuardRails, documents.GetGuardRails()...)
 		last, ok := newestNumber(documents.GetGuardRails())
 		if !ok || last >= head {
-			return h, all, nil
+			return held{known: true, number: head}, all, nil
 		}
 		from = last + 1
 	}

@@ -286,7 +286,7 @@ func openKey(path string) (ed25519.PrivateKey, error) {
 
 // readKey reads an Ed25519 seed in hexadecimal.
 func readKey(path string) (ed25519.PrivateKey, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // a file of the data directory
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("allinone: %w", err)
 	}
@@ -321,7 +321,7 @@ func writeFile(path string, b []byte) error {
 
 // syncDir makes a directory's entries durable: the installation file must not outlive the keys it names.
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the data directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -206,8 +206,12 @@ func TestBoundsUnderConcurrency(t *testing.T) {
 	}{
 		{"per owner", identity.Bounds{PerOwner: 5}, func(int) string { return email }, func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 5},
 		{"per source", identity.Bounds{PerSource: 5}, func(n int) string { return fmt.Sprintf("o%d@example.com", n) }, func(int) string { return "192.0.2.1" }, 5},
-		{"per IPv6 network", identity.Bounds{PerSource: 5}, func(n int) string { return fmt.Sprintf("o%d@example.com", n) },
-			func(n int) string { return fmt.Sprintf("2001:db8:1:2::%x", n) }, 5},
+		{
+			"per IPv6 network",
+			identity.Bounds{PerSource: 5},
+			func(n int) string { return fmt.Sprintf("o%d@example.com", n) },
+			func(n int) string { return fmt.Sprintf("2001:db8:1:2::%x", n) }, 5,
+		},
 		{"in all", identity.Bounds{Total: 7}, func(n int) string { return fmt.Sprintf("o%d@example.com", n) }, func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 7},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -54,8 +54,10 @@ func parts(dir string) ([]part, func(), error) {
 	page := make([]byte, 4096)
 	return []part{
 		{"ed25519 sign", 4, "request, verdict, receipt, settlement", func() { ed25519.Sign(key, message) }},
-		{"ed25519 verify", 9, "request ×4 (identity, policy, ledger, co-signer), verdict ×2 (ledger, co-signer), receipt ×2 (co-signer, agent), settlement (agent)",
-			func() { ed25519.Verify(public, message, signature) }},
+		{
+			"ed25519 verify", 9, "request ×4 (identity, policy, ledger, co-signer), verdict ×2 (ledger, co-signer), receipt ×2 (co-signer, agent), settlement (agent)",
+			func() { ed25519.Verify(public, message, signature) },
+		},
 		{"frost 2-of-2", 1, "commitment, release with self-check, the agent's check and whole signature", func() { coSign(agent, cosigner, message) }},
 		{"ledger verifies the whole signature", 1, "proof of settlement", func() { ed25519.Verify(public, message, signature) }},
 		{"mTLS hop", 7, "agent to gateway ×2; identity, policy, ledger ×2, co-signer", hop},

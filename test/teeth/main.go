@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-func run(only string, parallel int) error {
+func run(only string, parallel int) (err error) {
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func run(only string, parallel int) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
 	var mu sync.Mutex
 	var wait sync.WaitGroup
@@ -127,7 +127,7 @@ func check(d defence, dir string) error {
 		return err
 	}
 	without := filepath.Join(dir, filepath.Base(d.File))
-	if err := os.WriteFile(without, []byte(strings.Replace(string(src), d.Text, d.Replacement, 1)), 0o600); err != nil {
+	if err := os.WriteFile(without, []byte(strings.Replace(string(src), d.Text, d.Replacement, 1)), 0o600); err != nil { //nolint:gosec // a file name of the repository's own data, in a temporary directory
 		return err
 	}
 	original, err := filepath.Abs(d.File)
