@@ -47,7 +47,7 @@ func parts(dir string) ([]part, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, "durable"), os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // a test's own directory
+	file, err := os.OpenFile(filepath.Join(dir, "durable"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, err
 	}
