@@ -186,7 +186,7 @@ func TestCrashInReviewedPayment(t *testing.T) {
 			if !bytes.Equal(paid.Settlement.GetIntentDigest(), evidence.IntentDigest(asked.Proto.GetIntent()).Bytes()) {
 				t.Error("what settled is not the intent that was approved")
 			}
-			w.checkOnePayment(t, ctx, asked.Name, 20*usd)
+			w.checkOnePayment(ctx, t, asked.Name, 20*usd)
 		})
 	}
 }
@@ -209,13 +209,13 @@ func TestCrashInPayment(t *testing.T) {
 			if paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
 				t.Fatalf("the repeat ended in %v, want SETTLED", paid.State)
 			}
-			w.checkOnePayment(t, ctx, paid.Name, 2*usd)
+			w.checkOnePayment(ctx, t, paid.Name, 2*usd)
 		})
 	}
 }
 
 // checkOnePayment demands one payment, one hold that ended, one settlement, and journals that verify.
-func (w *world) checkOnePayment(t *testing.T, ctx context.Context, name string, units int64) {
+func (w *world) checkOnePayment(ctx context.Context, t *testing.T, name string, units int64) {
 	t.Helper()
 	payments, err := w.payer.Payments(ctx, false)
 	if err != nil {
@@ -236,11 +236,11 @@ func (w *world) checkOnePayment(t *testing.T, ctx context.Context, name string, 
 		if !slices.Equal(account.Balances, want) {
 			t.Errorf("%s has %v, want %v", side.agent.Handle(), account.Balances, want)
 		}
-		w.verifyJournal(t, ctx, side.agent)
+		w.verifyJournal(ctx, t, side.agent)
 	}
 }
 
-func (w *world) verifyJournal(t *testing.T, ctx context.Context, a *client.Agent) {
+func (w *world) verifyJournal(ctx context.Context, t *testing.T, a *client.Agent) {
 	t.Helper()
 	journal, err := a.Journal(ctx)
 	if err != nil {
@@ -365,7 +365,7 @@ func TestCrashInFreeze(t *testing.T) {
 			if err := freeze(ctx); client.ReasonOf(err) != typev1.Reason_REASON_FREEZE_ID_USED {
 				t.Fatalf("a used freeze id: %v, want FREEZE_ID_USED", err)
 			}
-			w.verifyJournal(t, ctx, w.payer)
+			w.verifyJournal(ctx, t, w.payer)
 		})
 	}
 }

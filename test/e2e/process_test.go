@@ -39,7 +39,7 @@ func newProcess(ctx context.Context, t *testing.T) *process {
 	t.Helper()
 	p := &process{dir: t.TempDir()}
 	p.binary = filepath.Join(p.dir, "halfkey-dev")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", p.binary, "github.com/halfkey/halfkey/cmd/halfkey-dev") //nolint:gosec // the test's own directory
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", p.binary, "github.com/halfkey/halfkey/cmd/halfkey-dev")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
@@ -55,7 +55,7 @@ func (p *process) start(ctx context.Context, t *testing.T) {
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
-	p.cmd = exec.CommandContext(ctx, p.binary, "serve", "--data-dir", filepath.Join(p.dir, "data"), "--ready-file", file) //nolint:gosec // as above
+	p.cmd = exec.CommandContext(ctx, p.binary, "serve", "--data-dir", filepath.Join(p.dir, "data"), "--ready-file", file)
 	p.cmd.Stderr = os.Stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -97,7 +97,7 @@ func TestLedgerPutBack(t *testing.T) {
 	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
 		t.Fatalf("a payment after the loss was accepted: %v, %v", paid, err)
 	}
-	w.verifyJournal(t, ctx, w.payer)
+	w.verifyJournal(ctx, t, w.payer)
 }
 
 // TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed twice are led
