@@ -280,13 +280,11 @@ func (c *ceremony) combine(messages []*message, shares []*edwards25519.Scalar) (
 	}
 	public := make([]publicShare, c.n())
 	for k := range public {
-		id := Identifier(k + 1)
-		encoded := encodePoint(evaluateCommitment(sum, id))
-		point, err := decodePoint(encoded[:])
+		share, err := newPublicShare(Identifier(k+1), evaluateCommitment(sum, Identifier(k+1)))
 		if err != nil {
-			return nil, fmt.Errorf("public share of %s: %w", id, err)
+			return nil, err
 		}
-		public[k] = publicShare{id: id, point: point, encoded: encoded}
+		public[k] = share
 	}
 	share, err := newKeyShare(c.self, 1, c.threshold, secret, public)
 	if err != nil {
