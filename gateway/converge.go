@@ -121,20 +121,58 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 	return s.convergeFreezes(ctx, wallet)
 }
 
-// convergeFreezes delivers to the co-signer the freezes and unfreezes of a wallet that the ledger holds: a gateway that
-// died between the two left them apart.
+// convergeFreezes carries the freezes that concern a wallet, and their ends, from each of ledger and co-signer to the other:
+// a gateway that died between the two left them apart. An id whose end the other holds already is refused there, and that
+// is what both then agree on.
 func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
-	resp, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
+	inLedger, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
 	if err != nil {
 		return err
 	}
-	for _, freeze := range resp.GetFreezes() {
-		_, err := s.cosigner.Freeze(ctx, &cosignerv1.FreezeRequest{Freeze: freeze})
-		if err != nil && fault.ReasonOf(err) != typev1.Reason_REASON_FREEZE_ID_USED {
+	if err := carryFreezes(inLedger.GetFreezes(),
+		func(f *typev1.Freeze) error {
+			_, err := s.cosigner.Freeze(ctx, &cosignerv1.FreezeRequest{Freeze: f})
 			return err
+		},
+		func(e *typev1.Envelope) error {
+			_, err := s.cosigner.Unfreeze(ctx, &cosignerv1.UnfreezeRequest{Unfreeze: e})
+			return err
+		}); err != nil {
+		return err
+	}
+	inCosigner, err := s.cosigner.ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: wallet})
+	if err != nil {
+		return err
+	}
+	return carryFreezes(inCosigner.GetFreezes(),
+		func(f *typev1.Freeze) error {
+			_, err := s.ledger.Freeze(ctx, &ledgerv1.FreezeRequest{Freeze: f})
+			return err
+		},
+		func(e *typev1.Envelope) error {
+			_, err := s.ledger.Unfreeze(ctx, &ledgerv1.UnfreezeRequest{Unfreeze: e})
+			return err
+		})
+}
+
+// carryFreezes delivers freezes and their ends to a holder. Both are idempotent there. A freeze of a wallet or of the
+// installation that has ended is delivered as its end alone, which the holder keeps against the freeze; an owner's, which
+// ends for some wallets and stays for others, as both. What the holder refuses by its own documents stays as it is there:
+// it stops what it stopped, and a new statement of the owner ends that.
+func carryFreezes(freezes []*typev1.Freeze, freeze func(*typev1.Freeze) error, unfreeze func(*typev1.Envelope) error) error {
+	refused := func(err error) bool {
+		reason := fault.ReasonOf(err)
+		return reason == typev1.Reason_REASON_FREEZE_ID_USED || reason == typev1.Reason_REASON_BAD_STATEMENT
+	}
+	for _, f := range freezes {
+		if len(f.GetUnfreezes()) == 0 || f.GetScope() == typev1.Scope_SCOPE_OWNER {
+			asked := &typev1.Freeze{FreezeId: f.GetFreezeId(), Scope: f.GetScope(), Wallet: f.GetWallet(), Owner: f.GetOwner(), Caller: f.GetCaller()}
+			if err := freeze(asked); err != nil && !refused(err) {
+				return err
+			}
 		}
-		for _, unfreeze := range freeze.GetUnfreezes() {
-			if _, err := s.cosigner.Unfreeze(ctx, &cosignerv1.UnfreezeRequest{Unfreeze: unfreeze}); err != nil {
+		for _, e := range f.GetUnfreezes() {
+			if err := unfreeze(e); err != nil && !refused(err) {
 				return err
 			}
 		}

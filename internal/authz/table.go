@@ -189,6 +189,7 @@ var table = map[string]Rule{
 	cosignerv1.CosignerService_Release_FullMethodName:               gatewayPays,
 	cosignerv1.CosignerService_Freeze_FullMethodName:                gatewayStops,
 	cosignerv1.CosignerService_Unfreeze_FullMethodName:              gatewayStops,
+	cosignerv1.CosignerService_ListFreezes_FullMethodName:           gatewayOnly,
 
 	// Health says only whether a service answers. Internal listeners still demand a certificate of the installation.
 	grpc_health_v1.Health_Check_FullMethodName: {Listener: Both, AnyPeer: true, Auth: Nothing},

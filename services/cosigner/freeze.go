@@ -26,6 +26,9 @@ const (
 	// ownerRowsMax bounds what a release reads of an owner's freezes and their ends. Beyond it the owner's wallets count as
 	// frozen: what cannot be read whole does not let through.
 	ownerRowsMax = 8 * FreezesMax
+	// listedFreezesMax bounds the freezes, and the ends, of each subject in a list. What it leaves out is listed once these
+	// have ended; the first one already stops.
+	listedFreezesMax = 100
 )
 
 // subject is what a freeze stops.
@@ -327,4 +330,77 @@ func stopsOf(sub subject, freezes, ends *pb.RangeResponse) stops {
 		found = append(found, stop{scope: sub.scope, freeze: freeze, ended: signers[freeze]})
 	}
 	return found
+}
+
+// ListFreezes lists what is held of the freezes that concern a wallet, and of their ends, so that the ledger can be given
+// what it lacks. A freeze that is listed with an end has ended under the key that signed it.
+func (s *Service) ListFreezes(ctx context.Context, req *cosignerv1.ListFreezesRequest) (*cosignerv1.ListFreezesResponse, error) {
+	p, err := s.pin(ctx, req.GetWallet())
+	if err != nil {
+		return nil, refused(err)
+	}
+	resp := new(cosignerv1.ListFreezesResponse)
+	for _, sub := range p.subjects(s) {
+		listed, err := s.listFreezes(ctx, sub)
+		if err != nil {
+			return nil, refused(err)
+		}
+		resp.Freezes = append(resp.Freezes, listed...)
+	}
+	return resp, nil
+}
+
+// listFreezes lists the newest freezes and ends of one subject.
+func (s *Service) listFreezes(ctx context.Context, sub subject) ([]*typev1.Freeze, error) {
+	newest := []clientv3.OpOption{
+		clientv3.WithPrefix(), clientv3.WithLimit(listedFreezesMax), clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortDescend),
+	}
+	operation, cancel := context.WithTimeout(ctx, operationMax)
+	defer cancel()
+	resp, err := s.store.kv.Txn(operation).Then(
+		clientv3.OpGet(sub.prefixFreezes(), newest...), clientv3.OpGet(sub.prefixUnfreezes(), newest...),
+	).Commit()
+	if err != nil {
+		return nil, storeError(ctx, err)
+	}
+	var listed []*typev1.Freeze
+	byID := make(map[string]*typev1.Freeze)
+	entry := func(id string) *typev1.Freeze {
+		if byID[id] == nil {
+			byID[id] = &typev1.Freeze{FreezeId: id, Scope: sub.scope}
+			switch sub.scope {
+			case typev1.Scope_SCOPE_WALLET:
+				byID[id].Wallet = sub.name
+			case typev1.Scope_SCOPE_OWNER:
+				byID[id].Owner = sub.name
+			}
+			listed = append(listed, byID[id])
+		}
+		return byID[id]
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().GetKvs() {
+		value, err := s.store.untag(string(kv.Key), kv.Value)
+		if err != nil {
+			return nil, err
+		}
+		var held freezeRow
+		if err := decodeRow(row{key: string(kv.Key), value: value}, &held); err != nil {
+			return nil, err
+		}
+		entry(strings.TrimPrefix(string(kv.Key), sub.prefixFreezes())).Caller = held.Caller
+	}
+	for _, kv := range resp.Responses[1].GetResponseRange().GetKvs() {
+		value, err := s.store.untag(string(kv.Key), kv.Value)
+		if err != nil {
+			return nil, err
+		}
+		end, err := decodeEnvelope(string(kv.Key), value)
+		if err != nil {
+			return nil, err
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), sub.prefixUnfreezes()), "/")
+		f := entry(id)
+		f.Unfreezes = append(f.Unfreezes, end)
+	}
+	return listed, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -447,4 +448,42 @@ func (f *fixture) fill(format string, n int) {
 		}
 		ops = nil
 	}
+}
+
+// What is listed is what is held: of the wallet, its owner and the installation, with the ends, and of nobody else.
+func TestListFreezes(t *testing.T) {
+	f := newFixture(t)
+	w := f.sealed("a", "alice")
+	f.sealed("b", "alice")
+	owner, operator := f.Key("owner/alice"), f.Key("operator")
+	ofWallet, ofOther := f.of(typev1.Scope_SCOPE_WALLET, w.Name), f.of(typev1.Scope_SCOPE_WALLET, "wallets/b")
+	ofOwner, ofAll := f.of(typev1.Scope_SCOPE_OWNER, "owners/alice"), f.of(typev1.Scope_SCOPE_INSTALLATION, "")
+	ofWallet.mustFreeze("w1")
+	ofWallet.mustFreeze("w2")
+	ofWallet.mustUnfreeze("w1", owner, true)
+	ofOther.mustFreeze("other")
+	ofOwner.mustFreeze("o1")
+	ofOwner.mustUnfreeze("o1", owner, false)
+	ofAll.mustFreeze("i1")
+	ofAll.mustUnfreeze("i1", operator, false)
+
+	resp, err := f.ListFreezes(t.Context(), &cosignerv1.ListFreezesRequest{Wallet: w.Name})
+	if err != nil {
+		t.Fatal(describe(err))
+	}
+	got := make(map[string]string)
+	for _, fr := range resp.GetFreezes() {
+		got[fr.GetFreezeId()] = fmt.Sprintf("%v %s%s by %q, %d ends", fr.GetScope(), fr.GetWallet(), fr.GetOwner(), fr.GetCaller(), len(fr.GetUnfreezes()))
+	}
+	want := map[string]string{
+		"w1": `SCOPE_WALLET wallets/a by "", 1 ends`,
+		"w2": `SCOPE_WALLET wallets/a by "operator", 0 ends`,
+		"o1": `SCOPE_OWNER owners/alice by "operator", 1 ends`,
+		"i1": `SCOPE_INSTALLATION  by "", 1 ends`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	_, err = f.ListFreezes(t.Context(), &cosignerv1.ListFreezesRequest{Wallet: "wallets/nobody"})
+	wantReason(t, err, typev1.Reason_REASON_NOT_FOUND)
 }

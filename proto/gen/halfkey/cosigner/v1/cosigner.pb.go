@@ -1178,6 +1178,98 @@ func (x *UnfreezeResponse) GetResult() *v1.FreezeResult {
 	return nil
 }
 
+// ListFreezesRequest asks for what the co-signer holds of a wallet's freezes.
+type ListFreezesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFreezesRequest) Reset() {
+	*x = ListFreezesRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFreezesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFreezesRequest) ProtoMessage() {}
+
+func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
+func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListFreezesRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+// ListFreezesResponse answers it: for each of wallet, owner and installation the newest 100 freezes and the newest 100 ends.
+type ListFreezesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Freezes; one with unfreezes has ended, or ends when it arrives. Without create_time: the ledger's is the one that counts.
+	Freezes       []*v1.Freeze `protobuf:"bytes,1,rep,name=freezes,proto3" json:"freezes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFreezesResponse) Reset() {
+	*x = ListFreezesResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFreezesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFreezesResponse) ProtoMessage() {}
+
+func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
+func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
+	if x != nil {
+		return x.Freezes
+	}
+	return nil
+}
+
 var File_halfkey_cosigner_v1_cosigner_proto protoreflect.FileDescriptor
 
 const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
@@ -1248,7 +1340,11 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\x0fUnfreezeRequest\x125\n" +
 	"\bunfreeze\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\bunfreeze\"I\n" +
 	"\x10UnfreezeResponse\x125\n" +
-	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result2\x98\t\n" +
+	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result\",\n" +
+	"\x12ListFreezesRequest\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\"H\n" +
+	"\x13ListFreezesResponse\x121\n" +
+	"\afreezes\x18\x01 \x03(\v2\x17.halfkey.type.v1.FreezeR\afreezes2\xfa\t\n" +
 	"\x0fCosignerService\x12u\n" +
 	"\x12StartKeyGeneration\x12..halfkey.cosigner.v1.StartKeyGenerationRequest\x1a/.halfkey.cosigner.v1.StartKeyGenerationResponse\x12~\n" +
 	"\x15ExchangeKeyGeneration\x121.halfkey.cosigner.v1.ExchangeKeyGenerationRequest\x1a2.halfkey.cosigner.v1.ExchangeKeyGenerationResponse\x12{\n" +
@@ -1261,7 +1357,8 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\tGetWallet\x12%.halfkey.cosigner.v1.GetWalletRequest\x1a&.halfkey.cosigner.v1.GetWalletResponse\x12T\n" +
 	"\aRelease\x12#.halfkey.cosigner.v1.ReleaseRequest\x1a$.halfkey.cosigner.v1.ReleaseResponse\x12Q\n" +
 	"\x06Freeze\x12\".halfkey.cosigner.v1.FreezeRequest\x1a#.halfkey.cosigner.v1.FreezeResponse\x12W\n" +
-	"\bUnfreeze\x12$.halfkey.cosigner.v1.UnfreezeRequest\x1a%.halfkey.cosigner.v1.UnfreezeResponseBEZCgithub.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1;cosignerv1b\x06proto3"
+	"\bUnfreeze\x12$.halfkey.cosigner.v1.UnfreezeRequest\x1a%.halfkey.cosigner.v1.UnfreezeResponse\x12`\n" +
+	"\vListFreezes\x12'.halfkey.cosigner.v1.ListFreezesRequest\x1a(.halfkey.cosigner.v1.ListFreezesResponseBEZCgithub.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1;cosignerv1b\x06proto3"
 
 var (
 	file_halfkey_cosigner_v1_cosigner_proto_rawDescOnce sync.Once
@@ -1275,7 +1372,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP() []byte {
 	return file_halfkey_cosigner_v1_cosigner_proto_rawDescData
 }
 
-var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*StartKeyGenerationRequest)(nil),     // 0: halfkey.cosigner.v1.StartKeyGenerationRequest
 	(*StartKeyGenerationResponse)(nil),    // 1: halfkey.cosigner.v1.StartKeyGenerationResponse
@@ -1299,58 +1396,63 @@ var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*FreezeResponse)(nil),                // 19: halfkey.cosigner.v1.FreezeResponse
 	(*UnfreezeRequest)(nil),               // 20: halfkey.cosigner.v1.UnfreezeRequest
 	(*UnfreezeResponse)(nil),              // 21: halfkey.cosigner.v1.UnfreezeResponse
-	(*v1.Envelope)(nil),                   // 22: halfkey.type.v1.Envelope
-	(*v1.Freeze)(nil),                     // 23: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),               // 24: halfkey.type.v1.FreezeResult
+	(*ListFreezesRequest)(nil),            // 22: halfkey.cosigner.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),           // 23: halfkey.cosigner.v1.ListFreezesResponse
+	(*v1.Envelope)(nil),                   // 24: halfkey.type.v1.Envelope
+	(*v1.Freeze)(nil),                     // 25: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),               // 26: halfkey.type.v1.FreezeResult
 }
 var file_halfkey_cosigner_v1_cosigner_proto_depIdxs = []int32{
-	22, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
-	22, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	22, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	22, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
-	22, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	22, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	22, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
-	22, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
-	22, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	22, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	22, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	22, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
-	22, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
-	22, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	22, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
-	22, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
-	23, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	24, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	22, // 18: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	24, // 19: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	0,  // 20: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
-	2,  // 21: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
-	4,  // 22: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
-	6,  // 23: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
-	8,  // 24: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
-	10, // 25: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
-	12, // 26: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
-	14, // 27: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
-	16, // 28: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
-	18, // 29: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
-	20, // 30: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
-	1,  // 31: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
-	3,  // 32: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
-	5,  // 33: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
-	7,  // 34: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
-	9,  // 35: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
-	11, // 36: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
-	13, // 37: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
-	15, // 38: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
-	17, // 39: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
-	19, // 40: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
-	21, // 41: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
-	31, // [31:42] is the sub-list for method output_type
-	20, // [20:31] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	24, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
+	24, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	24, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	24, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
+	24, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	24, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	24, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
+	24, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
+	24, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	24, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	24, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	24, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
+	24, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
+	24, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	24, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
+	24, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
+	25, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	26, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	24, // 18: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	26, // 19: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	25, // 20: halfkey.cosigner.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	0,  // 21: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
+	2,  // 22: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
+	4,  // 23: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
+	6,  // 24: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
+	8,  // 25: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
+	10, // 26: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
+	12, // 27: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
+	14, // 28: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
+	16, // 29: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
+	18, // 30: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
+	20, // 31: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
+	22, // 32: halfkey.cosigner.v1.CosignerService.ListFreezes:input_type -> halfkey.cosigner.v1.ListFreezesRequest
+	1,  // 33: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
+	3,  // 34: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
+	5,  // 35: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
+	7,  // 36: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
+	9,  // 37: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
+	11, // 38: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
+	13, // 39: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
+	15, // 40: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
+	17, // 41: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
+	19, // 42: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
+	21, // 43: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
+	23, // 44: halfkey.cosigner.v1.CosignerService.ListFreezes:output_type -> halfkey.cosigner.v1.ListFreezesResponse
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_cosigner_v1_cosigner_proto_init() }
@@ -1364,7 +1466,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_cosigner_v1_cosigner_proto_rawDesc), len(file_halfkey_cosigner_v1_cosigner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

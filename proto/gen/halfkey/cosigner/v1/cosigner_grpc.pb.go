@@ -30,6 +30,7 @@ const (
 	CosignerService_Release_FullMethodName               = "/halfkey.cosigner.v1.CosignerService/Release"
 	CosignerService_Freeze_FullMethodName                = "/halfkey.cosigner.v1.CosignerService/Freeze"
 	CosignerService_Unfreeze_FullMethodName              = "/halfkey.cosigner.v1.CosignerService/Unfreeze"
+	CosignerService_ListFreezes_FullMethodName           = "/halfkey.cosigner.v1.CosignerService/ListFreezes"
 )
 
 // CosignerServiceClient is the client API for CosignerService service.
@@ -64,6 +65,8 @@ type CosignerServiceClient interface {
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
 	// Unfreeze records the end of a freeze.
 	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
+	// ListFreezes returns the freezes that concern a wallet, and ends, as the co-signer holds them: for bringing holders together.
+	ListFreezes(ctx context.Context, in *ListFreezesRequest, opts ...grpc.CallOption) (*ListFreezesResponse, error)
 }
 
 type cosignerServiceClient struct {
@@ -184,6 +187,16 @@ func (c *cosignerServiceClient) Unfreeze(ctx context.Context, in *UnfreezeReques
 	return out, nil
 }
 
+func (c *cosignerServiceClient) ListFreezes(ctx context.Context, in *ListFreezesRequest, opts ...grpc.CallOption) (*ListFreezesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFreezesResponse)
+	err := c.cc.Invoke(ctx, CosignerService_ListFreezes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CosignerServiceServer is the server API for CosignerService service.
 // All implementations must embed UnimplementedCosignerServiceServer
 // for forward compatibility.
@@ -216,6 +229,8 @@ type CosignerServiceServer interface {
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
 	// Unfreeze records the end of a freeze.
 	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
+	// ListFreezes returns the freezes that concern a wallet, and ends, as the co-signer holds them: for bringing holders together.
+	ListFreezes(context.Context, *ListFreezesRequest) (*ListFreezesResponse, error)
 	mustEmbedUnimplementedCosignerServiceServer()
 }
 
@@ -258,6 +273,9 @@ func (UnimplementedCosignerServiceServer) Freeze(context.Context, *FreezeRequest
 }
 func (UnimplementedCosignerServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
+}
+func (UnimplementedCosignerServiceServer) ListFreezes(context.Context, *ListFreezesRequest) (*ListFreezesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFreezes not implemented")
 }
 func (UnimplementedCosignerServiceServer) mustEmbedUnimplementedCosignerServiceServer() {}
 func (UnimplementedCosignerServiceServer) testEmbeddedByValue()                         {}
@@ -478,6 +496,24 @@ func _CosignerService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CosignerService_ListFreezes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFreezesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).ListFreezes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_ListFreezes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).ListFreezes(ctx, req.(*ListFreezesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CosignerService_ServiceDesc is the grpc.ServiceDesc for CosignerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -528,6 +564,10 @@ var CosignerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unfreeze",
 			Handler:    _CosignerService_Unfreeze_Handler,
+		},
+		{
+			MethodName: "ListFreezes",
+			Handler:    _CosignerService_ListFreezes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
