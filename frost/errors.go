@@ -13,12 +13,12 @@ var (
 	ErrErased = errors.New("frost: secret was erased")
 	// ErrNoncesUsed: the nonces have served. A new attempt needs a new Commit.
 	ErrNoncesUsed = errors.New("frost: nonces were used")
-	// ErrShare: a signature share, or a share in key generation, does not satisfy its equation.
+	// ErrShare: a signature share, or a share in key generation or resharing, does not satisfy its equation.
 	ErrShare = errors.New("frost: share does not verify")
 	// ErrSelfCheck: an own result failed its check before release: a fault, a corrupt row or a share of another epoch.
 	ErrSelfCheck = errors.New("frost: own result does not verify")
-	// ErrStage: a call out of order, repeated with other input, or on a key generation that has ended.
-	ErrStage = errors.New("frost: key generation is not at this stage")
+	// ErrStage: a call out of order, repeated with other input, or on a run that has ended.
+	ErrStage = errors.New("frost: run is not at this stage")
 	// ErrProof: a proof of possession that does not verify in this run.
 	ErrProof = errors.New("frost: proof of possession does not verify")
 	// ErrDecryption: an encrypted share that does not open.

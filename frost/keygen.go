@@ -10,44 +10,6 @@ import (
 	"filippo.io/edwards25519"
 )
 
-const (
-	// SessionSizeMin keeps sessions unique: less cannot hold a drawn value.
-	SessionSizeMin = 16
-	// SessionSizeMax is ample for three names.
-	SessionSizeMax = 1 << 10
-)
-
-// StaticKey is a participant's key for one key generation, made for it and erased after it. Other keys vouch for its public
-// half. It does not print or marshal.
-type StaticKey struct {
-	redacted
-	secret *edwards25519.Scalar
-	public [pointSize]byte
-}
-
-// NewStaticKey draws a static key from crypto/rand.
-func NewStaticKey() (*StaticKey, error) {
-	secret, err := randomScalar(systemRandom())
-	if err != nil {
-		return nil, err
-	}
-	return newStaticKey(secret), nil
-}
-
-func newStaticKey(secret *edwards25519.Scalar) *StaticKey {
-	return &StaticKey{secret: secret, public: encodePoint(new(edwards25519.Point).ScalarBaseMult(secret))}
-}
-
-// Public returns the public half, for Run.StaticKeys.
-func (k *StaticKey) Public() [32]byte { return k.public }
-
-// Zero overwrites the key. A KeyGeneration made with it has a copy of its own.
-func (k *StaticKey) Zero() {
-	if k != nil && k.secret != nil {
-		wipe(k.secret)
-	}
-}
-
 // Run is what the participants of one key generation agree on before it; whoever disagrees finds no proof, ciphertext or
 // certificate that checks.
 type Run struct {
@@ -101,15 +63,12 @@ func NewKeyGeneration(self Identifier, static *StaticKey, run Run) (*KeyGenerati
 }
 
 func newKeyGeneration(random io.Reader, self Identifier, static *StaticKey, run Run) (*KeyGeneration, error) {
-	if static == nil || static.secret == nil || static.secret.Equal(new(edwards25519.Scalar)) == 1 {
-		return nil, fmt.Errorf("static key: %w", ErrErased)
-	}
 	c, err := newWalletCeremony(self, run)
 	if err != nil {
 		return nil, err
 	}
-	if c.statics[self-1] != static.public {
-		return nil, fmt.Errorf("static key of %s is not the one in the run: %w", self, ErrParameter)
+	if err := static.usable(self, c.statics); err != nil {
+		return nil, err
 	}
 	own, err := c.draw(random, static.secret, nil)
 	if err != nil {
@@ -124,8 +83,8 @@ func newWalletCeremony(self Identifier, run Run) (*ceremony, error) {
 	if run.Threshold != thresholdOfWallet || n < participantsMin || n > participantsMax {
 		return nil, fmt.Errorf("key generation %d of %d: %w", run.Threshold, n, ErrParameter)
 	}
-	if len(run.Session) < SessionSizeMin || len(run.Session) > SessionSizeMax {
-		return nil, fmt.Errorf("session of %d bytes: %w", len(run.Session), ErrParameter)
+	if err := checkSession(run.Session); err != nil {
+		return nil, err
 	}
 	return newCeremony(self, run.Threshold, run.Session, run.StaticKeys)
 }
@@ -422,8 +381,8 @@ func resume(at stage, self Identifier, static *edwards25519.Scalar, run Run, r r
 	if err != nil {
 		return nil, err
 	}
-	if newStaticKey(static).public != c.statics[self-1] {
-		return nil, fmt.Errorf("static key of %s is not the one in the run: %w", self, ErrParameter)
+	if err := newStaticKey(static).usable(self, c.statics); err != nil {
+		return nil, err
 	}
 	count := 1
 	if at == stageCertified {

@@ -14,8 +14,8 @@ import (
 const suiteKeyGeneration = "COCKTAIL(Ed25519, SHA-512)"
 
 const (
-	contextLabel  = "COCKTAIL-DKG-CONTEXT"
-	sealingPrefix = "COCKTAIL-DKG-Ed25519-SHA512-H6"
+	contextLabel        = "COCKTAIL-DKG-CONTEXT"
+	keyGenerationPrefix = "COCKTAIL-DKG-Ed25519-SHA512-H6"
 	// ciphertextSizeMin is an encrypted share without payload. Halfkey sends no payload, so it is the largest as well.
 	ciphertextSizeMin = scalarSize + chacha20poly1305.Overhead
 	framePrefixSize   = 8
@@ -42,7 +42,11 @@ func newCeremony(self Identifier, threshold int, session []byte, statics [][poin
 	if self < 1 || int(self) > n || threshold < 1 || threshold > n {
 		return nil, fmt.Errorf("participant %d in %d of %d: %w", uint16(self), threshold, n, ErrParameter)
 	}
-	c := &ceremony{self: self, threshold: threshold}
+	points, err := decodeStaticKeys(statics)
+	if err != nil {
+		return nil, err
+	}
+	c := &ceremony{self: self, threshold: threshold, points: points}
 	c.session = append(c.session, session...)
 	c.statics = append(c.statics, statics...)
 	h := sha512.New()
@@ -52,17 +56,7 @@ func newCeremony(self Identifier, threshold int, session []byte, statics [][poin
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(suiteKeyGeneration))))
 	h.Write([]byte(suiteKeyGeneration))
 	h.Write(binary.LittleEndian.AppendUint32(nil, uint32(n)))
-	for k, static := range c.statics {
-		p, err := decodePoint(static[:])
-		if err != nil {
-			return nil, fmt.Errorf("static key of %s: %w", Identifier(k+1), err)
-		}
-		for j := range k {
-			if c.statics[j] == static {
-				return nil, fmt.Errorf("%s and %s with one static key: %w", Identifier(j+1), Identifier(k+1), ErrParameter)
-			}
-		}
-		c.points = append(c.points, p)
+	for _, static := range c.statics {
 		h.Write(static[:])
 	}
 	h.Sum(c.context[:0])
@@ -157,6 +151,7 @@ func (c *ceremony) draw(random io.Reader, static *edwards25519.Scalar, payload [
 		plaintext := append(share.Bytes(), payload...)
 		wipe(share)
 		key := sealing{
+			prefix:        keyGenerationPrefix,
 			fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, p),
 			fromStatic:    new(edwards25519.Point).ScalarMult(static, p),
 			ephemeralKey:  ephemeralKey, sender: c.statics[c.self-1], recipient: c.statics[k], context: c.context[:],
@@ -172,6 +167,7 @@ func (c *ceremony) draw(random io.Reader, static *edwards25519.Scalar, payload [
 // (COCKTAIL-DKG algorithm 5, steps 3.3 to 3.5).
 func (c *ceremony) open(from Identifier, m *message, static *edwards25519.Scalar) (*edwards25519.Scalar, error) {
 	key := sealing{
+		prefix:        keyGenerationPrefix,
 		fromEphemeral: new(edwards25519.Point).ScalarMult(static, m.ephemeral),
 		fromStatic:    new(edwards25519.Point).ScalarMult(static, c.points[from-1]),
 		ephemeralKey:  m.ephemeralKey, sender: c.statics[from-1], recipient: c.statics[c.self-1], context: c.context[:],
@@ -190,56 +186,6 @@ func (c *ceremony) open(from Identifier, m *message, static *edwards25519.Scalar
 		return nil, ErrShare
 	}
 	return share, nil
-}
-
-// sealing is what one encrypted share's key comes from: two Diffie-Hellman secrets and what they must be bound to.
-type sealing struct {
-	fromEphemeral, fromStatic       *edwards25519.Point
-	ephemeralKey, sender, recipient [pointSize]byte
-	context                         []byte
-}
-
-// derive is H6: key and nonce from one hash. The nonce is never drawn; key and nonce serve one plaintext, because the
-// ephemeral key in them belongs to one msg1.
-//
-// The specification contradicts itself about the encoding of the Diffie-Hellman secrets for this suite: its text asks for
-// Ristretto255's, its published vectors, which it calls authoritative and to be reproduced byte for byte, have RFC 8032's.
-// The vectors decide here. Nothing depends on it for security: the secrets are points of prime order, and both encodings
-// are one to one on these.
-func (s sealing) derive() (key [chacha20poly1305.KeySize]byte, nonce [chacha20poly1305.NonceSizeX]byte) {
-	ephemeral, static := encodePoint(s.fromEphemeral), encodePoint(s.fromStatic)
-	digest := hash(sealingPrefix, ephemeral[:], static[:], s.ephemeralKey[:], s.sender[:], s.recipient[:],
-		binary.LittleEndian.AppendUint64(nil, uint64(len(s.context))), s.context)
-	copy(key[:], digest[:])
-	copy(nonce[:], digest[len(key):])
-	clear(digest[:])
-	clear(ephemeral[:])
-	clear(static[:])
-	return key, nonce
-}
-
-func (s sealing) seal(to, plaintext []byte) []byte {
-	key, nonce := s.derive()
-	defer clear(key[:])
-	aead, err := chacha20poly1305.NewX(key[:])
-	if err != nil {
-		panic("frost: the key is 32 bytes: " + err.Error())
-	}
-	return aead.Seal(to, nonce[:], plaintext, nil)
-}
-
-func (s sealing) open(ciphertext []byte) ([]byte, error) {
-	key, nonce := s.derive()
-	defer clear(key[:])
-	aead, err := chacha20poly1305.NewX(key[:])
-	if err != nil {
-		panic("frost: the key is 32 bytes: " + err.Error())
-	}
-	plaintext, err := aead.Open(nil, nonce[:], ciphertext, nil)
-	if err != nil {
-		return nil, ErrDecryption
-	}
-	return plaintext, nil
 }
 
 // transcript is T of COCKTAIL-DKG round 3: everything public, in one order. Ciphertexts are not in it; one that was altered

@@ -125,6 +125,7 @@ func TestPolynomialIsErased(t *testing.T) {
 	}
 	// The agent's static key against its own ephemeral key and the other's static key: all that is left to it.
 	key := sealing{
+		prefix:        keyGenerationPrefix,
 		fromEphemeral: new(edwards25519.Point).ScalarMult(parties[0].run.static, m.ephemeral),
 		fromStatic:    new(edwards25519.Point).ScalarMult(parties[0].run.static, c.points[1]),
 		ephemeralKey:  m.ephemeralKey, sender: c.statics[0], recipient: c.statics[1], context: c.context[:],
@@ -174,6 +175,7 @@ func forge(t testing.TB, c *ceremony, static *StaticKey, change func(commitment 
 	}
 	copy(b[2*pointSize:], proof[:])
 	key := sealing{
+		prefix:        keyGenerationPrefix,
 		fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, c.points[0]),
 		fromStatic:    new(edwards25519.Point).ScalarMult(static.secret, c.points[0]),
 		ephemeralKey:  ephemeralKey, sender: c.statics[1], recipient: c.statics[0], context: c.context[:],
