@@ -59,8 +59,7 @@ func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitmen
 	if len(message) > MessageSizeMax || len(request) > RequestSizeMax {
 		return Release{}, fmt.Errorf("message of %d and request of %d bytes: %w", len(message), len(request), ErrParameter)
 	}
-	own, ok := share.publicShare(share.id)
-	if _, known := share.publicShare(peerID); !ok || !known || peerID == share.id {
+	if _, known := share.publicShare(peerID); !known || peerID == share.id {
 		return Release{}, fmt.Errorf("%s signing with %s: %w", share.id, peerID, ErrParameter)
 	}
 	d, e, err := peer.decode()
@@ -88,12 +87,9 @@ func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitmen
 	if err != nil {
 		return Release{}, err
 	}
-	k, coefficient := s.place(share.id), lambda(share.id, peerID)
-	z := s.share(k, nonces, coefficient, share.secret)
-	defer wipe(z)
-	// A fault, a corrupt row or a secret of another epoch must not leave: with two such answers it might be solved for.
-	if !s.verifyShare(k, z, coefficient, own.point) {
-		return Release{}, fmt.Errorf("co-signature of epoch %d: %w", share.epoch, ErrSelfCheck)
+	z, err := s.ownShare(s.place(share.id), nonces, share)
+	if err != nil {
+		return Release{}, err
 	}
-	return Release{Commitment: nonces.commitment, Share: [scalarSize]byte(z.Bytes())}, nil
+	return Release{Commitment: nonces.commitment, Share: z}, nil
 }

@@ -132,6 +132,24 @@ func (s *signing) verifyShare(k int, z, lambda *edwards25519.Scalar, y *edwards2
 	return new(edwards25519.Point).ScalarBaseMult(z).Equal(want) == 1
 }
 
+// coefficient returns lambda of the signer at place k of two.
+func (s *signing) coefficient(k int) *edwards25519.Scalar {
+	return lambda(s.set[k].id, s.set[1-k].id)
+}
+
+// ownShare returns the share of the signer at place k, whose nonces and key share these are, once it has checked it. A
+// fault, a corrupt row or a secret of another epoch must not leave: with two such answers it might be solved for.
+func (s *signing) ownShare(k int, pair *noncePair, share *KeyShare) (SignatureShare, error) {
+	own, _ := share.publicShare(share.id)
+	coefficient := s.coefficient(k)
+	z := s.share(k, pair, coefficient, share.secret)
+	defer wipe(z)
+	if !s.verifyShare(k, z, coefficient, own.point) {
+		return SignatureShare{}, fmt.Errorf("signature share of %s in epoch %d: %w", share.id, share.epoch, ErrSelfCheck)
+	}
+	return SignatureShare(z.Bytes()), nil
+}
+
 // signature returns R ‖ z.
 func (s *signing) signature(z *edwards25519.Scalar) (signature Signature) {
 	copy(signature[:pointSize], s.r[:])

@@ -111,6 +111,7 @@ func TestSigningVectors(t *testing.T) {
 	for _, tt := range []struct{ name, file string }{
 		{"RFC 9591 E.1", "frost-ed25519-sha512.json"},
 		{"ZF FROST", "zf-frost-ed25519-vectors.json"},
+		{"ZF FROST with identifiers of two bytes", "zf-frost-ed25519-vectors-big-identifier.json"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var v frostVectors
@@ -130,8 +131,8 @@ func TestSigningVectors(t *testing.T) {
 			}
 			public := publicShares(secrets)
 			shares := map[Identifier]*KeyShare{}
-			for k, secret := range secrets {
-				share, err := newKeyShare(Identifier(k+1), 1, len(coefficients), secret, public)
+			for _, id := range v.Inputs.ParticipantList {
+				share, err := newKeyShare(id, 1, len(coefficients), secrets[id-1], public)
 				if err != nil {
 					t.Fatal(err)
 				}
