@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -69,7 +70,34 @@ func parts(dir string) ([]part, func(), error) {
 				panic(err)
 			}
 		}},
+		{"agent's durable file", 5, "in its home: the mark of an unfinished payment, the record ×3 (intent and message, signature, settlement), what was seen", func() {
+			if err := putFile(dir, page[:2048]); err != nil {
+				panic(err)
+			}
+		}},
 	}, func() { closeHop(); _ = file.Close() }, nil
+}
+
+// putFile puts a file whole, as an agent's home does: written and synced under another name, renamed, its directory synced.
+func putFile(dir string, b []byte) error {
+	temp := filepath.Join(dir, "temporary")
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, "record")); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // shares makes a key by a key generation in memory.
