@@ -128,6 +128,13 @@ var table = map[string]Rule{
 	gatewayv1.GatewayService_GetAccount_FullMethodName:           token(anyCaller),
 	gatewayv1.GatewayService_SetGuardRails_FullMethodName:        statement(Owner),
 	gatewayv1.GatewayService_GetGuardRails_FullMethodName:        token(anyCaller),
+	gatewayv1.GatewayService_OrderResharing_FullMethodName:       statement(Owner),
+	gatewayv1.GatewayService_GetResharing_FullMethodName:         token(anyCaller),
+	gatewayv1.GatewayService_StartResharing_FullMethodName:       statement(Agent),
+	gatewayv1.GatewayService_ExchangeResharing_FullMethodName:    open(), // only the holders of the run's keys can go on
+	gatewayv1.GatewayService_ConfirmResharing_FullMethodName:     open(), // likewise
+	gatewayv1.GatewayService_CompleteResharing_FullMethodName:    open(), // the group key's signature proves itself
+	gatewayv1.GatewayService_ConfirmRecovery_FullMethodName:      statement(Owner),
 	gatewayv1.GatewayService_CreatePayment_FullMethodName:        statement(Agent).moving(),
 	gatewayv1.GatewayService_SettlePayment_FullMethodName:        open().moving(), // the group key's signature proves itself
 	gatewayv1.GatewayService_GetPayment_FullMethodName:           token(anyCaller),
@@ -186,6 +193,13 @@ var table = map[string]Rule{
 	cosignerv1.CosignerService_EndRegistration_FullMethodName:       gatewayOnly,
 	cosignerv1.CosignerService_SetGuardRails_FullMethodName:         gatewayOnly,
 	cosignerv1.CosignerService_GetWallet_FullMethodName:             gatewayOnly,
+	cosignerv1.CosignerService_OrderResharing_FullMethodName:        gatewayOnly,
+	cosignerv1.CosignerService_GetResharing_FullMethodName:          gatewayOnly,
+	cosignerv1.CosignerService_StartResharing_FullMethodName:        gatewayOnly,
+	cosignerv1.CosignerService_ExchangeResharing_FullMethodName:     gatewayOnly,
+	cosignerv1.CosignerService_ConfirmResharing_FullMethodName:      gatewayOnly,
+	cosignerv1.CosignerService_CompleteResharing_FullMethodName:     gatewayOnly,
+	cosignerv1.CosignerService_ConfirmRecovery_FullMethodName:       gatewayOnly,
 	cosignerv1.CosignerService_Release_FullMethodName:               gatewayPays,
 	cosignerv1.CosignerService_Freeze_FullMethodName:                gatewayStops,
 	cosignerv1.CosignerService_Unfreeze_FullMethodName:              gatewayStops,

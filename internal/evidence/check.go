@@ -52,6 +52,43 @@ func checkFields(m proto.Message) error {
 		f.key("group_key", m.GetGroupKey())
 		f.digest("registration_digest", m.GetRegistrationDigest())
 		f.digest("guard_rails_digest", m.GetGuardRailsDigest())
+	case *typev1.ResharingOrder:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.size("run", m.GetRun(), runSize)
+		f.number("from_epoch", m.GetFromEpoch())
+		f.check(m.GetToEpoch() > m.GetFromEpoch(), "to_epoch", "is not above from_epoch")
+		f.key("request_key", m.GetRequestKey())
+		if len(m.GetRecoveryKey()) > 0 {
+			f.key("recovery_key", m.GetRecoveryKey())
+		}
+		f.check(!m.GetReplace() || len(m.GetRecoveryKey()) > 0, "recovery_key", "is missing, and the recovery share replaces share 1")
+	case *typev1.ResharingStart:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.size("run", m.GetRun(), runSize)
+		f.digest("order_digest", m.GetOrderDigest())
+		f.key("static_key", m.GetStaticKey())
+	case *typev1.ResharingAnswer:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.size("run", m.GetRun(), runSize)
+		f.digest("start_digest", m.GetStartDigest())
+		f.key("static_key", m.GetStaticKey())
+		f.check(len(m.GetSharing()) > 0 && len(m.GetSharing()) <= SharingMax, "sharing", "is not 1 to 256 bytes")
+	case *typev1.SharingRecord:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.size("run", m.GetRun(), runSize)
+		f.digest("order_digest", m.GetOrderDigest())
+		f.number("epoch", m.GetEpoch())
+		f.check(len(m.GetSharing()) > 0 && len(m.GetSharing()) <= SharingMax, "sharing", "is not 1 to 256 bytes")
+		f.millis("time_millis", m.GetTimeMillis())
+	case *typev1.RecoveryConfirmation:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.number("epoch", m.GetEpoch())
+		f.digest("record_digest", m.GetRecordDigest())
 	case *typev1.GuardRails:
 		// What a document must hold is guardrails.Validate's, when it is accepted: its refusal tells the owner where.
 		f.installation(m.GetInstallation())

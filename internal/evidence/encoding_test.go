@@ -103,8 +103,8 @@ func TestTypes(t *testing.T) {
 		}
 		seen[payloadType] = true
 	}
-	if len(seen) != 22 {
-		t.Errorf("%d types have samples, want 22", len(seen))
+	if len(seen) != 27 {
+		t.Errorf("%d types have samples, want 27", len(seen))
 	}
 }
 
@@ -330,6 +330,21 @@ func TestFields(t *testing.T) {
 		{"keygen-start", "owner_email", func(m proto.Message) { m.(*typev1.KeyGenerationStart).OwnerEmail = "nobody" }},
 		{"keygen-answer", "start_digest", func(m proto.Message) { m.(*typev1.KeyGenerationAnswer).StartDigest = nil }},
 		{"registration-end", "registration_digest", func(m proto.Message) { m.(*typev1.RegistrationEnd).RegistrationDigest = nil }},
+		{"resharing-order", "run", func(m proto.Message) { m.(*typev1.ResharingOrder).Run = make([]byte, 17) }},
+		{"resharing-order", "from_epoch", func(m proto.Message) { m.(*typev1.ResharingOrder).FromEpoch = 0 }},
+		{"resharing-order", "to_epoch", func(m proto.Message) { m.(*typev1.ResharingOrder).ToEpoch = 1 }},
+		{"resharing-order", "request_key", func(m proto.Message) { m.(*typev1.ResharingOrder).RequestKey = nil }},
+		{"resharing-order", "recovery_key", func(m proto.Message) { m.(*typev1.ResharingOrder).RecoveryKey = make([]byte, 31) }},
+		{"resharing-order", "recovery_key", func(m proto.Message) { m.(*typev1.ResharingOrder).RecoveryKey = nil }},
+		{"resharing-start", "order_digest", func(m proto.Message) { m.(*typev1.ResharingStart).OrderDigest = nil }},
+		{"resharing-start", "static_key", func(m proto.Message) { m.(*typev1.ResharingStart).StaticKey = nil }},
+		{"resharing-answer", "start_digest", func(m proto.Message) { m.(*typev1.ResharingAnswer).StartDigest = nil }},
+		{"resharing-answer", "sharing", func(m proto.Message) { m.(*typev1.ResharingAnswer).Sharing = nil }},
+		{"resharing-answer", "sharing", func(m proto.Message) { m.(*typev1.ResharingAnswer).Sharing = make([]byte, 257) }},
+		{"sharing-record", "epoch", func(m proto.Message) { m.(*typev1.SharingRecord).Epoch = 0 }},
+		{"sharing-record", "sharing", func(m proto.Message) { m.(*typev1.SharingRecord).Sharing = nil }},
+		{"sharing-record", "order_digest", func(m proto.Message) { m.(*typev1.SharingRecord).OrderDigest = nil }},
+		{"recovery-confirmation", "record_digest", func(m proto.Message) { m.(*typev1.RecoveryConfirmation).RecordDigest = nil }},
 		{"wallet-record", "guard_rails_digest", func(m proto.Message) { m.(*typev1.WalletRecord).GuardRailsDigest = nil }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Rule = 0 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Light = 0 }},

@@ -28,6 +28,8 @@ const (
 	EntryStatementsMax = 4
 	// OwnerKeysMax bounds an owner's keys.
 	OwnerKeysMax = 16
+	// SharingMax bounds the public half of a sharing: three participants' is some 170 bytes.
+	SharingMax = 256
 	// MethodMax bounds a gRPC method's name in a token.
 	MethodMax = 128
 	// ResourceMax bounds a resource name in a token: a payment's is the longest.

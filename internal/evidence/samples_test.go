@@ -69,6 +69,17 @@ func samples(t testing.TB) []sample {
 		RequestKey: evidencetest.Public(l.RequestKey), Handle: l.Handle, OwnerEmail: "you@company.example",
 	}
 	startDigest := evidence.EnvelopeDigest(w.Sign(l.RequestKey, keyStart)).Bytes()
+	order := &typev1.ResharingOrder{
+		Installation: id, Wallet: wallet, Run: bytes.Repeat([]byte{7}, 16), FromEpoch: 1, ToEpoch: 2,
+		RequestKey: evidencetest.Public(l.RequestKey), RecoveryKey: evidencetest.Public(w.Key("recovery static")), Replace: true,
+	}
+	orderDigest := evidence.EnvelopeDigest(w.Sign(l.OwnerKey, order)).Bytes()
+	reshareStart := &typev1.ResharingStart{
+		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, StaticKey: evidencetest.Public(w.Key("agent static")),
+	}
+	sharingRecord := &typev1.SharingRecord{
+		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, Epoch: 2, Sharing: []byte("the new sharing"), TimeMillis: now,
+	}
 	return []sample{
 		{"intent", evidence.TypeIntent, p.Intent, ""},
 		{"request", evidence.TypeRequest, peek(p.Request, new(typev1.Request)), "request/research"},
@@ -81,6 +92,16 @@ func samples(t testing.TB) []sample {
 		{"registration-end", evidence.TypeRegistrationEnd, &typev1.RegistrationEnd{
 			Installation: id, Wallet: wallet, RegistrationDigest: evidence.EnvelopeDigest(l.Registration).Bytes(), TimeMillis: now,
 		}, "cosigner"},
+		{"resharing-order", evidence.TypeResharingOrder, order, "owner/owner"},
+		{"resharing-start", evidence.TypeResharingStart, reshareStart, "request/research"},
+		{"resharing-answer", evidence.TypeResharingAnswer, &typev1.ResharingAnswer{
+			Installation: id, Wallet: wallet, Run: order.GetRun(), StaticKey: evidencetest.Public(w.Key("cosigner static")),
+			StartDigest: evidence.EnvelopeDigest(w.Sign(l.RequestKey, reshareStart)).Bytes(), Sharing: []byte("the old sharing"),
+		}, "cosigner"},
+		{"sharing-record", evidence.TypeSharingRecord, sharingRecord, "cosigner"},
+		{"recovery-confirmation", evidence.TypeRecoveryConfirm, &typev1.RecoveryConfirmation{
+			Installation: id, Wallet: wallet, Epoch: 2, RecordDigest: evidence.EnvelopeDigest(w.Sign(w.Key("cosigner"), sharingRecord)).Bytes(),
+		}, "owner/owner"},
 		{"wallet-record", evidence.TypeWalletRecord, peek(l.Record, new(typev1.WalletRecord)), "cosigner"},
 		{"guard-rails number 0", evidence.TypeGuardRails, peek(l.Claim, new(typev1.GuardRails)), "owner/owner"},
 		{"guard-rails", evidence.TypeGuardRails, l.NextGuardRails(func(doc *typev1.GuardRails) {

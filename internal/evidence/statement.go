@@ -21,6 +21,11 @@ const (
 	TypeKeyGenerationAnswer = "application/vnd.halfkey.keygen-answer.v1"
 	TypeRegistrationEnd     = "application/vnd.halfkey.registration-end.v1"
 	TypeWalletRecord        = "application/vnd.halfkey.wallet-record.v1"
+	TypeResharingOrder      = "application/vnd.halfkey.resharing-order.v1"
+	TypeResharingStart      = "application/vnd.halfkey.resharing-start.v1"
+	TypeResharingAnswer     = "application/vnd.halfkey.resharing-answer.v1"
+	TypeSharingRecord       = "application/vnd.halfkey.sharing-record.v1"
+	TypeRecoveryConfirm     = "application/vnd.halfkey.recovery-confirmation.v1"
 	TypeGuardRails          = "application/vnd.halfkey.guard-rails.v1"
 	TypeVerdict             = "application/vnd.halfkey.verdict.v1"
 	TypeReceipt             = "application/vnd.halfkey.receipt.v1"
@@ -59,6 +64,16 @@ func TypeOf(m proto.Message) (payloadType string, ok bool) {
 		return TypeRegistrationEnd, true
 	case *typev1.WalletRecord:
 		return TypeWalletRecord, true
+	case *typev1.ResharingOrder:
+		return TypeResharingOrder, true
+	case *typev1.ResharingStart:
+		return TypeResharingStart, true
+	case *typev1.ResharingAnswer:
+		return TypeResharingAnswer, true
+	case *typev1.SharingRecord:
+		return TypeSharingRecord, true
+	case *typev1.RecoveryConfirmation:
+		return TypeRecoveryConfirm, true
 	case *typev1.GuardRails:
 		return TypeGuardRails, true
 	case *typev1.Verdict:
@@ -110,6 +125,16 @@ func NewStatement(payloadType string) (m proto.Message, ok bool) {
 		return new(typev1.RegistrationEnd), true
 	case TypeWalletRecord:
 		return new(typev1.WalletRecord), true
+	case TypeResharingOrder:
+		return new(typev1.ResharingOrder), true
+	case TypeResharingStart:
+		return new(typev1.ResharingStart), true
+	case TypeResharingAnswer:
+		return new(typev1.ResharingAnswer), true
+	case TypeSharingRecord:
+		return new(typev1.SharingRecord), true
+	case TypeRecoveryConfirm:
+		return new(typev1.RecoveryConfirmation), true
 	case TypeGuardRails:
 		return new(typev1.GuardRails), true
 	case TypeVerdict:

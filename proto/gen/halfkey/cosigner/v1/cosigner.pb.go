@@ -1270,6 +1270,731 @@ func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
 	return nil
 }
 
+// OrderResharingRequest brings an order.
+type OrderResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's ResharingOrder.
+	Order         *v1.Envelope `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderResharingRequest) Reset() {
+	*x = OrderResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderResharingRequest) ProtoMessage() {}
+
+func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
+func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// OrderResharingResponse answers it.
+type OrderResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderResharingResponse) Reset() {
+	*x = OrderResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderResharingResponse) ProtoMessage() {}
+
+func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
+func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+// GetResharingRequest asks for a wallet's newest resharing.
+type GetResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResharingRequest) Reset() {
+	*x = GetResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResharingRequest) ProtoMessage() {}
+
+func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
+func (*GetResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+// GetResharingResponse answers it.
+type GetResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing; absent if there was none.
+	Resharing *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	// Epoch of the sharing in force.
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResharingResponse) Reset() {
+	*x = GetResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResharingResponse) ProtoMessage() {}
+
+func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
+func (*GetResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+func (x *GetResharingResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// StartResharingRequest begins an ordered run.
+type StartResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request key's ResharingStart.
+	Start         *v1.Envelope `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartResharingRequest) Reset() {
+	*x = StartResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartResharingRequest) ProtoMessage() {}
+
+func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
+func (*StartResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *StartResharingRequest) GetStart() *v1.Envelope {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+// StartResharingResponse answers it.
+type StartResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The co-signer's ResharingAnswer, under its record key.
+	Answer *v1.Envelope `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// The co-signer's dealing.
+	Dealing       []byte `protobuf:"bytes,2,opt,name=dealing,proto3" json:"dealing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartResharingResponse) Reset() {
+	*x = StartResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartResharingResponse) ProtoMessage() {}
+
+func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
+func (*StartResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *StartResharingResponse) GetDealing() []byte {
+	if x != nil {
+		return x.Dealing
+	}
+	return nil
+}
+
+// ExchangeResharingRequest is the second step.
+type ExchangeResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The other dealer's dealing.
+	Dealing       []byte `protobuf:"bytes,3,opt,name=dealing,proto3" json:"dealing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeResharingRequest) Reset() {
+	*x = ExchangeResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeResharingRequest) ProtoMessage() {}
+
+func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ExchangeResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ExchangeResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ExchangeResharingRequest) GetDealing() []byte {
+	if x != nil {
+		return x.Dealing
+	}
+	return nil
+}
+
+// ExchangeResharingResponse answers it.
+type ExchangeResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The co-signer's signature over the transcript, 64 bytes.
+	Certificate   []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeResharingResponse) Reset() {
+	*x = ExchangeResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeResharingResponse) ProtoMessage() {}
+
+func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
+func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExchangeResharingResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+// ConfirmResharingRequest is the third step.
+type ConfirmResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The other dealer's signature over the transcript, 64 bytes.
+	Certificate []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The new share 1's commitment for the test signature, 64 bytes.
+	Commitment    []byte `protobuf:"bytes,4,opt,name=commitment,proto3" json:"commitment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResharingRequest) Reset() {
+	*x = ConfirmResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResharingRequest) ProtoMessage() {}
+
+func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ConfirmResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ConfirmResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ConfirmResharingRequest) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ConfirmResharingRequest) GetCommitment() []byte {
+	if x != nil {
+		return x.Commitment
+	}
+	return nil
+}
+
+// ConfirmResharingResponse answers it.
+type ConfirmResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Commitment and share over the key-test message, by the new shares, 96 bytes.
+	Release       []byte `protobuf:"bytes,1,opt,name=release,proto3" json:"release,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResharingResponse) Reset() {
+	*x = ConfirmResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResharingResponse) ProtoMessage() {}
+
+func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ConfirmResharingResponse) GetRelease() []byte {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+// CompleteResharingRequest is the last step.
+type CompleteResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The group key's signature over the key-test message, 64 bytes.
+	Signature     []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteResharingRequest) Reset() {
+	*x = CompleteResharingRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteResharingRequest) ProtoMessage() {}
+
+func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
+func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *CompleteResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *CompleteResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *CompleteResharingRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// CompleteResharingResponse answers it.
+type CompleteResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing, its record included.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteResharingResponse) Reset() {
+	*x = CompleteResharingResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteResharingResponse) ProtoMessage() {}
+
+func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
+func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+// ConfirmRecoveryRequest confirms a recovery share.
+type ConfirmRecoveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's RecoveryConfirmation.
+	Confirmation  *v1.Envelope `protobuf:"bytes,1,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRecoveryRequest) Reset() {
+	*x = ConfirmRecoveryRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRecoveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRecoveryRequest) ProtoMessage() {}
+
+func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
+	if x != nil {
+		return x.Confirmation
+	}
+	return nil
+}
+
+// ConfirmRecoveryResponse answers it.
+type ConfirmRecoveryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRecoveryResponse) Reset() {
+	*x = ConfirmRecoveryResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRecoveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRecoveryResponse) ProtoMessage() {}
+
+func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
 var File_halfkey_cosigner_v1_cosigner_proto protoreflect.FileDescriptor
 
 const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
@@ -1344,7 +2069,46 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\x12ListFreezesRequest\x12\x16\n" +
 	"\x06wallet\x18\x01 \x01(\tR\x06wallet\"H\n" +
 	"\x13ListFreezesResponse\x121\n" +
-	"\afreezes\x18\x01 \x03(\v2\x17.halfkey.type.v1.FreezeR\afreezes2\xfa\t\n" +
+	"\afreezes\x18\x01 \x03(\v2\x17.halfkey.type.v1.FreezeR\afreezes\"H\n" +
+	"\x15OrderResharingRequest\x12/\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x05order\"R\n" +
+	"\x16OrderResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\"-\n" +
+	"\x13GetResharingRequest\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\"f\n" +
+	"\x14GetResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"H\n" +
+	"\x15StartResharingRequest\x12/\n" +
+	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x05start\"e\n" +
+	"\x16StartResharingResponse\x121\n" +
+	"\x06answer\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06answer\x12\x18\n" +
+	"\adealing\x18\x02 \x01(\fR\adealing\"^\n" +
+	"\x18ExchangeResharingRequest\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\fR\x03run\x12\x18\n" +
+	"\adealing\x18\x03 \x01(\fR\adealing\"=\n" +
+	"\x19ExchangeResharingResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\x85\x01\n" +
+	"\x17ConfirmResharingRequest\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\fR\x03run\x12 \n" +
+	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12\x1e\n" +
+	"\n" +
+	"commitment\x18\x04 \x01(\fR\n" +
+	"commitment\"4\n" +
+	"\x18ConfirmResharingResponse\x12\x18\n" +
+	"\arelease\x18\x01 \x01(\fR\arelease\"b\n" +
+	"\x18CompleteResharingRequest\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\fR\x03run\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"U\n" +
+	"\x19CompleteResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\"W\n" +
+	"\x16ConfirmRecoveryRequest\x12=\n" +
+	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\fconfirmation\"S\n" +
+	"\x17ConfirmRecoveryResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xfc\x0f\n" +
 	"\x0fCosignerService\x12u\n" +
 	"\x12StartKeyGeneration\x12..halfkey.cosigner.v1.StartKeyGenerationRequest\x1a/.halfkey.cosigner.v1.StartKeyGenerationResponse\x12~\n" +
 	"\x15ExchangeKeyGeneration\x121.halfkey.cosigner.v1.ExchangeKeyGenerationRequest\x1a2.halfkey.cosigner.v1.ExchangeKeyGenerationResponse\x12{\n" +
@@ -1354,7 +2118,14 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"SealWallet\x12&.halfkey.cosigner.v1.SealWalletRequest\x1a'.halfkey.cosigner.v1.SealWalletResponse\x12l\n" +
 	"\x0fEndRegistration\x12+.halfkey.cosigner.v1.EndRegistrationRequest\x1a,.halfkey.cosigner.v1.EndRegistrationResponse\x12f\n" +
 	"\rSetGuardRails\x12).halfkey.cosigner.v1.SetGuardRailsRequest\x1a*.halfkey.cosigner.v1.SetGuardRailsResponse\x12Z\n" +
-	"\tGetWallet\x12%.halfkey.cosigner.v1.GetWalletRequest\x1a&.halfkey.cosigner.v1.GetWalletResponse\x12T\n" +
+	"\tGetWallet\x12%.halfkey.cosigner.v1.GetWalletRequest\x1a&.halfkey.cosigner.v1.GetWalletResponse\x12i\n" +
+	"\x0eOrderResharing\x12*.halfkey.cosigner.v1.OrderResharingRequest\x1a+.halfkey.cosigner.v1.OrderResharingResponse\x12c\n" +
+	"\fGetResharing\x12(.halfkey.cosigner.v1.GetResharingRequest\x1a).halfkey.cosigner.v1.GetResharingResponse\x12i\n" +
+	"\x0eStartResharing\x12*.halfkey.cosigner.v1.StartResharingRequest\x1a+.halfkey.cosigner.v1.StartResharingResponse\x12r\n" +
+	"\x11ExchangeResharing\x12-.halfkey.cosigner.v1.ExchangeResharingRequest\x1a..halfkey.cosigner.v1.ExchangeResharingResponse\x12o\n" +
+	"\x10ConfirmResharing\x12,.halfkey.cosigner.v1.ConfirmResharingRequest\x1a-.halfkey.cosigner.v1.ConfirmResharingResponse\x12r\n" +
+	"\x11CompleteResharing\x12-.halfkey.cosigner.v1.CompleteResharingRequest\x1a..halfkey.cosigner.v1.CompleteResharingResponse\x12l\n" +
+	"\x0fConfirmRecovery\x12+.halfkey.cosigner.v1.ConfirmRecoveryRequest\x1a,.halfkey.cosigner.v1.ConfirmRecoveryResponse\x12T\n" +
 	"\aRelease\x12#.halfkey.cosigner.v1.ReleaseRequest\x1a$.halfkey.cosigner.v1.ReleaseResponse\x12Q\n" +
 	"\x06Freeze\x12\".halfkey.cosigner.v1.FreezeRequest\x1a#.halfkey.cosigner.v1.FreezeResponse\x12W\n" +
 	"\bUnfreeze\x12$.halfkey.cosigner.v1.UnfreezeRequest\x1a%.halfkey.cosigner.v1.UnfreezeResponse\x12`\n" +
@@ -1372,7 +2143,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP() []byte {
 	return file_halfkey_cosigner_v1_cosigner_proto_rawDescData
 }
 
-var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*StartKeyGenerationRequest)(nil),     // 0: halfkey.cosigner.v1.StartKeyGenerationRequest
 	(*StartKeyGenerationResponse)(nil),    // 1: halfkey.cosigner.v1.StartKeyGenerationResponse
@@ -1398,61 +2169,98 @@ var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*UnfreezeResponse)(nil),              // 21: halfkey.cosigner.v1.UnfreezeResponse
 	(*ListFreezesRequest)(nil),            // 22: halfkey.cosigner.v1.ListFreezesRequest
 	(*ListFreezesResponse)(nil),           // 23: halfkey.cosigner.v1.ListFreezesResponse
-	(*v1.Envelope)(nil),                   // 24: halfkey.type.v1.Envelope
-	(*v1.Freeze)(nil),                     // 25: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),               // 26: halfkey.type.v1.FreezeResult
+	(*OrderResharingRequest)(nil),         // 24: halfkey.cosigner.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),        // 25: halfkey.cosigner.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),           // 26: halfkey.cosigner.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),          // 27: halfkey.cosigner.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),         // 28: halfkey.cosigner.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),        // 29: halfkey.cosigner.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),      // 30: halfkey.cosigner.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),     // 31: halfkey.cosigner.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),       // 32: halfkey.cosigner.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),      // 33: halfkey.cosigner.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),      // 34: halfkey.cosigner.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),     // 35: halfkey.cosigner.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),        // 36: halfkey.cosigner.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),       // 37: halfkey.cosigner.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                   // 38: halfkey.type.v1.Envelope
+	(*v1.Freeze)(nil),                     // 39: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),               // 40: halfkey.type.v1.FreezeResult
+	(*v1.Resharing)(nil),                  // 41: halfkey.type.v1.Resharing
 }
 var file_halfkey_cosigner_v1_cosigner_proto_depIdxs = []int32{
-	24, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
-	24, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	24, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	24, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
-	24, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	24, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	24, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
-	24, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
-	24, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	24, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	24, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	24, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
-	24, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
-	24, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	24, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
-	24, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
-	25, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	26, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	24, // 18: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	26, // 19: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	25, // 20: halfkey.cosigner.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	0,  // 21: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
-	2,  // 22: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
-	4,  // 23: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
-	6,  // 24: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
-	8,  // 25: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
-	10, // 26: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
-	12, // 27: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
-	14, // 28: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
-	16, // 29: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
-	18, // 30: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
-	20, // 31: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
-	22, // 32: halfkey.cosigner.v1.CosignerService.ListFreezes:input_type -> halfkey.cosigner.v1.ListFreezesRequest
-	1,  // 33: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
-	3,  // 34: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
-	5,  // 35: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
-	7,  // 36: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
-	9,  // 37: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
-	11, // 38: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
-	13, // 39: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
-	15, // 40: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
-	17, // 41: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
-	19, // 42: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
-	21, // 43: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
-	23, // 44: halfkey.cosigner.v1.CosignerService.ListFreezes:output_type -> halfkey.cosigner.v1.ListFreezesResponse
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	38, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
+	38, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	38, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	38, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
+	38, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	38, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	38, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
+	38, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
+	38, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	38, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	38, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	38, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
+	38, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
+	38, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	38, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
+	38, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
+	39, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	40, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	38, // 18: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	40, // 19: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	39, // 20: halfkey.cosigner.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	38, // 21: halfkey.cosigner.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	41, // 22: halfkey.cosigner.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	41, // 23: halfkey.cosigner.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	38, // 24: halfkey.cosigner.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	38, // 25: halfkey.cosigner.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	41, // 26: halfkey.cosigner.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	38, // 27: halfkey.cosigner.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	41, // 28: halfkey.cosigner.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 29: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
+	2,  // 30: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
+	4,  // 31: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
+	6,  // 32: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
+	8,  // 33: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
+	10, // 34: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
+	12, // 35: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
+	14, // 36: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
+	24, // 37: halfkey.cosigner.v1.CosignerService.OrderResharing:input_type -> halfkey.cosigner.v1.OrderResharingRequest
+	26, // 38: halfkey.cosigner.v1.CosignerService.GetResharing:input_type -> halfkey.cosigner.v1.GetResharingRequest
+	28, // 39: halfkey.cosigner.v1.CosignerService.StartResharing:input_type -> halfkey.cosigner.v1.StartResharingRequest
+	30, // 40: halfkey.cosigner.v1.CosignerService.ExchangeResharing:input_type -> halfkey.cosigner.v1.ExchangeResharingRequest
+	32, // 41: halfkey.cosigner.v1.CosignerService.ConfirmResharing:input_type -> halfkey.cosigner.v1.ConfirmResharingRequest
+	34, // 42: halfkey.cosigner.v1.CosignerService.CompleteResharing:input_type -> halfkey.cosigner.v1.CompleteResharingRequest
+	36, // 43: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:input_type -> halfkey.cosigner.v1.ConfirmRecoveryRequest
+	16, // 44: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
+	18, // 45: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
+	20, // 46: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
+	22, // 47: halfkey.cosigner.v1.CosignerService.ListFreezes:input_type -> halfkey.cosigner.v1.ListFreezesRequest
+	1,  // 48: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
+	3,  // 49: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
+	5,  // 50: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
+	7,  // 51: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
+	9,  // 52: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
+	11, // 53: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
+	13, // 54: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
+	15, // 55: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
+	25, // 56: halfkey.cosigner.v1.CosignerService.OrderResharing:output_type -> halfkey.cosigner.v1.OrderResharingResponse
+	27, // 57: halfkey.cosigner.v1.CosignerService.GetResharing:output_type -> halfkey.cosigner.v1.GetResharingResponse
+	29, // 58: halfkey.cosigner.v1.CosignerService.StartResharing:output_type -> halfkey.cosigner.v1.StartResharingResponse
+	31, // 59: halfkey.cosigner.v1.CosignerService.ExchangeResharing:output_type -> halfkey.cosigner.v1.ExchangeResharingResponse
+	33, // 60: halfkey.cosigner.v1.CosignerService.ConfirmResharing:output_type -> halfkey.cosigner.v1.ConfirmResharingResponse
+	35, // 61: halfkey.cosigner.v1.CosignerService.CompleteResharing:output_type -> halfkey.cosigner.v1.CompleteResharingResponse
+	37, // 62: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:output_type -> halfkey.cosigner.v1.ConfirmRecoveryResponse
+	17, // 63: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
+	19, // 64: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
+	21, // 65: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
+	23, // 66: halfkey.cosigner.v1.CosignerService.ListFreezes:output_type -> halfkey.cosigner.v1.ListFreezesResponse
+	48, // [48:67] is the sub-list for method output_type
+	29, // [29:48] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_cosigner_v1_cosigner_proto_init() }
@@ -1466,7 +2274,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_cosigner_v1_cosigner_proto_rawDesc), len(file_halfkey_cosigner_v1_cosigner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,13 @@ const (
 	CosignerService_EndRegistration_FullMethodName       = "/halfkey.cosigner.v1.CosignerService/EndRegistration"
 	CosignerService_SetGuardRails_FullMethodName         = "/halfkey.cosigner.v1.CosignerService/SetGuardRails"
 	CosignerService_GetWallet_FullMethodName             = "/halfkey.cosigner.v1.CosignerService/GetWallet"
+	CosignerService_OrderResharing_FullMethodName        = "/halfkey.cosigner.v1.CosignerService/OrderResharing"
+	CosignerService_GetResharing_FullMethodName          = "/halfkey.cosigner.v1.CosignerService/GetResharing"
+	CosignerService_StartResharing_FullMethodName        = "/halfkey.cosigner.v1.CosignerService/StartResharing"
+	CosignerService_ExchangeResharing_FullMethodName     = "/halfkey.cosigner.v1.CosignerService/ExchangeResharing"
+	CosignerService_ConfirmResharing_FullMethodName      = "/halfkey.cosigner.v1.CosignerService/ConfirmResharing"
+	CosignerService_CompleteResharing_FullMethodName     = "/halfkey.cosigner.v1.CosignerService/CompleteResharing"
+	CosignerService_ConfirmRecovery_FullMethodName       = "/halfkey.cosigner.v1.CosignerService/ConfirmRecovery"
 	CosignerService_Release_FullMethodName               = "/halfkey.cosigner.v1.CosignerService/Release"
 	CosignerService_Freeze_FullMethodName                = "/halfkey.cosigner.v1.CosignerService/Freeze"
 	CosignerService_Unfreeze_FullMethodName              = "/halfkey.cosigner.v1.CosignerService/Unfreeze"
@@ -59,6 +66,23 @@ type CosignerServiceClient interface {
 	SetGuardRails(ctx context.Context, in *SetGuardRailsRequest, opts ...grpc.CallOption) (*SetGuardRailsResponse, error)
 	// GetWallet answers with what the co-signer holds of a wallet: record and head. Nothing secret.
 	GetWallet(ctx context.Context, in *GetWalletRequest, opts ...grpc.CallOption) (*GetWalletResponse, error)
+	// OrderResharing takes the owner's order; it takes the place of an order that has not been carried out.
+	OrderResharing(ctx context.Context, in *OrderResharingRequest, opts ...grpc.CallOption) (*OrderResharingResponse, error)
+	// GetResharing answers with a wallet's newest resharing. Nothing secret.
+	GetResharing(ctx context.Context, in *GetResharingRequest, opts ...grpc.CallOption) (*GetResharingResponse, error)
+	// StartResharing begins an ordered run: answers with the co-signer's static key and its dealing. A repeat of the same start
+	// answers the same.
+	StartResharing(ctx context.Context, in *StartResharingRequest, opts ...grpc.CallOption) (*StartResharingResponse, error)
+	// ExchangeResharing takes the other dealer's dealing; answers with the co-signer's certificate.
+	ExchangeResharing(ctx context.Context, in *ExchangeResharingRequest, opts ...grpc.CallOption) (*ExchangeResharingResponse, error)
+	// ConfirmResharing takes the other dealer's certificate and share 1's commitment; answers with the co-signer's half of the
+	// test signature by the new shares.
+	ConfirmResharing(ctx context.Context, in *ConfirmResharingRequest, opts ...grpc.CallOption) (*ConfirmResharingResponse, error)
+	// CompleteResharing takes the test signature: in one transaction the new share is in force and the older one is destroyed,
+	// or, with a recovery share, kept until that is confirmed. A repeat answers with the same record.
+	CompleteResharing(ctx context.Context, in *CompleteResharingRequest, opts ...grpc.CallOption) (*CompleteResharingResponse, error)
+	// ConfirmRecovery takes the owner's statement that the recovery share is kept, and destroys what was kept for it.
+	ConfirmRecovery(ctx context.Context, in *ConfirmRecoveryRequest, opts ...grpc.CallOption) (*ConfirmRecoveryResponse, error)
 	// Release is the gate: verifies all evidence and answers with commitment and share, once per call, storing nothing.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Freeze records a freeze.
@@ -157,6 +181,76 @@ func (c *cosignerServiceClient) GetWallet(ctx context.Context, in *GetWalletRequ
 	return out, nil
 }
 
+func (c *cosignerServiceClient) OrderResharing(ctx context.Context, in *OrderResharingRequest, opts ...grpc.CallOption) (*OrderResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OrderResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_OrderResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) GetResharing(ctx context.Context, in *GetResharingRequest, opts ...grpc.CallOption) (*GetResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_GetResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) StartResharing(ctx context.Context, in *StartResharingRequest, opts ...grpc.CallOption) (*StartResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_StartResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) ExchangeResharing(ctx context.Context, in *ExchangeResharingRequest, opts ...grpc.CallOption) (*ExchangeResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_ExchangeResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) ConfirmResharing(ctx context.Context, in *ConfirmResharingRequest, opts ...grpc.CallOption) (*ConfirmResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_ConfirmResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) CompleteResharing(ctx context.Context, in *CompleteResharingRequest, opts ...grpc.CallOption) (*CompleteResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompleteResharingResponse)
+	err := c.cc.Invoke(ctx, CosignerService_CompleteResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cosignerServiceClient) ConfirmRecovery(ctx context.Context, in *ConfirmRecoveryRequest, opts ...grpc.CallOption) (*ConfirmRecoveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmRecoveryResponse)
+	err := c.cc.Invoke(ctx, CosignerService_ConfirmRecovery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *cosignerServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReleaseResponse)
@@ -223,6 +317,23 @@ type CosignerServiceServer interface {
 	SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error)
 	// GetWallet answers with what the co-signer holds of a wallet: record and head. Nothing secret.
 	GetWallet(context.Context, *GetWalletRequest) (*GetWalletResponse, error)
+	// OrderResharing takes the owner's order; it takes the place of an order that has not been carried out.
+	OrderResharing(context.Context, *OrderResharingRequest) (*OrderResharingResponse, error)
+	// GetResharing answers with a wallet's newest resharing. Nothing secret.
+	GetResharing(context.Context, *GetResharingRequest) (*GetResharingResponse, error)
+	// StartResharing begins an ordered run: answers with the co-signer's static key and its dealing. A repeat of the same start
+	// answers the same.
+	StartResharing(context.Context, *StartResharingRequest) (*StartResharingResponse, error)
+	// ExchangeResharing takes the other dealer's dealing; answers with the co-signer's certificate.
+	ExchangeResharing(context.Context, *ExchangeResharingRequest) (*ExchangeResharingResponse, error)
+	// ConfirmResharing takes the other dealer's certificate and share 1's commitment; answers with the co-signer's half of the
+	// test signature by the new shares.
+	ConfirmResharing(context.Context, *ConfirmResharingRequest) (*ConfirmResharingResponse, error)
+	// CompleteResharing takes the test signature: in one transaction the new share is in force and the older one is destroyed,
+	// or, with a recovery share, kept until that is confirmed. A repeat answers with the same record.
+	CompleteResharing(context.Context, *CompleteResharingRequest) (*CompleteResharingResponse, error)
+	// ConfirmRecovery takes the owner's statement that the recovery share is kept, and destroys what was kept for it.
+	ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error)
 	// Release is the gate: verifies all evidence and answers with commitment and share, once per call, storing nothing.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Freeze records a freeze.
@@ -264,6 +375,27 @@ func (UnimplementedCosignerServiceServer) SetGuardRails(context.Context, *SetGua
 }
 func (UnimplementedCosignerServiceServer) GetWallet(context.Context, *GetWalletRequest) (*GetWalletResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetWallet not implemented")
+}
+func (UnimplementedCosignerServiceServer) OrderResharing(context.Context, *OrderResharingRequest) (*OrderResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OrderResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) GetResharing(context.Context, *GetResharingRequest) (*GetResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) StartResharing(context.Context, *StartResharingRequest) (*StartResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) ExchangeResharing(context.Context, *ExchangeResharingRequest) (*ExchangeResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) ConfirmResharing(context.Context, *ConfirmResharingRequest) (*ConfirmResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) CompleteResharing(context.Context, *CompleteResharingRequest) (*CompleteResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompleteResharing not implemented")
+}
+func (UnimplementedCosignerServiceServer) ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmRecovery not implemented")
 }
 func (UnimplementedCosignerServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
@@ -442,6 +574,132 @@ func _CosignerService_GetWallet_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CosignerService_OrderResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OrderResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).OrderResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_OrderResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).OrderResharing(ctx, req.(*OrderResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_GetResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).GetResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_GetResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).GetResharing(ctx, req.(*GetResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_StartResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).StartResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_StartResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).StartResharing(ctx, req.(*StartResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_ExchangeResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).ExchangeResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_ExchangeResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).ExchangeResharing(ctx, req.(*ExchangeResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_ConfirmResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).ConfirmResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_ConfirmResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).ConfirmResharing(ctx, req.(*ConfirmResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_CompleteResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompleteResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).CompleteResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_CompleteResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).CompleteResharing(ctx, req.(*CompleteResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CosignerService_ConfirmRecovery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRecoveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).ConfirmRecovery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_ConfirmRecovery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).ConfirmRecovery(ctx, req.(*ConfirmRecoveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CosignerService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReleaseRequest)
 	if err := dec(in); err != nil {
@@ -552,6 +810,34 @@ var CosignerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetWallet",
 			Handler:    _CosignerService_GetWallet_Handler,
+		},
+		{
+			MethodName: "OrderResharing",
+			Handler:    _CosignerService_OrderResharing_Handler,
+		},
+		{
+			MethodName: "GetResharing",
+			Handler:    _CosignerService_GetResharing_Handler,
+		},
+		{
+			MethodName: "StartResharing",
+			Handler:    _CosignerService_StartResharing_Handler,
+		},
+		{
+			MethodName: "ExchangeResharing",
+			Handler:    _CosignerService_ExchangeResharing_Handler,
+		},
+		{
+			MethodName: "ConfirmResharing",
+			Handler:    _CosignerService_ConfirmResharing_Handler,
+		},
+		{
+			MethodName: "CompleteResharing",
+			Handler:    _CosignerService_CompleteResharing_Handler,
+		},
+		{
+			MethodName: "ConfirmRecovery",
+			Handler:    _CosignerService_ConfirmRecovery_Handler,
 		},
 		{
 			MethodName: "Release",

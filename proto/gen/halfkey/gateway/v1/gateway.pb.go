@@ -2261,6 +2261,731 @@ func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
 	return nil
 }
 
+// OrderResharingRequest brings an order.
+type OrderResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's ResharingOrder.
+	Order         *v1.Envelope `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderResharingRequest) Reset() {
+	*x = OrderResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderResharingRequest) ProtoMessage() {}
+
+func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
+func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// OrderResharingResponse answers it.
+type OrderResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderResharingResponse) Reset() {
+	*x = OrderResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderResharingResponse) ProtoMessage() {}
+
+func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
+func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+// GetResharingRequest asks for a wallet's newest resharing.
+type GetResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResharingRequest) Reset() {
+	*x = GetResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResharingRequest) ProtoMessage() {}
+
+func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
+func (*GetResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *GetResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+// GetResharingResponse answers it.
+type GetResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing; absent if there was none.
+	Resharing *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	// Epoch of the sharing in force.
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResharingResponse) Reset() {
+	*x = GetResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResharingResponse) ProtoMessage() {}
+
+func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
+func (*GetResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+func (x *GetResharingResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// StartResharingRequest begins an ordered run.
+type StartResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request key's ResharingStart.
+	Start         *v1.Envelope `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartResharingRequest) Reset() {
+	*x = StartResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartResharingRequest) ProtoMessage() {}
+
+func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
+func (*StartResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *StartResharingRequest) GetStart() *v1.Envelope {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+// StartResharingResponse answers it.
+type StartResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The co-signer's ResharingAnswer, under its record key.
+	Answer *v1.Envelope `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// The co-signer's dealing.
+	Dealing       []byte `protobuf:"bytes,2,opt,name=dealing,proto3" json:"dealing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartResharingResponse) Reset() {
+	*x = StartResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartResharingResponse) ProtoMessage() {}
+
+func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
+func (*StartResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *StartResharingResponse) GetDealing() []byte {
+	if x != nil {
+		return x.Dealing
+	}
+	return nil
+}
+
+// ExchangeResharingRequest is the second step.
+type ExchangeResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The other dealer's dealing.
+	Dealing       []byte `protobuf:"bytes,3,opt,name=dealing,proto3" json:"dealing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeResharingRequest) Reset() {
+	*x = ExchangeResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeResharingRequest) ProtoMessage() {}
+
+func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ExchangeResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ExchangeResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ExchangeResharingRequest) GetDealing() []byte {
+	if x != nil {
+		return x.Dealing
+	}
+	return nil
+}
+
+// ExchangeResharingResponse answers it.
+type ExchangeResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The co-signer's signature over the transcript, 64 bytes.
+	Certificate   []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeResharingResponse) Reset() {
+	*x = ExchangeResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeResharingResponse) ProtoMessage() {}
+
+func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
+func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ExchangeResharingResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+// ConfirmResharingRequest is the third step.
+type ConfirmResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The other dealer's signature over the transcript, 64 bytes.
+	Certificate []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// The new share 1's commitment for the test signature, 64 bytes.
+	Commitment    []byte `protobuf:"bytes,4,opt,name=commitment,proto3" json:"commitment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResharingRequest) Reset() {
+	*x = ConfirmResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResharingRequest) ProtoMessage() {}
+
+func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ConfirmResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ConfirmResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ConfirmResharingRequest) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *ConfirmResharingRequest) GetCommitment() []byte {
+	if x != nil {
+		return x.Commitment
+	}
+	return nil
+}
+
+// ConfirmResharingResponse answers it.
+type ConfirmResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Commitment and share over the key-test message, by the new shares, 96 bytes.
+	Release       []byte `protobuf:"bytes,1,opt,name=release,proto3" json:"release,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResharingResponse) Reset() {
+	*x = ConfirmResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResharingResponse) ProtoMessage() {}
+
+func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ConfirmResharingResponse) GetRelease() []byte {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+// CompleteResharingRequest is the last step.
+type CompleteResharingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The group key's signature over the key-test message, 64 bytes.
+	Signature     []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteResharingRequest) Reset() {
+	*x = CompleteResharingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteResharingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteResharingRequest) ProtoMessage() {}
+
+func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
+func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *CompleteResharingRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *CompleteResharingRequest) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *CompleteResharingRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// CompleteResharingResponse answers it.
+type CompleteResharingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing, its record included.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompleteResharingResponse) Reset() {
+	*x = CompleteResharingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompleteResharingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompleteResharingResponse) ProtoMessage() {}
+
+func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
+func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
+// ConfirmRecoveryRequest confirms a recovery share.
+type ConfirmRecoveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's RecoveryConfirmation.
+	Confirmation  *v1.Envelope `protobuf:"bytes,1,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRecoveryRequest) Reset() {
+	*x = ConfirmRecoveryRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRecoveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRecoveryRequest) ProtoMessage() {}
+
+func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
+	if x != nil {
+		return x.Confirmation
+	}
+	return nil
+}
+
+// ConfirmRecoveryResponse answers it.
+type ConfirmRecoveryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet's newest resharing.
+	Resharing     *v1.Resharing `protobuf:"bytes,1,opt,name=resharing,proto3" json:"resharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRecoveryResponse) Reset() {
+	*x = ConfirmRecoveryResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRecoveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRecoveryResponse) ProtoMessage() {}
+
+func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
+	if x != nil {
+		return x.Resharing
+	}
+	return nil
+}
+
 var File_halfkey_gateway_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
@@ -2400,7 +3125,46 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\fR\aentries\x12-\n" +
 	"\x04head\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"X\n" +
 	"\x15ApplyStatementRequest\x12?\n" +
-	"\tstatement\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\tstatement2\x97\x13\n" +
+	"\tstatement\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\tstatement\"P\n" +
+	"\x15OrderResharingRequest\x127\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05order\"R\n" +
+	"\x16OrderResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\"6\n" +
+	"\x13GetResharingRequest\x12\x1f\n" +
+	"\x06wallet\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06wallet\"f\n" +
+	"\x14GetResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"P\n" +
+	"\x15StartResharingRequest\x127\n" +
+	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05start\"e\n" +
+	"\x16StartResharingResponse\x121\n" +
+	"\x06answer\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06answer\x12\x18\n" +
+	"\adealing\x18\x02 \x01(\fR\adealing\"z\n" +
+	"\x18ExchangeResharingRequest\x12\x1f\n" +
+	"\x06wallet\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06wallet\x12\x19\n" +
+	"\x03run\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x03run\x12\"\n" +
+	"\adealing\x18\x03 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x10R\adealing\"=\n" +
+	"\x19ExchangeResharingResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xa9\x01\n" +
+	"\x17ConfirmResharingRequest\x12\x1f\n" +
+	"\x06wallet\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06wallet\x12\x19\n" +
+	"\x03run\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x03run\x12)\n" +
+	"\vcertificate\x18\x03 \x01(\fB\a\xbaH\x04z\x02h@R\vcertificate\x12'\n" +
+	"\n" +
+	"commitment\x18\x04 \x01(\fB\a\xbaH\x04z\x02h@R\n" +
+	"commitment\"4\n" +
+	"\x18ConfirmResharingResponse\x12\x18\n" +
+	"\arelease\x18\x01 \x01(\fR\arelease\"}\n" +
+	"\x18CompleteResharingRequest\x12\x1f\n" +
+	"\x06wallet\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06wallet\x12\x19\n" +
+	"\x03run\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\x03run\x12%\n" +
+	"\tsignature\x18\x03 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\"U\n" +
+	"\x19CompleteResharingResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing\"_\n" +
+	"\x16ConfirmRecoveryRequest\x12E\n" +
+	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fconfirmation\"S\n" +
+	"\x17ConfirmRecoveryResponse\x128\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x8b\x19\n" +
 	"\x0eGatewayService\x12m\n" +
 	"\x10GetInstallations\x12+.halfkey.gateway.v1.GetInstallationsRequest\x1a,.halfkey.gateway.v1.GetInstallationsResponse\x12M\n" +
 	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12p\n" +
@@ -2415,7 +3179,14 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\n" +
 	"GetAccount\x12%.halfkey.gateway.v1.GetAccountRequest\x1a&.halfkey.gateway.v1.GetAccountResponse\x12d\n" +
 	"\rSetGuardRails\x12(.halfkey.gateway.v1.SetGuardRailsRequest\x1a).halfkey.gateway.v1.SetGuardRailsResponse\x12d\n" +
-	"\rGetGuardRails\x12(.halfkey.gateway.v1.GetGuardRailsRequest\x1a).halfkey.gateway.v1.GetGuardRailsResponse\x12S\n" +
+	"\rGetGuardRails\x12(.halfkey.gateway.v1.GetGuardRailsRequest\x1a).halfkey.gateway.v1.GetGuardRailsResponse\x12g\n" +
+	"\x0eOrderResharing\x12).halfkey.gateway.v1.OrderResharingRequest\x1a*.halfkey.gateway.v1.OrderResharingResponse\x12a\n" +
+	"\fGetResharing\x12'.halfkey.gateway.v1.GetResharingRequest\x1a(.halfkey.gateway.v1.GetResharingResponse\x12g\n" +
+	"\x0eStartResharing\x12).halfkey.gateway.v1.StartResharingRequest\x1a*.halfkey.gateway.v1.StartResharingResponse\x12p\n" +
+	"\x11ExchangeResharing\x12,.halfkey.gateway.v1.ExchangeResharingRequest\x1a-.halfkey.gateway.v1.ExchangeResharingResponse\x12m\n" +
+	"\x10ConfirmResharing\x12+.halfkey.gateway.v1.ConfirmResharingRequest\x1a,.halfkey.gateway.v1.ConfirmResharingResponse\x12p\n" +
+	"\x11CompleteResharing\x12,.halfkey.gateway.v1.CompleteResharingRequest\x1a-.halfkey.gateway.v1.CompleteResharingResponse\x12j\n" +
+	"\x0fConfirmRecovery\x12*.halfkey.gateway.v1.ConfirmRecoveryRequest\x1a+.halfkey.gateway.v1.ConfirmRecoveryResponse\x12S\n" +
 	"\rCreatePayment\x12(.halfkey.gateway.v1.CreatePaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12S\n" +
 	"\rSettlePayment\x12(.halfkey.gateway.v1.SettlePaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12M\n" +
 	"\n" +
@@ -2443,7 +3214,7 @@ func file_halfkey_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_halfkey_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetInstallationsRequest)(nil),      // 0: halfkey.gateway.v1.GetInstallationsRequest
 	(*GetInstallationsResponse)(nil),     // 1: halfkey.gateway.v1.GetInstallationsResponse
@@ -2486,101 +3257,138 @@ var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*ListEntriesRequest)(nil),           // 38: halfkey.gateway.v1.ListEntriesRequest
 	(*ListEntriesResponse)(nil),          // 39: halfkey.gateway.v1.ListEntriesResponse
 	(*ApplyStatementRequest)(nil),        // 40: halfkey.gateway.v1.ApplyStatementRequest
-	(*v1.Envelope)(nil),                  // 41: halfkey.type.v1.Envelope
-	(*v1.Wallet)(nil),                    // 42: halfkey.type.v1.Wallet
-	(*v1.Balance)(nil),                   // 43: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),        // 44: google.protobuf.Timestamp
-	(*v1.WalletDocuments)(nil),           // 45: halfkey.type.v1.WalletDocuments
-	(v1.PaymentState)(0),                 // 46: halfkey.type.v1.PaymentState
-	(*v1.Payment)(nil),                   // 47: halfkey.type.v1.Payment
-	(*v1.Freeze)(nil),                    // 48: halfkey.type.v1.Freeze
-	(*v1.Owner)(nil),                     // 49: halfkey.type.v1.Owner
+	(*OrderResharingRequest)(nil),        // 41: halfkey.gateway.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),       // 42: halfkey.gateway.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),          // 43: halfkey.gateway.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),         // 44: halfkey.gateway.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),        // 45: halfkey.gateway.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),       // 46: halfkey.gateway.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),     // 47: halfkey.gateway.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),    // 48: halfkey.gateway.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),      // 49: halfkey.gateway.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),     // 50: halfkey.gateway.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),     // 51: halfkey.gateway.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),    // 52: halfkey.gateway.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),       // 53: halfkey.gateway.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),      // 54: halfkey.gateway.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                  // 55: halfkey.type.v1.Envelope
+	(*v1.Wallet)(nil),                    // 56: halfkey.type.v1.Wallet
+	(*v1.Balance)(nil),                   // 57: halfkey.type.v1.Balance
+	(*timestamppb.Timestamp)(nil),        // 58: google.protobuf.Timestamp
+	(*v1.WalletDocuments)(nil),           // 59: halfkey.type.v1.WalletDocuments
+	(v1.PaymentState)(0),                 // 60: halfkey.type.v1.PaymentState
+	(*v1.Payment)(nil),                   // 61: halfkey.type.v1.Payment
+	(*v1.Freeze)(nil),                    // 62: halfkey.type.v1.Freeze
+	(*v1.Resharing)(nil),                 // 63: halfkey.type.v1.Resharing
+	(*v1.Owner)(nil),                     // 64: halfkey.type.v1.Owner
 }
 var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
-	41, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
-	41, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	41, // 2: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	41, // 3: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	41, // 4: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	42, // 5: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	41, // 6: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	42, // 7: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	43, // 8: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	44, // 9: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	41, // 10: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	41, // 11: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	41, // 12: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	45, // 13: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	41, // 14: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	41, // 15: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	46, // 16: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	47, // 17: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	47, // 18: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	41, // 19: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	48, // 20: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	41, // 21: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	41, // 22: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	41, // 23: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	48, // 24: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	41, // 25: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	41, // 26: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	0,  // 27: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
-	2,  // 28: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
-	3,  // 29: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
-	5,  // 30: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
-	7,  // 31: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
-	9,  // 32: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
-	10, // 33: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
-	12, // 34: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
-	13, // 35: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
-	14, // 36: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
-	16, // 37: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
-	18, // 38: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
-	20, // 39: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
-	22, // 40: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
-	23, // 41: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
-	24, // 42: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
-	25, // 43: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
-	27, // 44: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
-	28, // 45: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
-	29, // 46: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
-	31, // 47: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
-	32, // 48: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
-	34, // 49: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
-	36, // 50: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
-	38, // 51: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
-	40, // 52: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
-	1,  // 53: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
-	49, // 54: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
-	4,  // 55: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
-	6,  // 56: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
-	8,  // 57: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
-	42, // 58: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
-	11, // 59: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
-	42, // 60: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
-	42, // 61: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
-	15, // 62: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
-	17, // 63: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
-	19, // 64: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
-	21, // 65: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
-	47, // 66: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
-	47, // 67: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
-	47, // 68: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
-	26, // 69: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
-	47, // 70: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
-	47, // 71: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
-	30, // 72: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
-	47, // 73: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
-	33, // 74: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
-	35, // 75: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
-	37, // 76: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
-	39, // 77: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
-	17, // 78: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
-	53, // [53:79] is the sub-list for method output_type
-	27, // [27:53] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	55, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
+	55, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	55, // 2: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	55, // 3: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	55, // 4: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	56, // 5: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	55, // 6: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	56, // 7: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	57, // 8: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	58, // 9: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	55, // 10: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	55, // 11: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	55, // 12: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	59, // 13: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	55, // 14: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	55, // 15: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	60, // 16: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	61, // 17: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	61, // 18: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	55, // 19: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	62, // 20: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	55, // 21: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	55, // 22: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	55, // 23: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	62, // 24: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	55, // 25: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	55, // 26: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	55, // 27: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	63, // 28: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	63, // 29: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	55, // 30: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	55, // 31: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	63, // 32: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	55, // 33: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	63, // 34: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 35: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
+	2,  // 36: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
+	3,  // 37: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
+	5,  // 38: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
+	7,  // 39: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
+	9,  // 40: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
+	10, // 41: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
+	12, // 42: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
+	13, // 43: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
+	14, // 44: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
+	16, // 45: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
+	18, // 46: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
+	20, // 47: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
+	41, // 48: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
+	43, // 49: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
+	45, // 50: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
+	47, // 51: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
+	49, // 52: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
+	51, // 53: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
+	53, // 54: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
+	22, // 55: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
+	23, // 56: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
+	24, // 57: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
+	25, // 58: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
+	27, // 59: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
+	28, // 60: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
+	29, // 61: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
+	31, // 62: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
+	32, // 63: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
+	34, // 64: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
+	36, // 65: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
+	38, // 66: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
+	40, // 67: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
+	1,  // 68: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
+	64, // 69: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
+	4,  // 70: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
+	6,  // 71: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
+	8,  // 72: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
+	56, // 73: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
+	11, // 74: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
+	56, // 75: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
+	56, // 76: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
+	15, // 77: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
+	17, // 78: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
+	19, // 79: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
+	21, // 80: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
+	42, // 81: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
+	44, // 82: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
+	46, // 83: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
+	48, // 84: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
+	50, // 85: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
+	52, // 86: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
+	54, // 87: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
+	61, // 88: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
+	61, // 89: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
+	61, // 90: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
+	26, // 91: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
+	61, // 92: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
+	61, // 93: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
+	30, // 94: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
+	61, // 95: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
+	33, // 96: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
+	35, // 97: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
+	37, // 98: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
+	39, // 99: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
+	17, // 100: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
+	68, // [68:101] is the sub-list for method output_type
+	35, // [35:68] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_gateway_v1_gateway_proto_init() }
@@ -2594,7 +3402,7 @@ func file_halfkey_gateway_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_gateway_v1_gateway_proto_rawDesc), len(file_halfkey_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,13 @@ const (
 	GatewayService_GetAccount_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetAccount"
 	GatewayService_SetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/SetGuardRails"
 	GatewayService_GetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/GetGuardRails"
+	GatewayService_OrderResharing_FullMethodName       = "/halfkey.gateway.v1.GatewayService/OrderResharing"
+	GatewayService_GetResharing_FullMethodName         = "/halfkey.gateway.v1.GatewayService/GetResharing"
+	GatewayService_StartResharing_FullMethodName       = "/halfkey.gateway.v1.GatewayService/StartResharing"
+	GatewayService_ExchangeResharing_FullMethodName    = "/halfkey.gateway.v1.GatewayService/ExchangeResharing"
+	GatewayService_ConfirmResharing_FullMethodName     = "/halfkey.gateway.v1.GatewayService/ConfirmResharing"
+	GatewayService_CompleteResharing_FullMethodName    = "/halfkey.gateway.v1.GatewayService/CompleteResharing"
+	GatewayService_ConfirmRecovery_FullMethodName      = "/halfkey.gateway.v1.GatewayService/ConfirmRecovery"
 	GatewayService_CreatePayment_FullMethodName        = "/halfkey.gateway.v1.GatewayService/CreatePayment"
 	GatewayService_SettlePayment_FullMethodName        = "/halfkey.gateway.v1.GatewayService/SettlePayment"
 	GatewayService_GetPayment_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetPayment"
@@ -81,6 +88,20 @@ type GatewayServiceClient interface {
 	SetGuardRails(ctx context.Context, in *SetGuardRailsRequest, opts ...grpc.CallOption) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
 	GetGuardRails(ctx context.Context, in *GetGuardRailsRequest, opts ...grpc.CallOption) (*GetGuardRailsResponse, error)
+	// OrderResharing orders new shares for a wallet's key. Statement: ResharingOrder.
+	OrderResharing(ctx context.Context, in *OrderResharingRequest, opts ...grpc.CallOption) (*OrderResharingResponse, error)
+	// GetResharing answers with a wallet's newest resharing. Token; resource: the wallet.
+	GetResharing(ctx context.Context, in *GetResharingRequest, opts ...grpc.CallOption) (*GetResharingResponse, error)
+	// StartResharing begins an ordered run. Statement: ResharingStart.
+	StartResharing(ctx context.Context, in *StartResharingRequest, opts ...grpc.CallOption) (*StartResharingResponse, error)
+	// ExchangeResharing is its second step. No token: only the holders of the run's keys can go on.
+	ExchangeResharing(ctx context.Context, in *ExchangeResharingRequest, opts ...grpc.CallOption) (*ExchangeResharingResponse, error)
+	// ConfirmResharing is its third step. No token.
+	ConfirmResharing(ctx context.Context, in *ConfirmResharingRequest, opts ...grpc.CallOption) (*ConfirmResharingResponse, error)
+	// CompleteResharing puts the new shares in force. No token: the group key's signature proves itself.
+	CompleteResharing(ctx context.Context, in *CompleteResharingRequest, opts ...grpc.CallOption) (*CompleteResharingResponse, error)
+	// ConfirmRecovery says that the recovery share is kept. Statement: RecoveryConfirmation.
+	ConfirmRecovery(ctx context.Context, in *ConfirmRecoveryRequest, opts ...grpc.CallOption) (*ConfirmRecoveryResponse, error)
 	// CreatePayment is the only paying call; repeating it is always safe. Statement: Request.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
 	// SettlePayment settles a book payment. No token: the group key's signature proves itself.
@@ -242,6 +263,76 @@ func (c *gatewayServiceClient) GetGuardRails(ctx context.Context, in *GetGuardRa
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetGuardRailsResponse)
 	err := c.cc.Invoke(ctx, GatewayService_GetGuardRails_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) OrderResharing(ctx context.Context, in *OrderResharingRequest, opts ...grpc.CallOption) (*OrderResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OrderResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_OrderResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) GetResharing(ctx context.Context, in *GetResharingRequest, opts ...grpc.CallOption) (*GetResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_GetResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) StartResharing(ctx context.Context, in *StartResharingRequest, opts ...grpc.CallOption) (*StartResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_StartResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) ExchangeResharing(ctx context.Context, in *ExchangeResharingRequest, opts ...grpc.CallOption) (*ExchangeResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_ExchangeResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) ConfirmResharing(ctx context.Context, in *ConfirmResharingRequest, opts ...grpc.CallOption) (*ConfirmResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_ConfirmResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) CompleteResharing(ctx context.Context, in *CompleteResharingRequest, opts ...grpc.CallOption) (*CompleteResharingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompleteResharingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_CompleteResharing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) ConfirmRecovery(ctx context.Context, in *ConfirmRecoveryRequest, opts ...grpc.CallOption) (*ConfirmRecoveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmRecoveryResponse)
+	err := c.cc.Invoke(ctx, GatewayService_ConfirmRecovery_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -420,6 +511,20 @@ type GatewayServiceServer interface {
 	SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
 	GetGuardRails(context.Context, *GetGuardRailsRequest) (*GetGuardRailsResponse, error)
+	// OrderResharing orders new shares for a wallet's key. Statement: ResharingOrder.
+	OrderResharing(context.Context, *OrderResharingRequest) (*OrderResharingResponse, error)
+	// GetResharing answers with a wallet's newest resharing. Token; resource: the wallet.
+	GetResharing(context.Context, *GetResharingRequest) (*GetResharingResponse, error)
+	// StartResharing begins an ordered run. Statement: ResharingStart.
+	StartResharing(context.Context, *StartResharingRequest) (*StartResharingResponse, error)
+	// ExchangeResharing is its second step. No token: only the holders of the run's keys can go on.
+	ExchangeResharing(context.Context, *ExchangeResharingRequest) (*ExchangeResharingResponse, error)
+	// ConfirmResharing is its third step. No token.
+	ConfirmResharing(context.Context, *ConfirmResharingRequest) (*ConfirmResharingResponse, error)
+	// CompleteResharing puts the new shares in force. No token: the group key's signature proves itself.
+	CompleteResharing(context.Context, *CompleteResharingRequest) (*CompleteResharingResponse, error)
+	// ConfirmRecovery says that the recovery share is kept. Statement: RecoveryConfirmation.
+	ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error)
 	// CreatePayment is the only paying call; repeating it is always safe. Statement: Request.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*v1.Payment, error)
 	// SettlePayment settles a book payment. No token: the group key's signature proves itself.
@@ -495,6 +600,27 @@ func (UnimplementedGatewayServiceServer) SetGuardRails(context.Context, *SetGuar
 }
 func (UnimplementedGatewayServiceServer) GetGuardRails(context.Context, *GetGuardRailsRequest) (*GetGuardRailsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetGuardRails not implemented")
+}
+func (UnimplementedGatewayServiceServer) OrderResharing(context.Context, *OrderResharingRequest) (*OrderResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OrderResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) GetResharing(context.Context, *GetResharingRequest) (*GetResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) StartResharing(context.Context, *StartResharingRequest) (*StartResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) ExchangeResharing(context.Context, *ExchangeResharingRequest) (*ExchangeResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) ConfirmResharing(context.Context, *ConfirmResharingRequest) (*ConfirmResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) CompleteResharing(context.Context, *CompleteResharingRequest) (*CompleteResharingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompleteResharing not implemented")
+}
+func (UnimplementedGatewayServiceServer) ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmRecovery not implemented")
 }
 func (UnimplementedGatewayServiceServer) CreatePayment(context.Context, *CreatePaymentRequest) (*v1.Payment, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePayment not implemented")
@@ -790,6 +916,132 @@ func _GatewayService_GetGuardRails_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayService_OrderResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OrderResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).OrderResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_OrderResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).OrderResharing(ctx, req.(*OrderResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_GetResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).GetResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_GetResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).GetResharing(ctx, req.(*GetResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_StartResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).StartResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_StartResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).StartResharing(ctx, req.(*StartResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_ExchangeResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).ExchangeResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_ExchangeResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).ExchangeResharing(ctx, req.(*ExchangeResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_ConfirmResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).ConfirmResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_ConfirmResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).ConfirmResharing(ctx, req.(*ConfirmResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_CompleteResharing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompleteResharingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).CompleteResharing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_CompleteResharing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).CompleteResharing(ctx, req.(*CompleteResharingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_ConfirmRecovery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmRecoveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).ConfirmRecovery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_ConfirmRecovery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).ConfirmRecovery(ctx, req.(*ConfirmRecoveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GatewayService_CreatePayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreatePaymentRequest)
 	if err := dec(in); err != nil {
@@ -1075,6 +1327,34 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetGuardRails",
 			Handler:    _GatewayService_GetGuardRails_Handler,
+		},
+		{
+			MethodName: "OrderResharing",
+			Handler:    _GatewayService_OrderResharing_Handler,
+		},
+		{
+			MethodName: "GetResharing",
+			Handler:    _GatewayService_GetResharing_Handler,
+		},
+		{
+			MethodName: "StartResharing",
+			Handler:    _GatewayService_StartResharing_Handler,
+		},
+		{
+			MethodName: "ExchangeResharing",
+			Handler:    _GatewayService_ExchangeResharing_Handler,
+		},
+		{
+			MethodName: "ConfirmResharing",
+			Handler:    _GatewayService_ConfirmResharing_Handler,
+		},
+		{
+			MethodName: "CompleteResharing",
+			Handler:    _GatewayService_CompleteResharing_Handler,
+		},
+		{
+			MethodName: "ConfirmRecovery",
+			Handler:    _GatewayService_ConfirmRecovery_Handler,
 		},
 		{
 			MethodName: "CreatePayment",

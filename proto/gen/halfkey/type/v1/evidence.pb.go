@@ -1495,6 +1495,463 @@ func (x *WalletRecord) GetGuardRailsDigest() []byte {
 	return nil
 }
 
+// ResharingOrder is the owner's statement that a wallet's key gets new shares, under an owner key of the wallet's head. The
+// address stays. It answers a leaked share, adds the owner's recovery share, or makes share 1 anew with that one's help.
+type ResharingOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Random id of this run, 16 bytes.
+	Run []byte `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Epoch of the sharing that ends, from 1.
+	FromEpoch uint64 `protobuf:"varint,4,opt,name=from_epoch,json=fromEpoch,proto3" json:"from_epoch,omitempty"`
+	// Epoch of the new sharing, above from_epoch.
+	ToEpoch uint64 `protobuf:"varint,5,opt,name=to_epoch,json=toEpoch,proto3" json:"to_epoch,omitempty"`
+	// The request key of who gets share 1, 32 bytes: the one that the wallet's head names.
+	RequestKey []byte `protobuf:"bytes,6,opt,name=request_key,json=requestKey,proto3" json:"request_key,omitempty"`
+	// Static key of the owner's recovery share, 32 bytes; empty for a new sharing without one.
+	RecoveryKey []byte `protobuf:"bytes,7,opt,name=recovery_key,json=recoveryKey,proto3" json:"recovery_key,omitempty"`
+	// Whether share 1 is made anew by co-signer and recovery share, instead of by agent and co-signer.
+	Replace       bool `protobuf:"varint,8,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResharingOrder) Reset() {
+	*x = ResharingOrder{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResharingOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResharingOrder) ProtoMessage() {}
+
+func (x *ResharingOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResharingOrder.ProtoReflect.Descriptor instead.
+func (*ResharingOrder) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResharingOrder) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *ResharingOrder) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ResharingOrder) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ResharingOrder) GetFromEpoch() uint64 {
+	if x != nil {
+		return x.FromEpoch
+	}
+	return 0
+}
+
+func (x *ResharingOrder) GetToEpoch() uint64 {
+	if x != nil {
+		return x.ToEpoch
+	}
+	return 0
+}
+
+func (x *ResharingOrder) GetRequestKey() []byte {
+	if x != nil {
+		return x.RequestKey
+	}
+	return nil
+}
+
+func (x *ResharingOrder) GetRecoveryKey() []byte {
+	if x != nil {
+		return x.RecoveryKey
+	}
+	return nil
+}
+
+func (x *ResharingOrder) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// ResharingStart is the request key's statement that begins an ordered run.
+type ResharingStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Digest of the order, 32 bytes.
+	OrderDigest []byte `protobuf:"bytes,4,opt,name=order_digest,json=orderDigest,proto3" json:"order_digest,omitempty"`
+	// Share 1's static key of this run, 32 bytes.
+	StaticKey     []byte `protobuf:"bytes,5,opt,name=static_key,json=staticKey,proto3" json:"static_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResharingStart) Reset() {
+	*x = ResharingStart{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResharingStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResharingStart) ProtoMessage() {}
+
+func (x *ResharingStart) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResharingStart.ProtoReflect.Descriptor instead.
+func (*ResharingStart) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ResharingStart) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *ResharingStart) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ResharingStart) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ResharingStart) GetOrderDigest() []byte {
+	if x != nil {
+		return x.OrderDigest
+	}
+	return nil
+}
+
+func (x *ResharingStart) GetStaticKey() []byte {
+	if x != nil {
+		return x.StaticKey
+	}
+	return nil
+}
+
+// ResharingAnswer is the co-signer's statement, under its record key, of its own static key and of the sharing that ends.
+type ResharingAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run, 16 bytes.
+	Run []byte `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Digest of the start statement answered, 32 bytes.
+	StartDigest []byte `protobuf:"bytes,4,opt,name=start_digest,json=startDigest,proto3" json:"start_digest,omitempty"`
+	// The co-signer's static key of this run, 32 bytes.
+	StaticKey []byte `protobuf:"bytes,5,opt,name=static_key,json=staticKey,proto3" json:"static_key,omitempty"`
+	// The public half of the sharing that ends, as docs/frost.md encodes it: at most 256 bytes.
+	Sharing       []byte `protobuf:"bytes,6,opt,name=sharing,proto3" json:"sharing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResharingAnswer) Reset() {
+	*x = ResharingAnswer{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResharingAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResharingAnswer) ProtoMessage() {}
+
+func (x *ResharingAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResharingAnswer.ProtoReflect.Descriptor instead.
+func (*ResharingAnswer) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResharingAnswer) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *ResharingAnswer) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ResharingAnswer) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *ResharingAnswer) GetStartDigest() []byte {
+	if x != nil {
+		return x.StartDigest
+	}
+	return nil
+}
+
+func (x *ResharingAnswer) GetStaticKey() []byte {
+	if x != nil {
+		return x.StaticKey
+	}
+	return nil
+}
+
+func (x *ResharingAnswer) GetSharing() []byte {
+	if x != nil {
+		return x.Sharing
+	}
+	return nil
+}
+
+// SharingRecord is the co-signer's statement that a new sharing is in force: its own older share signs no payment any more.
+type SharingRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the run that made it, 16 bytes.
+	Run []byte `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// Digest of the order, 32 bytes.
+	OrderDigest []byte `protobuf:"bytes,4,opt,name=order_digest,json=orderDigest,proto3" json:"order_digest,omitempty"`
+	// Epoch of the sharing.
+	Epoch uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Its public half: at most 256 bytes.
+	Sharing []byte `protobuf:"bytes,6,opt,name=sharing,proto3" json:"sharing,omitempty"`
+	// When it came into force.
+	TimeMillis    int64 `protobuf:"varint,7,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharingRecord) Reset() {
+	*x = SharingRecord{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharingRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharingRecord) ProtoMessage() {}
+
+func (x *SharingRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharingRecord.ProtoReflect.Descriptor instead.
+func (*SharingRecord) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SharingRecord) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *SharingRecord) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *SharingRecord) GetRun() []byte {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *SharingRecord) GetOrderDigest() []byte {
+	if x != nil {
+		return x.OrderDigest
+	}
+	return nil
+}
+
+func (x *SharingRecord) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SharingRecord) GetSharing() []byte {
+	if x != nil {
+		return x.Sharing
+	}
+	return nil
+}
+
+func (x *SharingRecord) GetTimeMillis() int64 {
+	if x != nil {
+		return x.TimeMillis
+	}
+	return 0
+}
+
+// RecoveryConfirmation is the owner's statement that the recovery share of a sharing was opened and is kept: the co-signer
+// then destroys what it kept of older sharings. Under an owner key of the wallet's head.
+type RecoveryConfirmation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Epoch of the sharing.
+	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Digest of the SharingRecord, 32 bytes.
+	RecordDigest  []byte `protobuf:"bytes,4,opt,name=record_digest,json=recordDigest,proto3" json:"record_digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoveryConfirmation) Reset() {
+	*x = RecoveryConfirmation{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoveryConfirmation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoveryConfirmation) ProtoMessage() {}
+
+func (x *RecoveryConfirmation) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoveryConfirmation.ProtoReflect.Descriptor instead.
+func (*RecoveryConfirmation) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RecoveryConfirmation) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *RecoveryConfirmation) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *RecoveryConfirmation) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RecoveryConfirmation) GetRecordDigest() []byte {
+	if x != nil {
+		return x.RecordDigest
+	}
+	return nil
+}
+
 // Limit is one bound of the guard rails.
 type Limit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1516,7 +1973,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1985,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1998,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{9}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Limit) GetUnit() string {
@@ -1601,7 +2058,7 @@ type Recipients struct {
 
 func (x *Recipients) Reset() {
 	*x = Recipients{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +2070,7 @@ func (x *Recipients) String() string {
 func (*Recipients) ProtoMessage() {}
 
 func (x *Recipients) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +2083,7 @@ func (x *Recipients) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipients.ProtoReflect.Descriptor instead.
 func (*Recipients) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{10}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Recipients) GetAllow() [][]byte {
@@ -1685,7 +2142,7 @@ type GuardRails struct {
 
 func (x *GuardRails) Reset() {
 	*x = GuardRails{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2154,7 @@ func (x *GuardRails) String() string {
 func (*GuardRails) ProtoMessage() {}
 
 func (x *GuardRails) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +2167,7 @@ func (x *GuardRails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardRails.ProtoReflect.Descriptor instead.
 func (*GuardRails) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GuardRails) GetInstallation() string {
@@ -1825,7 +2282,7 @@ type RuleResult struct {
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2294,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2307,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{12}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RuleResult) GetRule() Rule {
@@ -1927,7 +2384,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2396,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2409,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{13}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Verdict) GetInstallation() string {
@@ -2070,7 +2527,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2539,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2552,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Receipt) GetInstallation() string {
@@ -2215,7 +2672,7 @@ type Review struct {
 
 func (x *Review) Reset() {
 	*x = Review{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2684,7 @@ func (x *Review) String() string {
 func (*Review) ProtoMessage() {}
 
 func (x *Review) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2697,7 @@ func (x *Review) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Review.ProtoReflect.Descriptor instead.
 func (*Review) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Review) GetInstallation() string {
@@ -2307,7 +2764,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2776,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2789,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Settlement) GetInstallation() string {
@@ -2426,7 +2883,7 @@ type DeadMessage struct {
 
 func (x *DeadMessage) Reset() {
 	*x = DeadMessage{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2895,7 @@ func (x *DeadMessage) String() string {
 func (*DeadMessage) ProtoMessage() {}
 
 func (x *DeadMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2908,7 @@ func (x *DeadMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadMessage.ProtoReflect.Descriptor instead.
 func (*DeadMessage) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeadMessage) GetInstallation() string {
@@ -2515,7 +2972,7 @@ type Unfreeze struct {
 
 func (x *Unfreeze) Reset() {
 	*x = Unfreeze{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2984,7 @@ func (x *Unfreeze) String() string {
 func (*Unfreeze) ProtoMessage() {}
 
 func (x *Unfreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2997,7 @@ func (x *Unfreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unfreeze.ProtoReflect.Descriptor instead.
 func (*Unfreeze) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Unfreeze) GetInstallation() string {
@@ -2607,7 +3064,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +3076,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +3089,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Acknowledgement) GetInstallation() string {
@@ -2724,7 +3181,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +3193,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +3206,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Deposit) GetInstallation() string {
@@ -2802,7 +3259,7 @@ type Redemption struct {
 
 func (x *Redemption) Reset() {
 	*x = Redemption{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +3271,7 @@ func (x *Redemption) String() string {
 func (*Redemption) ProtoMessage() {}
 
 func (x *Redemption) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +3284,7 @@ func (x *Redemption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
 func (*Redemption) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Redemption) GetInstallation() string {
@@ -2872,7 +3329,7 @@ type AcceptLoss struct {
 
 func (x *AcceptLoss) Reset() {
 	*x = AcceptLoss{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3341,7 @@ func (x *AcceptLoss) String() string {
 func (*AcceptLoss) ProtoMessage() {}
 
 func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3354,7 @@ func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLoss.ProtoReflect.Descriptor instead.
 func (*AcceptLoss) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AcceptLoss) GetInstallation() string {
@@ -2959,7 +3416,7 @@ type SetTime struct {
 
 func (x *SetTime) Reset() {
 	*x = SetTime{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3428,7 @@ func (x *SetTime) String() string {
 func (*SetTime) ProtoMessage() {}
 
 func (x *SetTime) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3441,7 @@ func (x *SetTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTime.ProtoReflect.Descriptor instead.
 func (*SetTime) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetTime) GetInstallation() string {
@@ -3038,7 +3495,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3507,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3520,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Token) GetInstallation() string {
@@ -3134,7 +3591,7 @@ type OwnerRegistration struct {
 
 func (x *OwnerRegistration) Reset() {
 	*x = OwnerRegistration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3603,7 @@ func (x *OwnerRegistration) String() string {
 func (*OwnerRegistration) ProtoMessage() {}
 
 func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3616,7 @@ func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRegistration.ProtoReflect.Descriptor instead.
 func (*OwnerRegistration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OwnerRegistration) GetInstallation() string {
@@ -3212,7 +3669,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3224,7 +3681,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3237,7 +3694,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ServiceKey) GetPurpose() Purpose {
@@ -3290,7 +3747,7 @@ type Installation struct {
 
 func (x *Installation) Reset() {
 	*x = Installation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3759,7 @@ func (x *Installation) String() string {
 func (*Installation) ProtoMessage() {}
 
 func (x *Installation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3772,7 @@ func (x *Installation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Installation.ProtoReflect.Descriptor instead.
 func (*Installation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Installation) GetInstallation() string {
@@ -3437,7 +3894,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3449,7 +3906,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3462,7 +3919,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Entry) GetInstallation() string {
@@ -3624,7 +4081,7 @@ type JournalHead struct {
 
 func (x *JournalHead) Reset() {
 	*x = JournalHead{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +4093,7 @@ func (x *JournalHead) String() string {
 func (*JournalHead) ProtoMessage() {}
 
 func (x *JournalHead) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +4106,7 @@ func (x *JournalHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalHead.ProtoReflect.Descriptor instead.
 func (*JournalHead) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JournalHead) GetInstallation() string {
@@ -3763,7 +4220,47 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x06handle\x18\x03 \x01(\tR\x06handle\x12\x1b\n" +
 	"\tgroup_key\x18\x04 \x01(\fR\bgroupKey\x12/\n" +
 	"\x13registration_digest\x18\x05 \x01(\fR\x12registrationDigest\x12,\n" +
-	"\x12guard_rails_digest\x18\x06 \x01(\fR\x10guardRailsDigest\"\xf3\x01\n" +
+	"\x12guard_rails_digest\x18\x06 \x01(\fR\x10guardRailsDigest\"\xf6\x01\n" +
+	"\x0eResharingOrder\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\fR\x03run\x12\x1d\n" +
+	"\n" +
+	"from_epoch\x18\x04 \x01(\x04R\tfromEpoch\x12\x19\n" +
+	"\bto_epoch\x18\x05 \x01(\x04R\atoEpoch\x12\x1f\n" +
+	"\vrequest_key\x18\x06 \x01(\fR\n" +
+	"requestKey\x12!\n" +
+	"\frecovery_key\x18\a \x01(\fR\vrecoveryKey\x12\x18\n" +
+	"\areplace\x18\b \x01(\bR\areplace\"\xa0\x01\n" +
+	"\x0eResharingStart\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\fR\x03run\x12!\n" +
+	"\forder_digest\x18\x04 \x01(\fR\vorderDigest\x12\x1d\n" +
+	"\n" +
+	"static_key\x18\x05 \x01(\fR\tstaticKey\"\xbb\x01\n" +
+	"\x0fResharingAnswer\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\fR\x03run\x12!\n" +
+	"\fstart_digest\x18\x04 \x01(\fR\vstartDigest\x12\x1d\n" +
+	"\n" +
+	"static_key\x18\x05 \x01(\fR\tstaticKey\x12\x18\n" +
+	"\asharing\x18\x06 \x01(\fR\asharing\"\xd1\x01\n" +
+	"\rSharingRecord\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\fR\x03run\x12!\n" +
+	"\forder_digest\x18\x04 \x01(\fR\vorderDigest\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\asharing\x18\x06 \x01(\fR\asharing\x12\x1f\n" +
+	"\vtime_millis\x18\a \x01(\x03R\n" +
+	"timeMillis\"\x8d\x01\n" +
+	"\x14RecoveryConfirmation\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12#\n" +
+	"\rrecord_digest\x18\x04 \x01(\fR\frecordDigest\"\xf3\x01\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x122\n" +
 	"\ameasure\x18\x02 \x01(\x0e2\x18.halfkey.type.v1.MeasureR\ameasure\x12/\n" +
@@ -4065,49 +4562,54 @@ func file_halfkey_type_v1_evidence_proto_rawDescGZIP() []byte {
 }
 
 var file_halfkey_type_v1_evidence_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_halfkey_type_v1_evidence_proto_goTypes = []any{
-	(Rail)(0),                   // 0: halfkey.type.v1.Rail
-	(Light)(0),                  // 1: halfkey.type.v1.Light
-	(Measure)(0),                // 2: halfkey.type.v1.Measure
-	(Window)(0),                 // 3: halfkey.type.v1.Window
-	(Rule)(0),                   // 4: halfkey.type.v1.Rule
-	(Answer)(0),                 // 5: halfkey.type.v1.Answer
-	(Scope)(0),                  // 6: halfkey.type.v1.Scope
-	(Acknowledged)(0),           // 7: halfkey.type.v1.Acknowledged
-	(Purpose)(0),                // 8: halfkey.type.v1.Purpose
-	(EntryKind)(0),              // 9: halfkey.type.v1.EntryKind
-	(PaymentState)(0),           // 10: halfkey.type.v1.PaymentState
-	(*Envelope)(nil),            // 11: halfkey.type.v1.Envelope
-	(*Signature)(nil),           // 12: halfkey.type.v1.Signature
-	(*Intent)(nil),              // 13: halfkey.type.v1.Intent
-	(*Request)(nil),             // 14: halfkey.type.v1.Request
-	(*Registration)(nil),        // 15: halfkey.type.v1.Registration
-	(*KeyGenerationStart)(nil),  // 16: halfkey.type.v1.KeyGenerationStart
-	(*KeyGenerationAnswer)(nil), // 17: halfkey.type.v1.KeyGenerationAnswer
-	(*RegistrationEnd)(nil),     // 18: halfkey.type.v1.RegistrationEnd
-	(*WalletRecord)(nil),        // 19: halfkey.type.v1.WalletRecord
-	(*Limit)(nil),               // 20: halfkey.type.v1.Limit
-	(*Recipients)(nil),          // 21: halfkey.type.v1.Recipients
-	(*GuardRails)(nil),          // 22: halfkey.type.v1.GuardRails
-	(*RuleResult)(nil),          // 23: halfkey.type.v1.RuleResult
-	(*Verdict)(nil),             // 24: halfkey.type.v1.Verdict
-	(*Receipt)(nil),             // 25: halfkey.type.v1.Receipt
-	(*Review)(nil),              // 26: halfkey.type.v1.Review
-	(*Settlement)(nil),          // 27: halfkey.type.v1.Settlement
-	(*DeadMessage)(nil),         // 28: halfkey.type.v1.DeadMessage
-	(*Unfreeze)(nil),            // 29: halfkey.type.v1.Unfreeze
-	(*Acknowledgement)(nil),     // 30: halfkey.type.v1.Acknowledgement
-	(*Deposit)(nil),             // 31: halfkey.type.v1.Deposit
-	(*Redemption)(nil),          // 32: halfkey.type.v1.Redemption
-	(*AcceptLoss)(nil),          // 33: halfkey.type.v1.AcceptLoss
-	(*SetTime)(nil),             // 34: halfkey.type.v1.SetTime
-	(*Token)(nil),               // 35: halfkey.type.v1.Token
-	(*OwnerRegistration)(nil),   // 36: halfkey.type.v1.OwnerRegistration
-	(*ServiceKey)(nil),          // 37: halfkey.type.v1.ServiceKey
-	(*Installation)(nil),        // 38: halfkey.type.v1.Installation
-	(*Entry)(nil),               // 39: halfkey.type.v1.Entry
-	(*JournalHead)(nil),         // 40: halfkey.type.v1.JournalHead
+	(Rail)(0),                    // 0: halfkey.type.v1.Rail
+	(Light)(0),                   // 1: halfkey.type.v1.Light
+	(Measure)(0),                 // 2: halfkey.type.v1.Measure
+	(Window)(0),                  // 3: halfkey.type.v1.Window
+	(Rule)(0),                    // 4: halfkey.type.v1.Rule
+	(Answer)(0),                  // 5: halfkey.type.v1.Answer
+	(Scope)(0),                   // 6: halfkey.type.v1.Scope
+	(Acknowledged)(0),            // 7: halfkey.type.v1.Acknowledged
+	(Purpose)(0),                 // 8: halfkey.type.v1.Purpose
+	(EntryKind)(0),               // 9: halfkey.type.v1.EntryKind
+	(PaymentState)(0),            // 10: halfkey.type.v1.PaymentState
+	(*Envelope)(nil),             // 11: halfkey.type.v1.Envelope
+	(*Signature)(nil),            // 12: halfkey.type.v1.Signature
+	(*Intent)(nil),               // 13: halfkey.type.v1.Intent
+	(*Request)(nil),              // 14: halfkey.type.v1.Request
+	(*Registration)(nil),         // 15: halfkey.type.v1.Registration
+	(*KeyGenerationStart)(nil),   // 16: halfkey.type.v1.KeyGenerationStart
+	(*KeyGenerationAnswer)(nil),  // 17: halfkey.type.v1.KeyGenerationAnswer
+	(*RegistrationEnd)(nil),      // 18: halfkey.type.v1.RegistrationEnd
+	(*WalletRecord)(nil),         // 19: halfkey.type.v1.WalletRecord
+	(*ResharingOrder)(nil),       // 20: halfkey.type.v1.ResharingOrder
+	(*ResharingStart)(nil),       // 21: halfkey.type.v1.ResharingStart
+	(*ResharingAnswer)(nil),      // 22: halfkey.type.v1.ResharingAnswer
+	(*SharingRecord)(nil),        // 23: halfkey.type.v1.SharingRecord
+	(*RecoveryConfirmation)(nil), // 24: halfkey.type.v1.RecoveryConfirmation
+	(*Limit)(nil),                // 25: halfkey.type.v1.Limit
+	(*Recipients)(nil),           // 26: halfkey.type.v1.Recipients
+	(*GuardRails)(nil),           // 27: halfkey.type.v1.GuardRails
+	(*RuleResult)(nil),           // 28: halfkey.type.v1.RuleResult
+	(*Verdict)(nil),              // 29: halfkey.type.v1.Verdict
+	(*Receipt)(nil),              // 30: halfkey.type.v1.Receipt
+	(*Review)(nil),               // 31: halfkey.type.v1.Review
+	(*Settlement)(nil),           // 32: halfkey.type.v1.Settlement
+	(*DeadMessage)(nil),          // 33: halfkey.type.v1.DeadMessage
+	(*Unfreeze)(nil),             // 34: halfkey.type.v1.Unfreeze
+	(*Acknowledgement)(nil),      // 35: halfkey.type.v1.Acknowledgement
+	(*Deposit)(nil),              // 36: halfkey.type.v1.Deposit
+	(*Redemption)(nil),           // 37: halfkey.type.v1.Redemption
+	(*AcceptLoss)(nil),           // 38: halfkey.type.v1.AcceptLoss
+	(*SetTime)(nil),              // 39: halfkey.type.v1.SetTime
+	(*Token)(nil),                // 40: halfkey.type.v1.Token
+	(*OwnerRegistration)(nil),    // 41: halfkey.type.v1.OwnerRegistration
+	(*ServiceKey)(nil),           // 42: halfkey.type.v1.ServiceKey
+	(*Installation)(nil),         // 43: halfkey.type.v1.Installation
+	(*Entry)(nil),                // 44: halfkey.type.v1.Entry
+	(*JournalHead)(nil),          // 45: halfkey.type.v1.JournalHead
 }
 var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	12, // 0: halfkey.type.v1.Envelope.signatures:type_name -> halfkey.type.v1.Signature
@@ -4117,24 +4619,24 @@ var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	1,  // 4: halfkey.type.v1.Limit.crossed:type_name -> halfkey.type.v1.Light
 	1,  // 5: halfkey.type.v1.Recipients.unknown:type_name -> halfkey.type.v1.Light
 	0,  // 6: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
-	20, // 7: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
-	21, // 8: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
+	25, // 7: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
+	26, // 8: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
 	4,  // 9: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
 	1,  // 10: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
 	1,  // 11: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
-	23, // 12: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
+	28, // 12: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
 	1,  // 13: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
-	23, // 14: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
+	28, // 14: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
 	5,  // 15: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
 	6,  // 16: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
 	7,  // 17: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
 	6,  // 18: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
 	8,  // 19: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
-	37, // 20: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
+	42, // 20: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
 	9,  // 21: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
 	10, // 22: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
 	1,  // 23: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
-	23, // 24: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
+	28, // 24: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
 	11, // 25: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
 	6,  // 26: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
 	27, // [27:27] is the sub-list for method output_type
@@ -4155,7 +4657,7 @@ func file_halfkey_type_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_evidence_proto_rawDesc), len(file_halfkey_type_v1_evidence_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   30,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

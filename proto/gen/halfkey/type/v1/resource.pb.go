@@ -83,6 +83,67 @@ func (WalletState) EnumDescriptor() ([]byte, []int) {
 	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{0}
 }
 
+// ResharingState is how far a resharing has come.
+type ResharingState int32
+
+const (
+	// Not a state.
+	ResharingState_RESHARING_STATE_UNSPECIFIED ResharingState = 0
+	// Ordered: who gets share 1 can start it.
+	ResharingState_RESHARING_STATE_ORDERED ResharingState = 1
+	// Started. The old sharing is in force; the run can be repeated from any step, or ordered again.
+	ResharingState_RESHARING_STATE_STARTED ResharingState = 2
+	// The new sharing is in force. The co-signer keeps what the recovery share needs until the owner confirms it.
+	ResharingState_RESHARING_STATE_RECOVERY_PENDING ResharingState = 3
+	// The new sharing is in force, and the co-signer holds nothing older.
+	ResharingState_RESHARING_STATE_DONE ResharingState = 4
+)
+
+// Enum value maps for ResharingState.
+var (
+	ResharingState_name = map[int32]string{
+		0: "RESHARING_STATE_UNSPECIFIED",
+		1: "RESHARING_STATE_ORDERED",
+		2: "RESHARING_STATE_STARTED",
+		3: "RESHARING_STATE_RECOVERY_PENDING",
+		4: "RESHARING_STATE_DONE",
+	}
+	ResharingState_value = map[string]int32{
+		"RESHARING_STATE_UNSPECIFIED":      0,
+		"RESHARING_STATE_ORDERED":          1,
+		"RESHARING_STATE_STARTED":          2,
+		"RESHARING_STATE_RECOVERY_PENDING": 3,
+		"RESHARING_STATE_DONE":             4,
+	}
+)
+
+func (x ResharingState) Enum() *ResharingState {
+	p := new(ResharingState)
+	*p = x
+	return p
+}
+
+func (x ResharingState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ResharingState) Descriptor() protoreflect.EnumDescriptor {
+	return file_halfkey_type_v1_resource_proto_enumTypes[1].Descriptor()
+}
+
+func (ResharingState) Type() protoreflect.EnumType {
+	return &file_halfkey_type_v1_resource_proto_enumTypes[1]
+}
+
+func (x ResharingState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ResharingState.Descriptor instead.
+func (ResharingState) EnumDescriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{1}
+}
+
 // Payment is one payment of a wallet.
 type Payment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -847,6 +908,106 @@ func (x *WalletDocuments) GetGuardRails() []*Envelope {
 	return nil
 }
 
+// Resharing is a wallet's newest resharing, with what its recovery share is opened from.
+type Resharing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. State.
+	State ResharingState `protobuf:"varint,1,opt,name=state,proto3,enum=halfkey.type.v1.ResharingState" json:"state,omitempty"`
+	// The owner's ResharingOrder.
+	Order *Envelope `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"`
+	// The request key's ResharingStart, once started.
+	Start *Envelope `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	// The co-signer's ResharingAnswer, once started.
+	Answer *Envelope `protobuf:"bytes,4,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Both dealings in the order of their dealers, once the new sharing is in force and until the recovery share is confirmed.
+	Dealings [][]byte `protobuf:"bytes,5,rep,name=dealings,proto3" json:"dealings,omitempty"`
+	// Both dealers' certificates, 64 bytes each, likewise.
+	Certificates [][]byte `protobuf:"bytes,6,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// The co-signer's SharingRecord, once the new sharing is in force.
+	Record        *Envelope `protobuf:"bytes,7,opt,name=record,proto3" json:"record,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resharing) Reset() {
+	*x = Resharing{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resharing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resharing) ProtoMessage() {}
+
+func (x *Resharing) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resharing.ProtoReflect.Descriptor instead.
+func (*Resharing) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Resharing) GetState() ResharingState {
+	if x != nil {
+		return x.State
+	}
+	return ResharingState_RESHARING_STATE_UNSPECIFIED
+}
+
+func (x *Resharing) GetOrder() *Envelope {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Resharing) GetStart() *Envelope {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Resharing) GetAnswer() *Envelope {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *Resharing) GetDealings() [][]byte {
+	if x != nil {
+		return x.Dealings
+	}
+	return nil
+}
+
+func (x *Resharing) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *Resharing) GetRecord() *Envelope {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
 var File_halfkey_type_v1_resource_proto protoreflect.FileDescriptor
 
 const file_halfkey_type_v1_resource_proto_rawDesc = "" +
@@ -924,13 +1085,27 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\fregistration\x121\n" +
 	"\x06record\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06record\x12:\n" +
 	"\vguard_rails\x18\x03 \x03(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
-	"guardRails*\x93\x01\n" +
+	"guardRails\"\xca\x02\n" +
+	"\tResharing\x125\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1f.halfkey.type.v1.ResharingStateR\x05state\x12/\n" +
+	"\x05order\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x05order\x12/\n" +
+	"\x05start\x18\x03 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x05start\x121\n" +
+	"\x06answer\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06answer\x12\x1a\n" +
+	"\bdealings\x18\x05 \x03(\fR\bdealings\x12\"\n" +
+	"\fcertificates\x18\x06 \x03(\fR\fcertificates\x121\n" +
+	"\x06record\x18\a \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06record*\x93\x01\n" +
 	"\vWalletState\x12\x1c\n" +
 	"\x18WALLET_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WALLET_STATE_CREATING\x10\x01\x12\x1a\n" +
 	"\x16WALLET_STATE_UNCLAIMED\x10\x02\x12\x17\n" +
 	"\x13WALLET_STATE_ACTIVE\x10\x03\x12\x16\n" +
-	"\x12WALLET_STATE_ENDED\x10\x04B=Z;github.com/halfkey/halfkey/proto/gen/halfkey/type/v1;typev1b\x06proto3"
+	"\x12WALLET_STATE_ENDED\x10\x04*\xab\x01\n" +
+	"\x0eResharingState\x12\x1f\n" +
+	"\x1bRESHARING_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17RESHARING_STATE_ORDERED\x10\x01\x12\x1b\n" +
+	"\x17RESHARING_STATE_STARTED\x10\x02\x12$\n" +
+	" RESHARING_STATE_RECOVERY_PENDING\x10\x03\x12\x18\n" +
+	"\x14RESHARING_STATE_DONE\x10\x04B=Z;github.com/halfkey/halfkey/proto/gen/halfkey/type/v1;typev1b\x06proto3"
 
 var (
 	file_halfkey_type_v1_resource_proto_rawDescOnce sync.Once
@@ -944,59 +1119,66 @@ func file_halfkey_type_v1_resource_proto_rawDescGZIP() []byte {
 	return file_halfkey_type_v1_resource_proto_rawDescData
 }
 
-var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_halfkey_type_v1_resource_proto_goTypes = []any{
 	(WalletState)(0),              // 0: halfkey.type.v1.WalletState
-	(*Payment)(nil),               // 1: halfkey.type.v1.Payment
-	(*Wallet)(nil),                // 2: halfkey.type.v1.Wallet
-	(*Owner)(nil),                 // 3: halfkey.type.v1.Owner
-	(*Caller)(nil),                // 4: halfkey.type.v1.Caller
-	(*Balance)(nil),               // 5: halfkey.type.v1.Balance
-	(*Freeze)(nil),                // 6: halfkey.type.v1.Freeze
-	(*FreezeResult)(nil),          // 7: halfkey.type.v1.FreezeResult
-	(*WalletDocuments)(nil),       // 8: halfkey.type.v1.WalletDocuments
-	(PaymentState)(0),             // 9: halfkey.type.v1.PaymentState
-	(Light)(0),                    // 10: halfkey.type.v1.Light
-	(*RuleResult)(nil),            // 11: halfkey.type.v1.RuleResult
-	(*Envelope)(nil),              // 12: halfkey.type.v1.Envelope
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(Scope)(0),                    // 14: halfkey.type.v1.Scope
+	(ResharingState)(0),           // 1: halfkey.type.v1.ResharingState
+	(*Payment)(nil),               // 2: halfkey.type.v1.Payment
+	(*Wallet)(nil),                // 3: halfkey.type.v1.Wallet
+	(*Owner)(nil),                 // 4: halfkey.type.v1.Owner
+	(*Caller)(nil),                // 5: halfkey.type.v1.Caller
+	(*Balance)(nil),               // 6: halfkey.type.v1.Balance
+	(*Freeze)(nil),                // 7: halfkey.type.v1.Freeze
+	(*FreezeResult)(nil),          // 8: halfkey.type.v1.FreezeResult
+	(*WalletDocuments)(nil),       // 9: halfkey.type.v1.WalletDocuments
+	(*Resharing)(nil),             // 10: halfkey.type.v1.Resharing
+	(PaymentState)(0),             // 11: halfkey.type.v1.PaymentState
+	(Light)(0),                    // 12: halfkey.type.v1.Light
+	(*RuleResult)(nil),            // 13: halfkey.type.v1.RuleResult
+	(*Envelope)(nil),              // 14: halfkey.type.v1.Envelope
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(Scope)(0),                    // 16: halfkey.type.v1.Scope
 }
 var file_halfkey_type_v1_resource_proto_depIdxs = []int32{
-	9,  // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
-	10, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
-	11, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
-	12, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
-	12, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
-	12, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
-	12, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
-	12, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
-	12, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
-	13, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
-	13, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
-	13, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
+	11, // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
+	12, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
+	13, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
+	14, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
+	14, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
+	14, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
+	14, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
+	14, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
+	14, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
+	15, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
+	15, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
+	15, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
 	0,  // 12: halfkey.type.v1.Wallet.state:type_name -> halfkey.type.v1.WalletState
-	12, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
-	12, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
-	12, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
-	12, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
-	12, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
-	13, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
-	12, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
-	13, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
-	14, // 21: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
-	13, // 22: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
-	12, // 23: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
-	12, // 24: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	12, // 25: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
-	12, // 26: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
-	12, // 27: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	14, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
+	14, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
+	14, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
+	14, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
+	14, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
+	15, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
+	14, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
+	15, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
+	16, // 21: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
+	15, // 22: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
+	14, // 23: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
+	14, // 24: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	14, // 25: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
+	14, // 26: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
+	14, // 27: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
+	1,  // 28: halfkey.type.v1.Resharing.state:type_name -> halfkey.type.v1.ResharingState
+	14, // 29: halfkey.type.v1.Resharing.order:type_name -> halfkey.type.v1.Envelope
+	14, // 30: halfkey.type.v1.Resharing.start:type_name -> halfkey.type.v1.Envelope
+	14, // 31: halfkey.type.v1.Resharing.answer:type_name -> halfkey.type.v1.Envelope
+	14, // 32: halfkey.type.v1.Resharing.record:type_name -> halfkey.type.v1.Envelope
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_resource_proto_init() }
@@ -1010,8 +1192,8 @@ func file_halfkey_type_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_resource_proto_rawDesc), len(file_halfkey_type_v1_resource_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
