@@ -22,14 +22,12 @@ func (s *KeyShare) Commit() (*Nonces, Commitment, error) {
 }
 
 func (s *KeyShare) commit(random io.Reader) (*Nonces, Commitment, error) {
-	var fresh [2][nonceRandomSize]byte
-	for k := range fresh {
-		if _, err := io.ReadFull(random, fresh[k][:]); err != nil {
-			return nil, Commitment{}, fmt.Errorf("frost: randomness: %w", err)
-		}
-		defer clear(fresh[k][:])
+	var fresh [2 * nonceRandomSize]byte
+	defer clear(fresh[:])
+	if _, err := io.ReadFull(random, fresh[:]); err != nil {
+		return nil, Commitment{}, fmt.Errorf("frost: randomness: %w", err)
 	}
-	nonces, err := newNoncePair(fresh[0], fresh[1], s.secret)
+	nonces, err := newNoncePair([nonceRandomSize]byte(fresh[:nonceRandomSize]), [nonceRandomSize]byte(fresh[nonceRandomSize:]), s.secret)
 	if err != nil {
 		return nil, Commitment{}, err
 	}
@@ -83,9 +81,10 @@ func (n *Nonces) finish(peerID Identifier, message []byte, r Release) (Signature
 	if !s.verifyShare(s.place(peerID), z2, lambda(peerID, share.id), peer.point) {
 		return Signature{}, blame(peerID, ErrShare)
 	}
-	z1 := s.share(s.place(share.id), c.pair, lambda(share.id, peerID), share.secret)
-	defer wipe(z1)
-	signature := s.signature(new(edwards25519.Scalar).Add(z1, z2))
+	var z edwards25519.Scalar
+	defer wipe(&z) // until the signature is out, z is a share plus what came on the wire
+	s.share(&z, s.place(share.id), c.pair, lambda(share.id, peerID), share.secret)
+	signature := s.signature(z.Add(&z, z2))
 	if !ed25519.Verify(share.groupKey[:], message, signature[:]) {
 		return Signature{}, fmt.Errorf("signature: %w", ErrSelfCheck)
 	}

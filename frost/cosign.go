@@ -70,7 +70,7 @@ func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitmen
 
 	hiding, binding, err := hedgedRandomness(random, transcript{
 		share: share, peer: first, message: message, request: request,
-		identity: []Identifier{min(share.id, peerID), max(share.id, peerID)},
+		identity: [2]Identifier{min(share.id, peerID), max(share.id, peerID)},
 	})
 	if err != nil {
 		return Release{}, err

@@ -3,7 +3,10 @@ package frost
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha512"
+	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -255,7 +258,7 @@ func TestCommitmentsThatCancel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest := sumPublic(s.rho, []*edwards25519.Point{pairs[0].e, pairs[1].e})
+	rest := sumPublic([]*edwards25519.Scalar{&s.rho[0], &s.rho[1]}, []*edwards25519.Point{pairs[0].e, pairs[1].e})
 	pairs[1].d = rest.Negate(rest.Add(rest, pairs[0].d))
 	if _, err := newSigning(shares[0].groupKey, pairs, nil); !errors.Is(err, ErrParameter) {
 		t.Errorf("newSigning with R = O: %v, want ErrParameter", err)
@@ -371,7 +374,7 @@ func TestStuckRandomness(t *testing.T) {
 		hiding, binding, err := hedgedRandomness(stuck{}, transcript{
 			share: tt.call.share, peer: signer{id: tt.call.peerID, commitment: tt.call.peer},
 			message: []byte(tt.call.message), request: []byte(tt.call.request),
-			identity: []Identifier{min(tt.call.share.id, tt.call.peerID), max(tt.call.share.id, tt.call.peerID)},
+			identity: [2]Identifier{min(tt.call.share.id, tt.call.peerID), max(tt.call.share.id, tt.call.peerID)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -411,6 +414,48 @@ func TestStuckRandomness(t *testing.T) {
 	b, errB := coSign(rand.Reader, share, Agent, first, []byte("message"), request)
 	if errA != nil || errB != nil || a.Commitment == b.Commitment {
 		t.Errorf("two calls gave one commitment (%v, %v)", errA, errB)
+	}
+}
+
+// TestHedgedRandomness writes the MAC and its input down again, with the standard library's HMAC: what two versions of this
+// package derive from one transcript must not drift, or a stuck generator meets both.
+func TestHedgedRandomness(t *testing.T) {
+	share := deal(t, 3, 3)[1]
+	_, peer := mustCommit(t, deal(t, 2, 1)[0])
+	public, _ := share.PublicShare(CoSigner)
+	for _, tt := range []struct {
+		name             string
+		message, request int
+	}{
+		{"empty", 0, 0},
+		{"small", 215, 40},
+		{"one byte below the buffer", hashBufferSize - transcriptSize - sha512.BlockSize - 1, 0},
+		{"the buffer with the HMAC's block", hashBufferSize - transcriptSize - sha512.BlockSize, 0},
+		{"one byte more", hashBufferSize - transcriptSize - sha512.BlockSize + 1, 0},
+		{"the buffer", hashBufferSize - transcriptSize, 0},
+		{"one byte above the buffer", hashBufferSize - transcriptSize, 1},
+		{"the largest", MessageSizeMax, RequestSizeMax},
+	} {
+		message, request := bytes.Repeat([]byte{0xa5}, tt.message), bytes.Repeat([]byte{0x5a}, tt.request)
+		hiding, binding, err := hedgedRandomness(stuck{}, transcript{
+			share: share, peer: signer{id: Recovery, commitment: peer}, message: message, request: request,
+			identity: [2]Identifier{CoSigner, Recovery},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		derive := hmac.New(sha512.New, share.Scalar())
+		derive.Write([]byte("halfkey/nonce-key/v1"))
+		mac := hmac.New(sha512.New, derive.Sum(nil))
+		mac.Write(bytes.Repeat([]byte{7}, 32))
+		for _, field := range [][]byte{
+			[]byte("halfkey/co-sign/v1"), []byte(Suite), {0, 0, 0, 0, 0, 0, 0, 3}, {0, 2}, {0, 2, 0, 3},
+			share.groupKey[:], public[:], peer[:], message, request,
+		} {
+			mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
+			mac.Write(field)
+		}
+		same(t, tt.name, slices.Concat(hiding[:], binding[:]), mac.Sum(nil))
 	}
 }
 

@@ -52,9 +52,9 @@ func observe(t testing.TB, groupKey [pointSize]byte, id Identifier, own Commitme
 	if err != nil {
 		t.Fatal(err)
 	}
-	rho := s.rho[s.place(id)]
+	rho := &s.rho[s.place(id)]
 	nonce := new(edwards25519.Point).ScalarMult(rho, mine.e)
-	return equation{rho: rho, c: s.c, nonce: nonce.Add(nonce, mine.d), r: s.r}
+	return equation{rho: rho, c: &s.c, nonce: nonce.Add(nonce, mine.d), r: s.r}
 }
 
 // toyShare answers with any nonces, as often as it is asked: z = d + rho·e + lambda·s·c.
@@ -108,7 +108,10 @@ func TestLinearAlgebraRecoversNoShare(t *testing.T) {
 	stored := newToyNonces(random(t), random(t))
 	fromMessage := func(message []byte) toyNonces {
 		key := victim.secret.Bytes()
-		return newToyNonces(h3([]byte("d"), key, message), h3([]byte("e"), key, message))
+		d, e := new(edwards25519.Scalar), new(edwards25519.Scalar)
+		h3(d, []byte("d"), key, message)
+		h3(e, []byte("e"), key, message)
+		return newToyNonces(d, e)
 	}
 	naive := func(nonces func(message []byte) toyNonces) func(Commitment, []byte) Release {
 		return func(peer Commitment, message []byte) Release {

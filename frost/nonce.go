@@ -1,8 +1,6 @@
 package frost
 
 import (
-	"crypto/hmac"
-	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -16,10 +14,9 @@ const nonceRandomSize = 32
 
 // noncePair is one signer's two nonces and their commitment, for one signature share.
 type noncePair struct {
-	d, e       *edwards25519.Scalar
-	commitment Commitment
-	dPoint     *edwards25519.Point
-	ePoint     *edwards25519.Point
+	d, e           edwards25519.Scalar
+	commitment     Commitment
+	dPoint, ePoint edwards25519.Point
 }
 
 // newNoncePair is RFC 9591's nonce_generate, once for each nonce: H3(random_bytes ‖ secret). The share in it keeps nonces
@@ -27,23 +24,25 @@ type noncePair struct {
 func newNoncePair(hiding, binding [nonceRandomSize]byte, secret *edwards25519.Scalar) (*noncePair, error) {
 	share := secret.Bytes()
 	defer clear(share)
-	p := &noncePair{d: h3(hiding[:], share), e: h3(binding[:], share)}
+	p := new(noncePair)
+	h3(&p.d, hiding[:], share)
+	h3(&p.e, binding[:], share)
 	zero := new(edwards25519.Scalar)
 	if p.d.Equal(zero) == 1 || p.e.Equal(zero) == 1 {
 		return nil, fmt.Errorf("nonce is zero: %w", ErrSelfCheck)
 	}
-	p.dPoint = new(edwards25519.Point).ScalarBaseMult(p.d)
-	p.ePoint = new(edwards25519.Point).ScalarBaseMult(p.e)
+	p.dPoint.ScalarBaseMult(&p.d)
+	p.ePoint.ScalarBaseMult(&p.e)
 	copy(p.commitment[:pointSize], p.dPoint.Bytes())
 	copy(p.commitment[pointSize:], p.ePoint.Bytes())
 	return p, nil
 }
 
 func (p *noncePair) signer(id Identifier) signer {
-	return signer{id: id, commitment: p.commitment, d: p.dPoint, e: p.ePoint}
+	return signer{id: id, commitment: p.commitment, d: &p.dPoint, e: &p.ePoint}
 }
 
-func (p *noncePair) zero() { wipe(p.d, p.e) }
+func (p *noncePair) zero() { wipe(&p.d, &p.e) }
 
 // Nonces is the agent's one-time nonce pair between Commit and Finish. It lives in memory only: nothing serialises it, so no
 // backup or second process can bring it back, and a crash loses it harmlessly. Copies share one pair.
@@ -76,13 +75,15 @@ type transcript struct {
 	peer     signer
 	message  []byte
 	request  []byte
-	identity []Identifier // the signer set, ascending
+	identity [thresholdOfWallet]Identifier // the signer set, ascending
 }
 
 const (
 	// nonceKeyLabel derives the key for hedging from the share, apart from the share's other uses.
 	nonceKeyLabel   = "halfkey/nonce-key/v1"
 	transcriptLabel = "halfkey/co-sign/v1"
+	// transcriptSize is that of the MAC's input without message and request: randomness, ten lengths, and the fixed fields.
+	transcriptSize = nonceRandomSize + 10*8 + len(transcriptLabel) + len(Suite) + 8 + 2 + 2*thresholdOfWallet + 2*pointSize + len(Commitment{})
 )
 
 // hedgedRandomness returns random_bytes for both nonces: HMAC-SHA512(K, fresh ‖ transcript) under a key made from the share.
@@ -98,35 +99,40 @@ func hedgedRandomness(random io.Reader, t transcript) (hiding, binding [nonceRan
 	}
 	secret := t.share.secret.Bytes()
 	defer clear(secret)
-	derive := hmac.New(sha512.New, secret)
-	derive.Write([]byte(nonceKeyLabel))
-	key := derive.Sum(nil)
-	defer clear(key)
+	key := hmacSHA512(secret, []byte(nonceKeyLabel))
+	defer clear(key[:])
 
-	mac := hmac.New(sha512.New, key)
-	mac.Write(fresh[:])
+	input := make([]byte, 0, hashBufferSize) // on the stack
+	if size := transcriptSize + len(t.message) + len(t.request); size > hashBufferSize {
+		input = make([]byte, 0, size)
+	}
 	write := func(field []byte) {
-		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
-		mac.Write(field)
+		input = binary.BigEndian.AppendUint64(input, uint64(len(field)))
+		input = append(input, field...)
 	}
 	own, _ := t.share.publicShare(t.share.id)
-	set := make([]byte, 0, 2*len(t.identity))
-	for _, id := range t.identity {
-		set = binary.BigEndian.AppendUint16(set, uint16(id))
+	var set [2 * thresholdOfWallet]byte
+	for k, id := range t.identity {
+		binary.BigEndian.PutUint16(set[2*k:], uint16(id))
 	}
+	var number [8]byte
+	input = append(input, fresh[:]...)
 	write([]byte(transcriptLabel))
 	write([]byte(Suite))
-	write(binary.BigEndian.AppendUint64(nil, t.share.epoch))
-	write(binary.BigEndian.AppendUint16(nil, uint16(t.share.id)))
-	write(set)
+	binary.BigEndian.PutUint64(number[:], t.share.epoch)
+	write(number[:])
+	binary.BigEndian.PutUint16(number[:], uint16(t.share.id))
+	write(number[:2])
+	write(set[:])
 	write(t.share.groupKey[:]) // the key's id: there is one wallet per group key
 	write(own.encoded[:])
 	write(t.peer.commitment[:])
 	write(t.message)
 	write(t.request)
 
-	seed := mac.Sum(nil)
-	defer clear(seed)
+	seed := hmacSHA512(key[:], input)
+	clear(input)
+	defer clear(seed[:])
 	copy(hiding[:], seed[:nonceRandomSize])
 	copy(binding[:], seed[nonceRandomSize:])
 	return hiding, binding, nil

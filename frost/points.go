@@ -14,23 +14,31 @@ import (
 // RFC 9591 section 6.1 asks for the prime-order check; multiplying by the cofactor and looking for the identity would let
 // mixed orders pass. The points with x = 0 have order 1 and 2, so of the non-canonical ones only y >= p needs a look.
 func decodePoint(b []byte) (*edwards25519.Point, error) {
-	if len(b) != pointSize {
-		return nil, fmt.Errorf("point of %d bytes: %w", len(b), ErrEncoding)
-	}
-	if !canonicalY(b) {
-		return nil, fmt.Errorf("point with y above the field: %w", ErrEncoding)
-	}
-	p, err := new(edwards25519.Point).SetBytes(b)
-	if err != nil {
-		return nil, fmt.Errorf("point not on the curve: %w", ErrEncoding)
-	}
-	if isIdentity(p) {
-		return nil, fmt.Errorf("point is the identity: %w", ErrEncoding)
-	}
-	if !isTorsionFree(p) {
-		return nil, fmt.Errorf("point not of prime order: %w", ErrEncoding)
+	p := new(edwards25519.Point)
+	if err := setPoint(p, b); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// setPoint is decodePoint into p, which is no point if there is an error.
+func setPoint(p *edwards25519.Point, b []byte) error {
+	if len(b) != pointSize {
+		return fmt.Errorf("point of %d bytes: %w", len(b), ErrEncoding)
+	}
+	if !canonicalY(b) {
+		return fmt.Errorf("point with y above the field: %w", ErrEncoding)
+	}
+	if _, err := p.SetBytes(b); err != nil {
+		return fmt.Errorf("point not on the curve: %w", ErrEncoding)
+	}
+	if isIdentity(p) {
+		return fmt.Errorf("point is the identity: %w", ErrEncoding)
+	}
+	if !isTorsionFree(p) {
+		return fmt.Errorf("point not of prime order: %w", ErrEncoding)
+	}
+	return nil
 }
 
 // canonicalY reports whether the 255 bits of y are below p = 2^255 - 19: all above it have 30 bytes of ones between the

@@ -11,7 +11,7 @@ var minusOne = new(edwards25519.Scalar).Negate(Identifier(1).scalar())
 // isTorsionFree reports whether [L]P is the identity, that is, whether P lies in the subgroup of order L. Scalars hold no L,
 // so it asks whether [L-1]P = -P; the multiplication is by the integer L - 1, not by its residue, so torsion counts.
 func isTorsionFree(p *edwards25519.Point) bool {
-	q := new(edwards25519.Point).VarTimeMultiScalarMult([]*edwards25519.Scalar{minusOne}, []*edwards25519.Point{p})
+	q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, new(edwards25519.Scalar))
 	return q.Equal(new(edwards25519.Point).Negate(p)) == 1
 }
 

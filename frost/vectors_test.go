@@ -160,17 +160,19 @@ func TestSigningVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			prefix := bindingPrefix(groupKey, set, v.Inputs.Message)
+			messageHash, listHash := bindingHashes(set, v.Inputs.Message)
 			for k, o := range v.RoundOne.Outputs {
-				same(t, "binding factor input", append(slices.Clone(prefix), o.Identifier.scalar().Bytes()...), o.FactorInput)
+				same(t, "binding factor input", slices.Concat(groupKey[:], messageHash[:], listHash[:], o.Identifier.scalar().Bytes()), o.FactorInput)
 				same(t, "binding factor", s.rho[k].Bytes(), o.Factor)
 			}
 			z := new(edwards25519.Scalar)
 			for k, o := range v.RoundTwo.Outputs {
 				coefficient := lagrange(o.Identifier, v.Inputs.ParticipantList, 0)
-				share := s.share(k, pairs[o.Identifier], coefficient, shares[o.Identifier].secret)
+				share := new(edwards25519.Scalar)
+				s.share(share, k, pairs[o.Identifier], coefficient, shares[o.Identifier].secret)
 				same(t, "signature share", share.Bytes(), o.Share)
-				if !s.verifyShare(k, share, coefficient, public[o.Identifier-1].point) {
+				y := public[o.Identifier-1].point
+				if !s.verifyShare(k, share, coefficient, y) || !s.verifyOwn(k, share, coefficient, y) {
 					t.Errorf("share of %d does not verify", o.Identifier)
 				}
 				z.Add(z, share)
