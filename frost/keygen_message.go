@@ -16,9 +16,7 @@ const suiteKeyGeneration = "COCKTAIL(Ed25519, SHA-512)"
 const (
 	contextLabel        = "COCKTAIL-DKG-CONTEXT"
 	keyGenerationPrefix = "COCKTAIL-DKG-Ed25519-SHA512-H6"
-	// ciphertextSizeMin is an encrypted share without payload. Halfkey sends no payload, so it is the largest as well.
-	ciphertextSizeMin = scalarSize + chacha20poly1305.Overhead
-	framePrefixSize   = 8
+	framePrefixSize     = 8
 )
 
 // ceremony is what all participants of one key generation agree on, and who one of them is. It takes any number of

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
+// ciphertextSizeMin is an encrypted share without payload. Halfkey sends no payload, so it is the largest as well.
+const ciphertextSizeMin = scalarSize + chacha20poly1305.Overhead
+
 // sealing is what one encrypted share's key comes from: two Diffie-Hellman secrets and what they must be bound to.
 type sealing struct {
 	prefix                          string // the protocol's
