@@ -3,10 +3,11 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
-	"path/filepath"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,56 +17,144 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/halfkey/halfkey/client"
-	"github.com/halfkey/halfkey/halfkeytest"
-	"github.com/halfkey/halfkey/internal/evidence"
-	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
-	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
-	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-const usd = 1_000_000
-
-// crasher kills the installation when the gateway calls one method: before the call, or after it was answered.
-type crasher struct {
-	mu     sync.Mutex
-	method string
-	after  bool
-	kill   func()
-	killed chan struct{}
+// step is one call that the gateway makes of a service, at which its process can die.
+type step struct {
+	name, method string
+	// beside is the call that the gateway makes at the same time, or empty. The point before a step then comes when the
+	// other was answered, and the point after it before the other was made: exactly one of the two services has acted.
+	beside string
 }
 
-// arm makes the next call of a method the last thing that the installation does.
-func (c *crasher) arm(method string, after bool, kill func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.method, c.after, c.kill, c.killed = method, after, kill, make(chan struct{})
+// point is where the installation dies: at the nth call of its method, from 1, before it or after it was answered.
+type point struct {
+	step
+	nth   int
+	after bool
+	// both says that the call beside is answered too: the answer is lost when both services have acted.
+	both bool
 }
 
-// hit says whether this call is the armed one, and disarms.
-func (c *crasher) hit(method string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.method != method {
-		return false
+// String is the point's name in tests.
+func (p point) String() string {
+	when := "before"
+	if p.after {
+		when = "after"
 	}
-	c.method = ""
-	return true
+	if p.both {
+		when += " both"
+	}
+	return p.name + ", " + when
 }
 
-// die kills the installation from within one of its own calls, and never answers that call.
-func (c *crasher) die(ctx context.Context) error {
-	go func() {
-		defer close(c.killed)
-		c.kill()
-	}()
-	<-ctx.Done()
-	return status.Error(codes.Unavailable, "crashed")
+// points are all points of some steps.
+func points(steps []step) []point {
+	var all []point
+	seen := make(map[string]int)
+	for _, s := range steps {
+		seen[s.method]++
+		all = append(all, point{step: s, nth: seen[s.method]}, point{step: s, nth: seen[s.method], after: true})
+		if s.beside != "" {
+			all = append(all, point{step: s, nth: seen[s.method], after: true, both: true})
+		}
+	}
+	return all
+}
+
+// role is what a crasher does with one call.
+type role int
+
+const (
+	passes   role = iota
+	dies          // The call is the armed one.
+	answered      // The call is the one beside the armed one, which waits for its answer.
+	kept          // The call is the one beside the armed one, and is not made.
+)
+
+// crasher sees every call that the gateway makes of a service, and kills the installation at one of them.
+type crasher struct {
+	mu          sync.Mutex
+	armed       point
+	left        int // Calls of the armed method until the installation dies; 0 is not armed.
+	beside      chan struct{}
+	kill        func()
+	killed      chan struct{}
+	recording   bool
+	calls       []string
+	request     *typev1.Envelope // The newest agent's request that identity was asked about.
+	connections map[string]grpc.ClientConnInterface
+}
+
+// arm makes a call the last thing that the installation does.
+func (c *crasher) arm(p point, kill func()) (killed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed, c.left, c.kill = p, p.nth, kill
+	c.beside, c.killed = make(chan struct{}), make(chan struct{})
+	return c.killed
+}
+
+// record returns the methods that are called while do runs.
+func (c *crasher) record(do func()) []string {
+	c.mu.Lock()
+	c.recording, c.calls = true, nil
+	c.mu.Unlock()
+	do()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recording = false
+	return c.calls
+}
+
+// see takes note of a call and says what becomes of it.
+func (c *crasher) see(method string, args any) role {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.recording {
+		c.calls = append(c.calls, method)
+	}
+	if r, ok := args.(*identityv1.AuthenticateRequest); ok && r.GetRequest() != nil {
+		c.request = r.GetRequest()
+	}
+	switch {
+	case c.left > 0 && method == c.armed.method:
+		if c.left--; c.left == 0 {
+			return dies
+		}
+	case c.killed != nil && method != "" && method == c.armed.beside:
+		if c.armed.after && !c.armed.both {
+			return kept
+		}
+		return answered
+	}
+	return passes
+}
+
+// lastRequest is the newest request that an agent has sent.
+func (c *crasher) lastRequest() *typev1.Envelope {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.request
+}
+
+// conn is the gateway's connection to a service, which is called by it without being seen.
+func (c *crasher) conn(service string) grpc.ClientConnInterface {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.connections[service]
 }
 
 // wrap is a halfkeytest.Wrap.
-func (c *crasher) wrap(_ string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+func (c *crasher) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connections == nil {
+		c.connections = make(map[string]grpc.ClientConnInterface)
+	}
+	c.connections[service] = conn
 	return &crashingConn{ClientConnInterface: conn, crasher: c}
 }
 
@@ -74,298 +163,198 @@ type crashingConn struct {
 	crasher *crasher
 }
 
-// Invoke passes calls on, but for the armed one.
+// Invoke passes calls on, but for the armed one and the one beside it.
 func (c *crashingConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	if !c.crasher.hit(method) {
-		return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+	call := func() error { return c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...) }
+	switch c.crasher.see(method, args) {
+	case dies:
+		return c.crasher.die(ctx, call)
+	case answered:
+		err := call()
+		close(c.crasher.beside)
+		return err
+	case kept:
+		<-ctx.Done()
+		return status.FromContextError(ctx.Err()).Err()
+	default:
+		return call()
 	}
-	if c.crasher.after {
-		if err := c.ClientConnInterface.Invoke(ctx, method, args, reply, opts...); err != nil {
+}
+
+// NewStream passes streams on.
+func (c *crashingConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	c.crasher.see(method, nil)
+	return c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+}
+
+// die kills the installation from within one of its own calls, and never answers that call.
+func (c *crasher) die(ctx context.Context, call func() error) error {
+	if c.armed.after {
+		if err := call(); err != nil {
 			return err
 		}
 	}
-	return c.crasher.die(ctx)
-}
-
-// world is an installation with an owner, a payer under guard rails, and a shop that it may pay.
-type world struct {
-	*halfkeytest.System
-	crasher *crasher
-	payer   *client.Agent
-	shop    *client.Agent
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	c := &crasher{}
-	w := &world{System: halfkeytest.Start(t, halfkeytest.WithDir(filepath.Join(t.TempDir(), "installation")), halfkeytest.WithWrap(c.wrap)), crasher: c}
-	w.payer, w.shop = w.Agent("Payer"), w.Agent("Shop")
-	w.GuardRails(w.payer, client.StandardRules(w.shop.GroupKey()))
-	w.Fund(w.payer, 100*usd)
-	return w
-}
-
-// crash arms the crasher, runs a call that then cannot end well, and starts the installation again.
-func (w *world) crash(t *testing.T, method string, after bool, call func(ctx context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	w.crasher.arm(method, after, w.Kill)
-	err := call(ctx)
-	select {
-	case <-w.crasher.killed:
-	case <-ctx.Done():
-		t.Fatalf("the crash point %s was never reached: %v", method, err)
+	if c.armed.beside != "" && (c.armed.both || !c.armed.after) {
+		select {
+		case <-c.beside:
+		case <-ctx.Done():
+		}
 	}
+	go func() {
+		defer close(c.killed)
+		c.kill()
+	}()
+	<-ctx.Done()
+	return status.Error(codes.Unavailable, "crashed")
+}
+
+// disarm ends what arm began.
+func (c *crasher) disarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.killed = 0, nil
+}
+
+// crash runs a call in which the installation dies, and whose caller dies with it, and starts the installation again. It
+// returns what the call's caller was told.
+func (w *world) crash(t *testing.T, p point, call func(ctx context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), callMax)
+	defer cancel()
+	killed := w.crasher.arm(p, w.Kill)
+	go func() {
+		select {
+		case <-killed:
+			cancel() // Whoever calls a process that died need not find out by trying.
+		case <-ctx.Done():
+		}
+	}()
+	err := call(ctx)
 	if err == nil {
 		t.Fatal("the call succeeded although the installation crashed in it")
 	}
+	select {
+	case <-killed:
+	case <-time.After(callMax):
+		t.Fatalf("the crash point was never reached: %v", err)
+	}
+	w.crasher.disarm()
 	w.Restart()
+	return err
 }
 
-// points are the steps of docs/life-of-a-payment.md at which the gateway's process can die.
-var points = []struct {
-	name, method string
-	after        bool
-}{
-	{"2 identity, before", identityv1.IdentityService_Authenticate_FullMethodName, false},
-	{"2 identity, after", identityv1.IdentityService_Authenticate_FullMethodName, true},
-	{"3 policy, before", policyv1.PolicyService_Judge_FullMethodName, false},
-	{"3 policy, after", policyv1.PolicyService_Judge_FullMethodName, true},
-	{"4 ledger, before", ledgerv1.LedgerService_CreatePayment_FullMethodName, false},
-	{"4 ledger, after", ledgerv1.LedgerService_CreatePayment_FullMethodName, true},
-	{"5 cosigner, before", cosignerv1.CosignerService_Release_FullMethodName, false},
-	{"5 cosigner, after", cosignerv1.CosignerService_Release_FullMethodName, true},
-	{"7 settle, before", ledgerv1.LedgerService_SettlePayment_FullMethodName, false},
-	{"7 settle, after", ledgerv1.LedgerService_SettlePayment_FullMethodName, true},
-}
-
-// TestCrashInReviewedPayment crashes while a reviewed payment is repeated, and while its review is answered.
-func TestCrashInReviewedPayment(t *testing.T) {
-	for _, p := range []struct {
-		name, method string
-		after        bool
-	}{
-		{"answer, before", ledgerv1.LedgerService_AnswerReview_FullMethodName, false},
-		{"answer, after", ledgerv1.LedgerService_AnswerReview_FullMethodName, true},
-		{"repeat at 4 ledger, after", ledgerv1.LedgerService_CreatePayment_FullMethodName, true},
-		{"repeat at 5 cosigner, after", cosignerv1.CosignerService_Release_FullMethodName, true},
-		{"repeat at 7 settle, after", ledgerv1.LedgerService_SettlePayment_FullMethodName, true},
-	} {
-		t.Run(p.name, func(t *testing.T) {
-			w := newWorld(t)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			order := client.Order{ID: "crash", Recipient: w.shop.Wallet(), Units: 20 * usd, Purpose: "crash test"}
-			asked, err := w.payer.Pay(ctx, order)
-			if err != nil || asked.State != typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
-				t.Fatalf("20 USD: %v, %v, want PENDING_REVIEW", asked, err)
-			}
-			approve := func(ctx context.Context) error {
-				_, err := w.Owner().Approve(ctx, asked.Name)
-				return err
-			}
-			if p.method == ledgerv1.LedgerService_AnswerReview_FullMethodName {
-				w.crash(t, p.method, p.after, approve)
-				if err := approve(ctx); err != nil {
-					t.Fatalf("the answer's repeat: %v", err)
-				}
-			} else {
-				if err := approve(ctx); err != nil {
-					t.Fatal(err)
-				}
-				w.crash(t, p.method, p.after, func(ctx context.Context) error {
-					_, err := w.payer.Resume(ctx, order.ID)
-					return err
-				})
-			}
-			paid, err := w.payer.Resume(ctx, order.ID)
-			if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-				t.Fatalf("the repeat: %v, %v, want SETTLED", paid, err)
-			}
-			if !bytes.Equal(paid.Settlement.GetIntentDigest(), evidence.IntentDigest(asked.Proto.GetIntent()).Bytes()) {
-				t.Error("what settled is not the intent that was approved")
-			}
-			w.checkOnePayment(ctx, t, asked.Name, 20*usd)
-		})
-	}
-}
-
-func TestCrashInPayment(t *testing.T) {
-	for _, p := range points {
-		t.Run(p.name, func(t *testing.T) {
-			w := newWorld(t)
-			order := client.Order{ID: "crash", Recipient: w.shop.Wallet(), Units: 2 * usd, Purpose: "crash test"}
-			w.crash(t, p.method, p.after, func(ctx context.Context) error {
-				_, err := w.payer.Pay(ctx, order)
-				return err
-			})
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			defer cancel()
-			paid, err := w.payer.Pay(ctx, order)
-			if err != nil {
-				t.Fatalf("the repeat: %v", err)
-			}
-			if paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-				t.Fatalf("the repeat ended in %v, want SETTLED", paid.State)
-			}
-			w.checkOnePayment(ctx, t, paid.Name, 2*usd)
-		})
-	}
-}
-
-// checkOnePayment demands one payment, one hold that ended, one settlement, and journals that verify.
-func (w *world) checkOnePayment(ctx context.Context, t *testing.T, name string, units int64) {
+// wantNext demands that a failed call says whether money moved, and what to do next.
+func wantNext(t *testing.T, err error) typev1.MoneyMoved {
 	t.Helper()
-	payments, err := w.payer.Payments(ctx, false)
-	if err != nil {
-		t.Fatal(err)
+	var e *client.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("not an error of the SDK's: %v", err)
 	}
-	if len(payments) != 1 || payments[0].Name != name {
-		t.Errorf("the payer has %d payments, want one", len(payments))
+	if e.MoneyMoved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED || e.Next == "" {
+		t.Errorf("%v says %v of money and %q of what to do", e, e.MoneyMoved, e.Next)
 	}
-	for _, side := range []struct {
-		agent *client.Agent
-		want  int64
-	}{{w.payer, 100*usd - units}, {w.shop, units}} {
-		account, err := side.agent.Account(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := []client.Balance{{Asset: w.Installation().BookUSD(), Available: side.want}}
-		if !slices.Equal(account.Balances, want) {
-			t.Errorf("%s has %v, want %v", side.agent.Handle(), account.Balances, want)
-		}
-		w.verifyJournal(ctx, t, side.agent)
-	}
+	return e.MoneyMoved
 }
 
-func (w *world) verifyJournal(ctx context.Context, t *testing.T, a *client.Agent) {
-	t.Helper()
-	journal, err := a.Journal(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := journal.Verify(w.Installation()); err != nil {
-		t.Errorf("journal of %s: %v", a.Handle(), err)
-	}
+// callMax bounds one call of a test: a call that never ends fails its test and not the whole run.
+const callMax = 30 * time.Second
+
+// operation is something that a caller asks for, and the calls of services that the gateway makes for it.
+type operation struct {
+	name  string
+	steps []step
+	// begin readies one round, in which it has not happened yet. Rounds share an installation and have a number each.
+	begin func(ctx context.Context, t *testing.T, w *world, n int) round
 }
 
-func TestCrashInClaim(t *testing.T) {
-	for _, p := range []struct {
-		name, method string
-		after        bool
-	}{
-		{"cosigner, before", cosignerv1.CosignerService_SealWallet_FullMethodName, false},
-		{"cosigner, after", cosignerv1.CosignerService_SealWallet_FullMethodName, true},
-		{"policy, after", policyv1.PolicyService_OpenWallet_FullMethodName, true},
-		{"ledger, after", ledgerv1.LedgerService_OpenAccount_FullMethodName, true},
-		{"identity, after", identityv1.IdentityService_ActivateWallet_FullMethodName, true},
-	} {
-		t.Run(p.name, func(t *testing.T) {
-			w := newWorld(t)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			c := w.Client(w.Home())
-			r, err := c.Register(ctx, client.RegisterOptions{Name: "Late", OwnerEmail: halfkeytest.Email})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.crash(t, p.method, p.after, func(ctx context.Context) error {
-				_, err := w.Owner().Claim(ctx, r.ClaimCode)
-				return err
+// round is one time that an operation happens.
+type round struct {
+	// call does it, and repeats it.
+	call func(ctx context.Context) error
+	// left, if there is one, looks at what a crash has left before the call is repeated, and at what its caller was told.
+	left func(ctx context.Context, t *testing.T, p point, told error)
+	// check demands what must hold once it has happened.
+	check func(ctx context.Context, t *testing.T)
+}
+
+// run lets an operation happen, compares the calls that the gateway then makes of services with its steps, and crashes it
+// before and after each of them.
+func (o operation) run(t *testing.T, w *world) {
+	n := 0
+	begin := func(ctx context.Context, t *testing.T) round {
+		n++
+		return o.begin(ctx, t, w, n)
+	}
+	recorded := t.Run("recorded", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), callMax)
+		defer cancel()
+		for _, what := range []string{"names and times are learned", "nothing is new"} {
+			r := begin(ctx, t)
+			calls := w.crasher.record(func() {
+				if err := r.call(ctx); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
 			})
-			if _, err := w.Owner().Claim(ctx, r.ClaimCode); err != nil {
+			r.check(ctx, t)
+			if what == "nothing is new" {
+				o.checkSteps(t, calls)
+			}
+		}
+	})
+	if !recorded {
+		return
+	}
+	for _, p := range points(o.steps) {
+		passed := t.Run(p.String(), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), callMax)
+			defer cancel()
+			r := begin(ctx, t)
+			told := w.crash(t, p, r.call)
+			wantNext(t, told)
+			if r.left != nil {
+				r.left(ctx, t, p, told)
+			}
+			if err := r.call(ctx); err != nil {
 				t.Fatalf("the repeat: %v", err)
 			}
-			late, err := c.Agent(r.Wallet)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.GuardRails(late, client.StandardRules(w.shop.GroupKey()))
-			w.Fund(late, 10*usd)
-			paid, err := late.Pay(ctx, client.Order{Recipient: w.shop.Wallet(), Units: usd})
-			if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-				t.Fatalf("a payment after the claim: %v, %v", paid, err)
-			}
+			r.check(ctx, t)
+		})
+		if !passed {
+			return // The installation is in no known state.
+		}
+	}
+}
+
+// checkSteps demands that an operation's steps are the calls that the gateway makes, each of them with its points. Calls
+// that are made at the same time come in any order.
+func (o operation) checkSteps(t *testing.T, calls []string) {
+	t.Helper()
+	var want []string
+	for _, s := range o.steps {
+		want = append(want, s.method)
+	}
+	got := slices.Clone(calls)
+	for i := 1; i < len(o.steps); i++ {
+		if o.steps[i].beside == o.steps[i-1].method && len(got) > i && got[i] == o.steps[i-1].method {
+			got[i-1], got[i] = got[i], got[i-1]
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("the gateway makes the calls\n\t%s\nand the crash points are for\n\t%s\neach call needs a step in the table",
+			strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// runOperations runs each operation on an installation of its own.
+func runOperations(t *testing.T, operations []operation) {
+	t.Helper()
+	for _, o := range operations {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			o.run(t, newWorld(t))
 		})
 	}
 }
 
-func TestCrashInGuardRails(t *testing.T) {
-	for _, p := range []struct {
-		name, method string
-		after        bool
-	}{
-		{"policy, before", policyv1.PolicyService_SetGuardRails_FullMethodName, false},
-		{"policy, after", policyv1.PolicyService_SetGuardRails_FullMethodName, true},
-		{"ledger, after", ledgerv1.LedgerService_SetGuardRails_FullMethodName, true},
-		{"cosigner, after", cosignerv1.CosignerService_SetGuardRails_FullMethodName, true},
-	} {
-		t.Run(p.name, func(t *testing.T) {
-			w := newWorld(t)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			rules := client.StandardRules(w.shop.GroupKey())
-			rules.AutoApprove = 7 * usd
-			set := func(ctx context.Context) error {
-				_, err := w.Owner().SetGuardRails(ctx, w.payer.Wallet(), rules)
-				return err
-			}
-			w.crash(t, p.method, p.after, set)
-			// A payment meanwhile meets holders that may differ, and is led forward or judged by the old rules; it never fails.
-			if _, err := w.payer.Pay(ctx, client.Order{ID: "meanwhile", Recipient: w.shop.Wallet(), Units: usd}); err != nil {
-				t.Fatalf("a payment while holders differ: %v", err)
-			}
-			if err := set(ctx); err != nil {
-				t.Fatalf("the repeat: %v", err)
-			}
-			paid, err := w.payer.Pay(ctx, client.Order{ID: "after", Recipient: w.shop.Wallet(), Units: 6 * usd})
-			if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-				t.Fatalf("a payment of 6 USD under the new threshold: %v, %v", paid, err)
-			}
-		})
-	}
-}
-
-func TestCrashInFreeze(t *testing.T) {
-	for _, service := range []string{"ledger", "cosigner"} {
-		t.Run(service, func(t *testing.T) {
-			w := newWorld(t)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			freeze := func(ctx context.Context) error {
-				_, err := w.Owner().Freeze(ctx, w.payer.Wallet(), "f1")
-				return err
-			}
-			unfreeze := func(ctx context.Context) error {
-				_, err := w.Owner().Unfreeze(ctx, w.payer.Wallet(), "f1")
-				return err
-			}
-			froze, unfroze := ledgerv1.LedgerService_Freeze_FullMethodName, ledgerv1.LedgerService_Unfreeze_FullMethodName
-			if service == "cosigner" {
-				froze, unfroze = cosignerv1.CosignerService_Freeze_FullMethodName, cosignerv1.CosignerService_Unfreeze_FullMethodName
-			}
-			w.crash(t, froze, false, freeze)
-			if err := freeze(ctx); err != nil {
-				t.Fatalf("the freeze's repeat: %v", err)
-			}
-			_, err := w.payer.Pay(ctx, client.Order{ID: "frozen", Recipient: w.shop.Wallet(), Units: usd})
-			if client.ReasonOf(err) != typev1.Reason_REASON_FROZEN {
-				t.Fatalf("a payment of a frozen wallet: %v, want FROZEN", err)
-			}
-			w.crash(t, unfroze, false, unfreeze)
-			if err := unfreeze(ctx); err != nil {
-				t.Fatalf("the unfreeze's repeat: %v", err)
-			}
-			paid, err := w.payer.Pay(ctx, client.Order{ID: "after", Recipient: w.shop.Wallet(), Units: usd})
-			if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-				t.Fatalf("a payment after the unfreeze: %v, %v", paid, err)
-			}
-			if err := freeze(ctx); client.ReasonOf(err) != typev1.Reason_REASON_FREEZE_ID_USED {
-				t.Fatalf("a used freeze id: %v, want FREEZE_ID_USED", err)
-			}
-			w.verifyJournal(ctx, t, w.payer)
-		})
-	}
-}
+// idOf is a payment's or a freeze's id in a round.
+func idOf(n int) string { return fmt.Sprintf("round-%d", n) }
