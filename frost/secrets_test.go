@@ -19,6 +19,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	certificates(t, parties, messages)
 	share := deal(t, 2, 1)[0]
 	nonces, _ := mustCommit(t, share)
+	resharing := accepted(t)
 	for _, tt := range []struct {
 		name           string
 		pointer, value any
@@ -27,6 +28,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		{"Nonces", nonces, *nonces},
 		{"StaticKey", parties[0].static, *parties[0].static},
 		{"KeyGeneration", parties[0].run, *parties[0].run},
+		{"Reshare", resharing, *resharing},
 	} {
 		for _, secret := range []any{tt.pointer, tt.value} {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%t", "%p"} {
@@ -63,6 +65,15 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	}
 }
 
+// accepted is a resharing of an agent that holds its new share.
+func accepted(t *testing.T) *Reshare {
+	t.Helper()
+	old, keys := deal(t, 2, 1), statics(t, 2)
+	runs, deals := beginReshare(t, newResharing("printing", old[0].Sharing(), [2]Identifier{Agent, CoSigner}, keys), old, keys)
+	accept(t, runs, deals)
+	return runs[0]
+}
+
 // TestHiddenSecretsDoNotPrint: fmt cannot call methods on what it finds in unexported fields, so what it prints there must
 // not depend on the secret.
 func TestHiddenSecretsDoNotPrint(t *testing.T) {
@@ -71,12 +82,14 @@ func TestHiddenSecretsDoNotPrint(t *testing.T) {
 	share := deal(t, 2, 1)[0]
 	nonces, _ := mustCommit(t, share)
 	type holder struct {
-		share  KeyShare
-		static StaticKey
-		run    KeyGeneration
-		nonces Nonces
+		share   KeyShare
+		static  StaticKey
+		run     KeyGeneration
+		nonces  Nonces
+		reshare Reshare
 	}
-	h := holder{*share, *parties[0].static, *parties[0].run, *nonces}
+	resharing := accepted(t)
+	h := holder{*share, *parties[0].static, *parties[0].run, *nonces, *resharing}
 	print := func() (out []string) {
 		for _, verb := range []string{"%v", "%+v", "%#v"} {
 			out = append(out, fmt.Sprintf(verb, h))
@@ -85,7 +98,8 @@ func TestHiddenSecretsDoNotPrint(t *testing.T) {
 	}
 	before := print()
 	pair := nonces.unused.Load().pair
-	for _, secret := range []*edwards25519.Scalar{share.secret, parties[0].static.secret, parties[0].run.static, parties[0].run.share.secret, &pair.d, &pair.e} {
+	for _, secret := range []*edwards25519.Scalar{share.secret, parties[0].static.secret, parties[0].run.static, parties[0].run.share.secret, &pair.d, &pair.e,
+		resharing.static, resharing.share.secret} {
 		wipe(secret)
 	}
 	for k, after := range print() {

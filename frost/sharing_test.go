@@ -123,18 +123,3 @@ func TestParseSharingRefuses(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseSharing(f *testing.F) {
-	f.Add([]byte(nil))
-	for _, n := range []int{2, 3} {
-		f.Add(deal(f, n, 1)[0].Sharing().Bytes())
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := ParseSharing(b)
-		if err != nil {
-			checkDecoded(t, b, nil, err)
-			return
-		}
-		checkDecoded(t, b, s.Bytes(), nil)
-	})
-}
