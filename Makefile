@@ -80,6 +80,10 @@ test: ## go test over all modules of the workspace
 race: ## the same under the race detector (needs a C compiler)
 	go test -race -timeout 20m work
 
+.PHONY: interop
+interop: ## sign together with another implementation of RFC 9591, each as the other's co-signer
+	cd test/interop && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
 .PHONY: teeth
 teeth: ## take each safety defence out and see its test fail
 	go run ./test/teeth

@@ -449,7 +449,10 @@ func TestHedgedRandomness(t *testing.T) {
 		mac := hmac.New(sha512.New, derive.Sum(nil))
 		mac.Write(bytes.Repeat([]byte{7}, 32))
 		for _, field := range [][]byte{
-			[]byte("halfkey/co-sign/v1"), []byte(Suite), {0, 0, 0, 0, 0, 0, 0, 3}, {0, 2}, {0, 2, 0, 3},
+			[]byte("halfkey/co-sign/v1"), []byte(Suite),
+			{0, 0, 0, 0, 0, 0, 0, 3},
+			{0, 2},
+			{0, 2, 0, 3},
 			share.groupKey[:], public[:], peer[:], message, request,
 		} {
 			mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))

@@ -98,8 +98,10 @@ func TestHiddenSecretsDoNotPrint(t *testing.T) {
 	}
 	before := print()
 	pair := nonces.unused.Load().pair
-	for _, secret := range []*edwards25519.Scalar{share.secret, parties[0].static.secret, parties[0].run.static, parties[0].run.share.secret, &pair.d, &pair.e,
-		resharing.static, resharing.share.secret} {
+	for _, secret := range []*edwards25519.Scalar{
+		share.secret, parties[0].static.secret, parties[0].run.static, parties[0].run.share.secret, &pair.d, &pair.e,
+		resharing.static, resharing.share.secret,
+	} {
 		wipe(secret)
 	}
 	for k, after := range print() {
