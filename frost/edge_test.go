@@ -207,6 +207,19 @@ func entrances(t testing.TB) []entrance {
 				_, err := nonces.Finish([]byte("m"), r)
 				return err
 			}},
+			entrance{name: "other signer's " + place.name + " in two rounds", give: func(p []byte) error {
+				nonces, signers := commitAll(t, shares...)
+				copy(signers[1].Commitment[at:], p)
+				_, err := nonces[0].SignShare([]byte("m"), signers)
+				return err
+			}},
+			entrance{name: "signer's " + place.name + " at aggregation", give: func(p []byte) error {
+				nonces, signers := commitAll(t, shares...)
+				parts := signAll(t, nonces, []byte("m"), signers)
+				copy(signers[0].Commitment[at:], p)
+				_, err := AggregateShares(shares[0].Sharing(), []byte("m"), signers, parts)
+				return err
+			}},
 		)
 	}
 
@@ -236,22 +249,80 @@ func entrances(t testing.TB) []entrance {
 		return err
 	}})
 
-	row := shares[0].Secret()
+	resharing := Resharing{
+		Session: []byte("session of hostile points"), Old: shares[0].Sharing(), Dealers: [2]Identifier{Agent, CoSigner},
+		StaticKeys: [][32]byte{keys[0].Public(), keys[1].Public()},
+	}
+	reshare := func(id Identifier, r Resharing) (*Reshare, error) {
+		return NewReshare(id, keys[id-1], shares[id-1], r)
+	}
+	const slopeAt = dealingHeader - 2*pointSize
+	for _, place := range []struct {
+		name string
+		at   int
+	}{{"slope", slopeAt}, {"ephemeral key", slopeAt + pointSize}} {
+		list = append(list, entrance{name: "resharing, " + place.name, give: func(p []byte) error {
+			x, err := reshare(Agent, resharing)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := reshare(CoSigner, resharing)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = x.Accept([2][]byte{x.Deal(), put(y.Deal(), place.at, p)})
+			return err
+		}})
+	}
+	list = append(list, entrance{name: "resharing, static key", give: func(p []byte) error {
+		r := resharing
+		r.StaticKeys = [][32]byte{keys[0].Public(), [pointSize]byte(p)}
+		_, err := reshare(Agent, r)
+		return err
+	}})
+	x, err := reshare(Agent, resharing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := x.Secret()
+	list = append(list, entrance{name: "sealed resharing, static key", exact: true, give: func(p []byte) error {
+		_, err := ParseReshare(put(sealed, bytes.Index(sealed, theirs[:]), p))
+		return err
+	}})
+
+	row, public := shares[0].Secret(), shares[0].Sharing().Bytes()
+	mine, _ := shares[0].PublicShare(Agent)
 	peer, _ := shares[0].PublicShare(CoSigner)
 	group := shares[0].GroupKey()
+	// with puts a point in the place of the co-signer's public share, and makes the group key anew from what stands there then, so
+	// that the point itself is all that is wrong.
+	with := func(b, p []byte) []byte {
+		b = put(b, bytes.Index(b, peer[:]), p)
+		if point, err := new(edwards25519.Point).SetBytes(p); err == nil {
+			anew := interpolate([]publicShare{shares[0].public[0], {id: CoSigner, point: point}}, 0)
+			copy(b[bytes.Index(b, group[:]):], anew.Bytes())
+		}
+		return b
+	}
 	list = append(list,
-		// The group key is made anew from what stands there, so that the point itself is all that is wrong.
 		entrance{name: "key share, public share", give: func(p []byte) error {
-			b := put(row, bytes.Index(row, peer[:]), p)
-			if point, err := new(edwards25519.Point).SetBytes(p); err == nil {
-				anew := interpolate([]publicShare{shares[0].public[0], {id: CoSigner, point: point}}, 0)
-				copy(b[bytes.Index(b, group[:]):], anew.Bytes())
-			}
-			_, err := ParseKeyShare(b)
+			_, err := ParseKeyShare(with(row, p))
 			return err
 		}},
 		entrance{name: "key share, group key", exact: true, give: func(p []byte) error {
 			_, err := ParseKeyShare(put(row, bytes.Index(row, group[:]), p))
+			return err
+		}},
+		entrance{name: "sharing, public share", give: func(p []byte) error {
+			_, err := ParseSharing(with(public, p))
+			return err
+		}},
+		entrance{name: "sharing, group key", exact: true, give: func(p []byte) error {
+			_, err := ParseSharing(put(public, bytes.Index(public, group[:]), p))
+			return err
+		}},
+		entrance{name: "imported share, public share", give: func(p []byte) error {
+			_, err := NewKeyShare(Agent, 1, shares[0].Scalar(), [][32]byte{mine, [pointSize]byte(p)})
 			return err
 		}},
 	)

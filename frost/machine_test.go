@@ -453,7 +453,7 @@ func (m reshareMachine) reopen() (machine, error) {
 
 // FuzzReshareMachine plays two resharings of one key at once: refresh by agent and co-signer, enrolment of the recovery share, and
 // replacement of the agent's share by co-signer and recovery; the second dealer twice in the first. Shares of the old epoch
-// and of the new one never sign together.
+// and of a new one never sign together, nor do those of the two runs, though they have one epoch number.
 func FuzzReshareMachine(f *testing.F) {
 	drawn := func(stream uint64) *edwards25519.Scalar {
 		s, err := randomScalar(clone(stream))
@@ -541,6 +541,14 @@ func FuzzReshareMachine(f *testing.F) {
 			for _, old := range begin.old {
 				if _, err := Exit([]byte("m"), old, a.share); err == nil {
 					t.Errorf("old share of %s and new share of %s sign together", old.id, a.id)
+				}
+			}
+			for _, b := range p.actors {
+				if b.share == nil || b.run == a.run {
+					continue
+				}
+				if _, err := Exit([]byte("m"), a.share, b.share); err == nil {
+					t.Errorf("shares of %s and %s of two runs sign together", a.id, b.id)
 				}
 			}
 		}
