@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 
 	"google.golang.org/grpc"
@@ -55,7 +56,7 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 		Request: req.GetRequest(), Message: req.GetMessage(), Review: req.GetReview(), ValidateOnly: req.GetValidateOnly(),
 	})
 	if err != nil {
-		return nil, err
+		return s.tooLate(ctx, req, err)
 	}
 
 	// 4 ledger: ONE database transaction judges what needs history, takes balance and hold, pins the message and
@@ -82,6 +83,38 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 	}
 	payment.Release = released.GetRelease()
 	return payment, nil
+}
+
+// tooLate answers a repeat that comes when its message or its intent has expired. Policy judges no such thing and knows of no
+// payments, but one that was recorded in time may have settled: whoever asks must not be told to pay under another id.
+func (s *Service) tooLate(ctx context.Context, req *gatewayv1.CreatePaymentRequest, refused error) (*typev1.Payment, error) {
+	reason := fault.ReasonOf(refused)
+	if reason != typev1.Reason_REASON_MESSAGE_EXPIRED && reason != typev1.Reason_REASON_DEADLINE_EXPIRED {
+		return nil, refused
+	}
+	var request typev1.Request
+	if err := evidence.Peek(req.GetRequest(), &request); err != nil {
+		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
+	}
+	found, err := s.ledger.GetPayment(ctx, &ledgerv1.GetPaymentRequest{Name: request.GetPayment()})
+	payment := found.GetPayment()
+	switch {
+	case fault.ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND:
+		return nil, refused
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(payment.GetIntent(), request.GetIntent()):
+		return nil, refused // It would be refused for that alone.
+	}
+	switch payment.GetState() {
+	case typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW, typev1.PaymentState_PAYMENT_STATE_READY:
+		return nil, refused // It holds nothing.
+	case typev1.PaymentState_PAYMENT_STATE_AUTHORIZED:
+		return nil, fault.New(typev1.Reason_REASON_RULES_CHANGED, typev1.MoneyMoved_MONEY_MOVED_UNKNOWN,
+			"the authorized payment would no longer pass: its time is over")
+	default:
+		return payment, nil
+	}
 }
 
 // releaseFailed says what a failed step 5 means. The ledger has pinned the wallet, so a co-signer that does not know

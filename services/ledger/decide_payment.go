@@ -112,6 +112,10 @@ func (s *state) record(w wallet, p payment, exists bool, a *attempt, at int64) (
 		return nil, refuseDiffers("message")
 	}
 	if err := checkTimes(a, at); err != nil {
+		if p.state == authorized && err.reason == typev1.Reason_REASON_DEADLINE_EXPIRED {
+			// A share of it may be out while its message lives: nobody may be told to pay this under another id.
+			return nil, refuse(typev1.Reason_REASON_RULES_CHANGED, "the authorized payment would no longer pass: its deadline has passed")
+		}
 		return nil, err
 	}
 	payee, r := s.payee(a.decoded.Recipient)
