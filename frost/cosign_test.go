@@ -417,6 +417,21 @@ func TestStuckRandomness(t *testing.T) {
 	}
 }
 
+// TestEncodePair: the shared inversion changes no byte, whatever the points' representation.
+func TestEncodePair(t *testing.T) {
+	for range 100 {
+		p, q := basePoint(random(t)), basePoint(random(t))
+		affine, err := decodePoint(q.Bytes()) // Z = 1
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pair := range [][2]*edwards25519.Point{{p, q}, {q, p}, {p, affine}, {affine, p}, {p, p}, {edwards25519.NewIdentityPoint(), p}} {
+			got := encodePair(pair[0], pair[1])
+			same(t, "pair", got[:], slices.Concat(pair[0].Bytes(), pair[1].Bytes()))
+		}
+	}
+}
+
 // TestHedgedRandomness writes the MAC and its input down again, with the standard library's HMAC: what two versions of this
 // package derive from one transcript must not drift, or a stuck generator meets both.
 func TestHedgedRandomness(t *testing.T) {

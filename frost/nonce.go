@@ -33,8 +33,7 @@ func newNoncePair(hiding, binding [nonceRandomSize]byte, secret *edwards25519.Sc
 	}
 	p.dPoint.ScalarBaseMult(&p.d)
 	p.ePoint.ScalarBaseMult(&p.e)
-	copy(p.commitment[:pointSize], p.dPoint.Bytes())
-	copy(p.commitment[pointSize:], p.ePoint.Bytes())
+	p.commitment = encodePair(&p.dPoint, &p.ePoint)
 	return p, nil
 }
 

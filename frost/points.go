@@ -75,6 +75,20 @@ func encodePoint(p *edwards25519.Point) (b [pointSize]byte) {
 	return b
 }
 
+// encodePair returns two encodings with one inversion between them: 1/Z is (Z·Z')^-1·Z'. The coordinates are copies, so they
+// serve as the temporaries. Constant time, because Z says something of the scalar behind a point.
+func encodePair(p, q *edwards25519.Point) (b [2 * pointSize]byte) {
+	x, y, z, inverse := p.ExtendedCoordinates()
+	x2, y2, z2, _ := q.ExtendedCoordinates()
+	inverse.Invert(inverse.Multiply(z, z2))
+	z, z2 = z2.Multiply(z2, inverse), z.Multiply(z, inverse) // 1/Z and 1/Z'
+	copy(b[:], y.Multiply(y, z).Bytes())
+	copy(b[pointSize:], y2.Multiply(y2, z2).Bytes())
+	b[pointSize-1] |= byte(x.Multiply(x, z).IsNegative() << 7)
+	b[2*pointSize-1] |= byte(x2.Multiply(x2, z2).IsNegative() << 7)
+	return b
+}
+
 // ValidGroupKey reports whether b is the canonical encoding of a point of prime order other than the identity. No signature
 // check under any other key says anything, and no address made of one is safe to fund.
 func ValidGroupKey(b []byte) bool {
