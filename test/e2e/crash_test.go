@@ -239,6 +239,9 @@ func (w *world) crash(t *testing.T, p point, call func(ctx context.Context) erro
 		t.Fatalf("the crash point was never reached: %v", err)
 	}
 	w.crasher.disarm()
+	if w.dead != nil {
+		w.dead()
+	}
 	w.Restart()
 	return err
 }

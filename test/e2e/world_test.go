@@ -42,6 +42,8 @@ type world struct {
 	payer   *client.Agent
 	home    *client.Home // The payer's.
 	shop    *client.Agent
+	// dead, if set, is what happens between a crash and the start after it.
+	dead func()
 }
 
 // funds is what a world's payer begins with.
