@@ -2,7 +2,6 @@ package frost
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -23,15 +22,6 @@ type Run struct {
 	Threshold int
 }
 
-// stage is how far a KeyGeneration has come.
-type stage byte
-
-const (
-	stageEnded     stage = 0 // refused what it was given, or erased
-	stageDrawn     stage = 1 // the own message is made
-	stageCertified stage = 2 // all messages were verified, the own certificate is made
-)
-
 // KeyGeneration is one participant's side of COCKTAIL-DKG over an untrusted relay:
 //
 //	Round1   own message            ─► relay ─► all messages
@@ -44,16 +34,8 @@ const (
 //
 // It does not print or marshal, and is for one goroutine at a time.
 type KeyGeneration struct {
-	redacted
-	c      *ceremony
-	static *edwards25519.Scalar
-	stage  stage
-	own    []byte
-	// From stageCertified on.
-	messages    [][]byte
-	transcript  []byte
-	certificate [signatureSize]byte
-	share       *KeyShare
+	progress
+	c *ceremony
 }
 
 // NewKeyGeneration begins a run for self: it checks the run — static keys canonical, of prime order and distinct, own key in
@@ -74,7 +56,11 @@ func newKeyGeneration(random io.Reader, self Identifier, static *StaticKey, run 
 	if err != nil {
 		return nil, err
 	}
-	return &KeyGeneration{c: c, static: new(edwards25519.Scalar).Set(static.secret), stage: stageDrawn, own: own}, nil
+	return keyGenerationOf(c, new(edwards25519.Scalar).Set(static.secret), own), nil
+}
+
+func keyGenerationOf(c *ceremony, static *edwards25519.Scalar, own []byte) *KeyGeneration {
+	return &KeyGeneration{progress{among: &c.participants, static: static, stage: stageDrawn, own: own}, c}
 }
 
 // newWalletCeremony holds a run to what a wallet's key can be.
@@ -98,65 +84,21 @@ func (k *KeyGeneration) Round1() []byte { return bytes.Clone(k.own) }
 // It may be repeated with the same messages. With others it is ErrStage: a participant certifies one transcript. What does
 // not check is a *CulpritError and ends the run; no certificate has left, so nobody else can have finished it either.
 func (k *KeyGeneration) Round2(messages [][]byte) (certificate [64]byte, err error) {
-	switch k.stage {
-	case stageDrawn:
-	case stageCertified:
-		if !equalMessages(k.messages, messages) {
-			return certificate, fmt.Errorf("round 2 again with other messages: %w", ErrStage)
-		}
-		return k.certificate, nil
-	default:
-		return certificate, fmt.Errorf("round 2 of an ended run: %w", ErrStage)
-	}
-	if err := k.certify(messages); err != nil {
-		k.Zero()
+	if certificate, err = k.accept(messages, k.combine); err != nil {
 		return certificate, fmt.Errorf("key generation, round 2: %w", err)
 	}
-	return k.certificate, nil
+	return certificate, nil
 }
 
-func equalMessages(a, b [][]byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// certify is COCKTAIL-DKG algorithm 5 and the first half of algorithm 6.
-func (k *KeyGeneration) certify(encoded [][]byte) error {
-	c := k.c
-	if len(encoded) != c.n() {
-		return fmt.Errorf("%d messages of %d participants: %w", len(encoded), c.n(), ErrParameter)
-	}
-	if !bytes.Equal(encoded[c.self-1], k.own) {
-		return blame(Relay, fmt.Errorf("own message came back as another: %w", ErrReplay))
-	}
-	messages, shares, err := c.verify(encoded, k.static)
+// combine is COCKTAIL-DKG algorithm 5 and the first half of algorithm 6.
+func (k *KeyGeneration) combine(encoded [][]byte) (transcript []byte, share *KeyShare, err error) {
+	messages, shares, err := k.c.verify(encoded, k.static)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer wipe(shares...)
-	share, err := c.combine(messages, shares)
-	if err != nil {
-		return err
-	}
-	transcript := c.transcript(messages)
-	certificate, err := schnorrSign(k.static, transcript)
-	if err != nil {
-		share.Zero()
-		return err
-	}
-	for _, b := range encoded {
-		k.messages = append(k.messages, bytes.Clone(b))
-	}
-	k.transcript, k.certificate, k.share = transcript, certificate, share
-	k.stage = stageCertified
-	return nil
+	share, err = k.c.combine(messages, shares)
+	return k.c.transcript(messages), share, err
 }
 
 // verify decodes all messages, checks their proofs and opens the shares for self.
@@ -258,27 +200,10 @@ func (c *ceremony) combine(messages []*message, shares []*edwards25519.Scalar) (
 }
 
 // Finish takes the certificates of all participants in identifier order, the own one included, and returns the key share
-// once every one verifies over the own transcript: all have seen the same messages. It may be repeated, also after a
-// refusal: others may hold all certificates by then and be done, so a bad one must not cost this participant its share.
-// Call Zero when the share is sealed.
+// once every one verifies over the own transcript. It may be repeated, also after a refusal. Call Zero when the share is
+// sealed.
 func (k *KeyGeneration) Finish(certificates [][64]byte) (*KeyShare, error) {
-	if k.stage != stageCertified {
-		return nil, fmt.Errorf("finish before round 2: %w", ErrStage)
-	}
-	if len(certificates) != k.c.n() {
-		return nil, fmt.Errorf("%d certificates of %d participants: %w", len(certificates), k.c.n(), ErrParameter)
-	}
-	if certificates[k.c.self-1] != k.certificate {
-		return nil, blame(Relay, fmt.Errorf("own certificate came back as another: %w", ErrReplay))
-	}
-	for i, certificate := range certificates {
-		if !schnorrVerify(k.c.points[i], k.c.statics[i], k.transcript, certificate) {
-			return nil, blame(Identifier(i+1), fmt.Errorf("it, or the relay, has seen other messages: %w", ErrCertificate))
-		}
-	}
-	share := *k.share
-	share.secret = new(edwards25519.Scalar).Set(k.share.secret) // Zero of either leaves the other
-	return &share, nil
+	return k.finish(certificates)
 }
 
 // GroupKey returns the key being made, after Round2. It is not a key anybody may pay to before Finish and the test
@@ -290,25 +215,11 @@ func (k *KeyGeneration) GroupKey() ([32]byte, error) {
 	return k.share.groupKey, nil
 }
 
-// TranscriptDigest returns SHA-256 of the transcript that the certificates sign, after Round2.
-func (k *KeyGeneration) TranscriptDigest() ([32]byte, error) {
-	if k.stage != stageCertified {
-		return [32]byte{}, fmt.Errorf("transcript before round 2: %w", ErrStage)
-	}
-	return sha256.Sum256(k.transcript), nil
-}
-
 // Zero overwrites the run's secrets and ends it. Key shares that Finish returned stay.
 func (k *KeyGeneration) Zero() {
-	if k == nil {
-		return
+	if k != nil {
+		k.end()
 	}
-	if k.static != nil {
-		wipe(k.static)
-	}
-	k.share.Zero()
-	k.stage, k.own, k.messages, k.transcript, k.share = stageEnded, nil, nil, nil, nil
-	k.certificate = [signatureSize]byte{}
 }
 
 // Secret returns the whole state as canonical bytes, for sealing between calls; the caller wipes them. Suite with its
@@ -319,12 +230,9 @@ func (k *KeyGeneration) Secret() []byte {
 	if k.stage == stageEnded {
 		return nil
 	}
-	messages := [][]byte{k.own}
-	if k.stage == stageCertified {
-		messages = k.messages
-	}
 	c := k.c
-	b := make([]byte, 0, keyGenerationHeader+len(c.session)+scalarSize+c.n()*pointSize+len(messages)*c.messageSize())
+	messages := k.kept()
+	b := make([]byte, 0, keyGenerationHeader+len(c.session)+scalarSize+c.n()*pointSize+len(messages))
 	b = append(b, byte(len(suiteKeyGeneration)))
 	b = append(b, suiteKeyGeneration...)
 	b = append(b, byte(k.stage))
@@ -337,10 +245,7 @@ func (k *KeyGeneration) Secret() []byte {
 	for _, static := range c.statics {
 		b = append(b, static[:]...)
 	}
-	for _, m := range messages {
-		b = append(b, m...)
-	}
-	return b
+	return append(b, messages...)
 }
 
 const keyGenerationHeader = 1 + len(suiteKeyGeneration) + 1 + 4*2
@@ -384,31 +289,20 @@ func resume(at stage, self Identifier, static *edwards25519.Scalar, run Run, r r
 	if err := newStaticKey(static).usable(self, c.statics); err != nil {
 		return nil, err
 	}
-	count := 1
-	if at == stageCertified {
-		count = c.n()
-	}
-	if len(r.rest) != count*c.messageSize() {
-		return nil, fmt.Errorf("messages of %d bytes: %w", len(r.rest), ErrEncoding)
-	}
-	messages := make([][]byte, count)
-	for i := range messages {
-		messages[i] = r.next(c.messageSize())
-	}
-	k := &KeyGeneration{c: c, static: static, stage: stageDrawn}
-	if at == stageCertified {
-		k.own = bytes.Clone(messages[self-1])
-		return k, k.certify(messages)
-	}
-	k.own = bytes.Clone(messages[0])
-	m, err := c.verifyPublic(k.own)
+	k := keyGenerationOf(c, static, nil)
+	return k, k.resume(at, r, c.messageSize(), k.checkOwn, k.combine)
+}
+
+// checkOwn verifies the own message without the others'.
+func (k *KeyGeneration) checkOwn(b []byte) error {
+	m, err := k.c.verifyPublic(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	share, err := c.open(self, m, static)
+	share, err := k.c.open(k.c.self, m, k.static)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	wipe(share)
-	return k, nil
+	return nil
 }

@@ -1,10 +1,12 @@
 package frost
 
 import (
+	"bytes"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"filippo.io/edwards25519"
 	"golang.org/x/crypto/chacha20poly1305"
@@ -22,12 +24,8 @@ const (
 // ceremony is what all participants of one key generation agree on, and who one of them is. It takes any number of
 // participants and any threshold; a wallet's are bounded in NewKeyGeneration.
 type ceremony struct {
-	self      Identifier
+	participants
 	threshold int
-	session   []byte
-	statics   [][pointSize]byte     // P_1 to P_n
-	points    []*edwards25519.Point // the same, decoded strictly
-	context   [sha512.Size]byte
 	// extension and payloadSize are COCKTAIL-DKG's application data. Halfkey uses neither: both are zero.
 	extension   []byte
 	payloadSize int
@@ -44,9 +42,12 @@ func newCeremony(self Identifier, threshold int, session []byte, statics [][poin
 	if err != nil {
 		return nil, err
 	}
-	c := &ceremony{self: self, threshold: threshold, points: points}
-	c.session = append(c.session, session...)
-	c.statics = append(c.statics, statics...)
+	c := &ceremony{threshold: threshold, participants: participants{
+		self: self, session: bytes.Clone(session), statics: slices.Clone(statics), points: points,
+	}}
+	for k := range n {
+		c.senders = append(c.senders, Identifier(k+1))
+	}
 	h := sha512.New()
 	h.Write([]byte(contextLabel))
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(session))))

@@ -2,11 +2,9 @@ package frost
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -20,8 +18,8 @@ type Resharing struct {
 	Old *Sharing
 	// Dealers are two participants of the old sharing, ascending.
 	Dealers [2]Identifier
-	// StaticKeys are the recipients' public static keys in identifier order, from Agent: two or three, and no fewer than the old
-	// sharing has participants. That each is its recipient's is for the caller to know: whoever holds the private half of
+	// StaticKeys are the recipients' public static keys in identifier order, from Agent: two or three, and no fewer than the
+	// old sharing has participants. That each is its recipient's is for the caller to know: whoever holds the private half of
 	// one gets that share. All are made for this run, but the recovery share's, which may be long-lived.
 	StaticKeys [][32]byte
 }
@@ -33,27 +31,19 @@ type Resharing struct {
 //	Accept   both dealings, own certificate ─► relay ─► both dealers' certificates
 //	Finish   both certificates, the new share
 //
-// Refresh: agent and co-signer deal, to all who hold a share. Enrolment of the recovery share: agent and co-signer deal, to three.
-// Replacement of an agent's share that was lost or stolen: co-signer and recovery deal, to three, and the agent that gets
-// the share is whoever holds the private half of its static key.
+// Refresh: agent and co-signer deal, to all who hold a share. Enrolment of the recovery share: agent and co-signer deal, to
+// three. Replacement of an agent's share that was lost or stolen: co-signer and recovery deal, to three, and the new agent is
+// whoever holds the private half of the agent's static key.
 //
 // The group key stays. Old and new shares do not sign together, but two old ones still do: a leaked share is worthless only
-// when every other share of its epoch is destroyed, and not before every pair of new shares has made a test signature.
-// Dealers cannot see whether what they sealed for a recipient who is offline opens: until that recipient has its share,
-// the old ones are what it can fall back on.
+// once every other share of its epoch is destroyed, which must wait until pairs of new shares have made test signatures.
+// Dealers cannot see whether what they sealed for a recipient who is offline opens: until it has opened, the old shares are
+// what the owner can fall back on.
 //
 // It does not print or marshal, and is for one goroutine at a time.
 type Reshare struct {
-	redacted
-	a      *agreement
-	static *edwards25519.Scalar
-	stage  stage
-	own    []byte // the own dealing; nil for one who does not deal
-	// From stageCertified on.
-	deals       [2][]byte
-	transcript  []byte
-	certificate [signatureSize]byte
-	share       *KeyShare
+	progress
+	a *agreement
 }
 
 // NewReshare begins a resharing for self, who gives its share of r.Old if it deals and nil if not: it checks both, and draws
@@ -70,7 +60,7 @@ func newReshare(random io.Reader, self Identifier, static *StaticKey, share *Key
 	if err := static.usable(self, a.statics); err != nil {
 		return nil, err
 	}
-	x := &Reshare{a: a, stage: stageDrawn}
+	var own []byte
 	if deals := a.place() >= 0; deals != (share != nil) {
 		return nil, fmt.Errorf("share given: %t, in a resharing where %s deals: %t: %w", share != nil, self, deals, ErrParameter)
 	}
@@ -78,12 +68,15 @@ func newReshare(random io.Reader, self Identifier, static *StaticKey, share *Key
 		if err := a.checkShare(share); err != nil {
 			return nil, err
 		}
-		if x.own, err = a.deal(random, static, share); err != nil {
+		if own, err = a.deal(random, static, share); err != nil {
 			return nil, err
 		}
 	}
-	x.static = new(edwards25519.Scalar).Set(static.secret)
-	return x, nil
+	return reshareOf(a, new(edwards25519.Scalar).Set(static.secret), own), nil
+}
+
+func reshareOf(a *agreement, static *edwards25519.Scalar, own []byte) *Reshare {
+	return &Reshare{progress{among: &a.participants, static: static, stage: stageDrawn, own: own}, a}
 }
 
 // checkShare holds a dealer's share to the old sharing: what is dealt from another epoch, key or role, or from a damaged
@@ -108,68 +101,29 @@ func (x *Reshare) Deal() []byte { return bytes.Clone(x.own) }
 // Accept takes both dealings in the dealers' order, the own one included as it came back, verifies them, and returns the own
 // certificate: a signature over everything in the run, which the others need if self deals.
 //
-// It may be repeated with the same dealings. With others it is ErrStage: a participant certifies one transcript. What does
-// not check is a *CulpritError and ends the run.
+// It may be repeated with the same dealings. With others it is ErrStage: a participant certifies one transcript, so a state
+// that is sealed is sealed again before the certificate leaves. What does not check is a *CulpritError and ends the run.
 func (x *Reshare) Accept(deals [2][]byte) (certificate [64]byte, err error) {
-	switch x.stage {
-	case stageDrawn:
-	case stageCertified:
-		if !equalMessages(x.deals[:], deals[:]) {
-			return certificate, fmt.Errorf("accepting again, other dealings: %w", ErrStage)
-		}
-		return x.certificate, nil
-	default:
-		return certificate, fmt.Errorf("accepting in an ended run: %w", ErrStage)
-	}
-	if err := x.certify(deals); err != nil {
-		x.Zero()
+	if certificate, err = x.accept(deals[:], x.combine); err != nil {
 		return certificate, fmt.Errorf("resharing: %w", err)
 	}
-	return x.certificate, nil
+	return certificate, nil
 }
 
-func (x *Reshare) certify(deals [2][]byte) error {
-	if d := x.a.place(); d >= 0 && !bytes.Equal(deals[d], x.own) {
-		return blame(Relay, fmt.Errorf("own dealing came back as another: %w", ErrReplay))
-	}
+func (x *Reshare) combine(deals [][]byte) (transcript []byte, share *KeyShare, err error) {
 	messages, renewed, err := x.a.verify(deals)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	share, err := x.a.receive(messages, renewed, x.static)
-	if err != nil {
-		return err
-	}
-	transcript := x.a.transcript(deals)
-	certificate, err := schnorrSign(x.static, transcript)
-	if err != nil {
-		share.Zero()
-		return err
-	}
-	for d, b := range deals {
-		x.deals[d] = bytes.Clone(b)
-	}
-	x.transcript, x.certificate, x.share = transcript, certificate, share
-	x.stage = stageCertified
-	return nil
+	share, err = x.a.receive(messages, renewed, x.static)
+	return x.a.transcript(deals), share, err
 }
 
 // Finish takes both dealers' certificates in their order, the own one included, and returns the new share once each verifies
 // over the own transcript: the dealers have seen the same dealings, and have what they need to finish. It may be repeated,
 // also after a refusal, like KeyGeneration.Finish. Call Zero when the share is sealed.
 func (x *Reshare) Finish(certificates [2][64]byte) (*KeyShare, error) {
-	if x.stage != stageCertified {
-		return nil, fmt.Errorf("finish before dealings were accepted: %w", ErrStage)
-	}
-	if d := x.a.place(); d >= 0 && certificates[d] != x.certificate {
-		return nil, blame(Relay, fmt.Errorf("own certificate came back as another: %w", ErrReplay))
-	}
-	if err := x.a.checkCertificates(x.transcript, certificates); err != nil {
-		return nil, err
-	}
-	share := *x.share
-	share.secret = new(edwards25519.Scalar).Set(x.share.secret) // Zero of either leaves the other
-	return &share, nil
+	return x.finish(certificates[:])
 }
 
 // OpenReshare is the whole part of a recipient who was offline, from what was kept for it: both dealings and both
@@ -185,11 +139,11 @@ func OpenReshare(self Identifier, static *StaticKey, r Resharing, deals [2][]byt
 	if err := static.usable(self, a.statics); err != nil {
 		return nil, err
 	}
-	messages, renewed, err := a.verify(deals)
+	messages, renewed, err := a.verify(deals[:])
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkCertificates(a.transcript(deals), certificates); err != nil {
+	if err := a.checkCertificates(a.transcript(deals[:]), certificates[:]); err != nil {
 		return nil, err
 	}
 	return a.receive(messages, renewed, static.secret)
@@ -203,25 +157,11 @@ func (x *Reshare) Sharing() (*Sharing, error) {
 	return x.share.Sharing(), nil
 }
 
-// TranscriptDigest returns SHA-256 of the transcript that the certificates sign, after Accept.
-func (x *Reshare) TranscriptDigest() ([32]byte, error) {
-	if x.stage != stageCertified {
-		return [32]byte{}, fmt.Errorf("transcript before dealings were accepted: %w", ErrStage)
-	}
-	return sha256.Sum256(x.transcript), nil
-}
-
 // Zero overwrites the run's secrets and ends it. Key shares that Finish returned stay.
 func (x *Reshare) Zero() {
-	if x == nil {
-		return
+	if x != nil {
+		x.end()
 	}
-	if x.static != nil {
-		wipe(x.static)
-	}
-	x.share.Zero()
-	x.stage, x.own, x.deals, x.transcript, x.share = stageEnded, nil, [2][]byte{}, nil, nil
-	x.certificate = [signatureSize]byte{}
 }
 
 // Secret returns the whole state as canonical bytes, for sealing between calls; the caller wipes them. Suite with its length
@@ -233,16 +173,13 @@ func (x *Reshare) Secret() []byte {
 	if x.stage == stageEnded {
 		return nil
 	}
-	deals := [][]byte{x.own}
-	if x.stage == stageCertified {
-		deals = x.deals[:]
-	}
 	a, old := x.a, x.a.old.Bytes()
-	b := make([]byte, 0, reshareHeader+len(a.session)+len(old)+scalarSize+len(a.statics)*pointSize+2*a.dealingSize())
+	deals := x.kept()
+	b := make([]byte, 0, reshareHeader+len(a.session)+len(old)+scalarSize+len(a.statics)*pointSize+len(deals))
 	b = append(b, byte(len(suiteResharing)))
 	b = append(b, suiteResharing...)
 	b = append(b, byte(x.stage))
-	for _, number := range []int{int(a.self), int(a.dealers[0]), int(a.dealers[1]), len(a.statics), len(a.session), len(old)} {
+	for _, number := range []int{int(a.self), int(a.senders[0]), int(a.senders[1]), len(a.statics), len(a.session), len(old)} {
 		b = binary.BigEndian.AppendUint16(b, uint16(number))
 	}
 	b = append(b, a.session...)
@@ -251,10 +188,7 @@ func (x *Reshare) Secret() []byte {
 	for _, static := range a.statics {
 		b = append(b, static[:]...)
 	}
-	for _, deal := range deals {
-		b = append(b, deal...)
-	}
-	return b
+	return append(b, deals...)
 }
 
 const reshareHeader = 1 + len(suiteResharing) + 1 + 6*2
@@ -304,33 +238,21 @@ func resumeReshare(at stage, self Identifier, static *edwards25519.Scalar, run R
 	if err := newStaticKey(static).usable(self, a.statics); err != nil {
 		return nil, err
 	}
-	x, d := &Reshare{a: a, static: static, stage: stageDrawn}, a.place()
-	size := a.dealingSize()
-	if at == stageCertified {
-		if len(r.rest) != 2*size {
-			return nil, fmt.Errorf("dealings of %d bytes: %w", len(r.rest), ErrEncoding)
-		}
-		deals := [2][]byte{r.next(size), r.next(size)}
-		if d >= 0 {
-			x.own = bytes.Clone(deals[d])
-		}
-		return x, x.certify(deals)
-	}
-	if d < 0 && len(r.rest) == 0 {
-		return x, nil
-	}
-	if d < 0 || len(r.rest) != size {
-		return nil, fmt.Errorf("dealing of %d bytes: %w", len(r.rest), ErrEncoding)
-	}
-	x.own = slices.Clone(r.rest)
-	m, err := a.parse(d, x.own)
+	x := reshareOf(a, static, nil)
+	return x, x.resume(at, r, a.dealingSize(), x.checkOwn, x.combine)
+}
+
+// checkOwn verifies the own dealing without the other.
+func (x *Reshare) checkOwn(b []byte) error {
+	d := x.a.place()
+	m, err := x.a.parse(d, b)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	value, err := a.open(d, m, static)
+	value, err := x.a.open(d, m, x.static)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	wipe(value)
-	return x, nil
+	return nil
 }

@@ -24,16 +24,11 @@ const (
 
 // agreement is a Resharing that was checked, and who one of its participants is.
 type agreement struct {
-	self    Identifier
-	session []byte
-	old     *Sharing
-	dealers [2]Identifier
-	statics [][pointSize]byte
-	points  []*edwards25519.Point // the same, decoded strictly
+	participants
+	old *Sharing
 	// constants are lambda_i·Y_i, the commitments to the dealers' constant terms. They follow from the old sharing, so no dealer
 	// can choose one, and no proof of possession is needed.
 	constants [2]*edwards25519.Point
-	context   [sha512.Size]byte
 }
 
 // newAgreement holds a resharing to what a wallet's can be, and makes the context that binds all of it into every
@@ -65,11 +60,11 @@ func newAgreement(self Identifier, r Resharing) (*agreement, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agreement{
-		self: self, session: bytes.Clone(r.Session), old: old, dealers: r.Dealers,
-		statics: slices.Clone(r.StaticKeys), points: points,
-	}
-	for d, id := range a.dealers {
+	a := &agreement{old: old, participants: participants{
+		self: self, session: bytes.Clone(r.Session), statics: slices.Clone(r.StaticKeys), points: points,
+		senders: r.Dealers[:],
+	}}
+	for d, id := range a.senders {
 		share, _ := old.publicShare(id)
 		a.constants[d] = sumPublic([]*edwards25519.Scalar{a.lambda(d)}, []*edwards25519.Point{share.point})
 	}
@@ -89,17 +84,14 @@ func newAgreement(self Identifier, r Resharing) (*agreement, error) {
 }
 
 // lambda returns the coefficient at 0 of the dealer at place d among the dealers.
-func (a *agreement) lambda(d int) *edwards25519.Scalar { return lambda(a.dealers[d], a.dealers[1-d]) }
-
-// place returns where self stands among the dealers, or -1.
-func (a *agreement) place() int { return slices.Index(a.dealers[:], a.self) }
+func (a *agreement) lambda(d int) *edwards25519.Scalar { return lambda(a.senders[d], a.senders[1-d]) }
 
 // other is whom self blames for what no honest dealer brings about: whichever dealer is not self.
 func (a *agreement) other() Identifier {
 	if a.place() == 1 {
-		return a.dealers[0]
+		return a.senders[0]
 	}
-	return a.dealers[1]
+	return a.senders[1]
 }
 
 const dealingHeader = 1 + len(suiteResharing) + 2 + 2*pointSize
@@ -127,7 +119,7 @@ func (a *agreement) parse(d int, b []byte) (*dealing, error) {
 	if len(b) != a.dealingSize() {
 		return nil, fmt.Errorf("dealing of %d bytes instead of %d: %w", len(b), a.dealingSize(), ErrEncoding)
 	}
-	if from := Identifier(r.uint16()); from != a.dealers[d] {
+	if from := Identifier(r.uint16()); from != a.senders[d] {
 		return nil, fmt.Errorf("dealing of %s: %w", from, ErrReplay)
 	}
 	m := &dealing{header: b[:dealingHeader:dealingHeader]}
@@ -150,7 +142,7 @@ func (a *agreement) parse(d int, b []byte) (*dealing, error) {
 func (a *agreement) sealing(d int, to Identifier, header []byte, ephemeralKey [pointSize]byte) sealing {
 	return sealing{
 		prefix: resharingPrefix, ephemeralKey: ephemeralKey,
-		sender: a.statics[a.dealers[d]-1], recipient: a.statics[to-1], context: slices.Concat(a.context[:], header),
+		sender: a.statics[a.senders[d]-1], recipient: a.statics[to-1], context: slices.Concat(a.context[:], header),
 	}
 }
 
@@ -223,7 +215,7 @@ func drawLine(random io.Reader, secret *edwards25519.Scalar, context [sha512.Siz
 func (a *agreement) open(d int, m *dealing, static *edwards25519.Scalar) (*edwards25519.Scalar, error) {
 	key := a.sealing(d, a.self, m.header, m.ephemeralKey)
 	key.fromEphemeral = new(edwards25519.Point).ScalarMult(static, m.ephemeral)
-	key.fromStatic = new(edwards25519.Point).ScalarMult(static, a.points[a.dealers[d]-1])
+	key.fromStatic = new(edwards25519.Point).ScalarMult(static, a.points[a.senders[d]-1])
 	plaintext, err := key.open(m.sealed[a.self-1])
 	if err != nil {
 		return nil, err
@@ -243,10 +235,10 @@ func (a *agreement) open(d int, m *dealing, static *edwards25519.Scalar) (*edwar
 
 // verify decodes both dealings and makes the new public half of them: the public shares are the values of the sum of both
 // lines, in the exponent.
-func (a *agreement) verify(deals [2][]byte) (messages [2]*dealing, renewed *sharing, err error) {
+func (a *agreement) verify(deals [][]byte) (messages [2]*dealing, renewed *sharing, err error) {
 	for d, b := range deals {
 		if messages[d], err = a.parse(d, b); err != nil {
-			return messages, nil, blame(a.dealers[d], err)
+			return messages, nil, blame(a.senders[d], err)
 		}
 	}
 	sum := []*edwards25519.Point{
@@ -284,7 +276,7 @@ func (a *agreement) receive(messages [2]*dealing, renewed *sharing, static *edwa
 		value, err := a.open(d, m, static)
 		if err != nil {
 			wipe(secret)
-			return nil, blame(a.dealers[d], err)
+			return nil, blame(a.senders[d], err)
 		}
 		secret.Add(secret, value)
 		wipe(value)
@@ -299,18 +291,8 @@ func (a *agreement) receive(messages [2]*dealing, renewed *sharing, static *edwa
 
 // transcript is what the dealers certify: the context and both dealings, whole. Unlike key generation's it has the
 // ciphertexts, so that what is kept for a recovery share which is offline is certified too.
-func (a *agreement) transcript(deals [2][]byte) []byte {
+func (a *agreement) transcript(deals [][]byte) []byte {
 	b := append([]byte{byte(len(suiteResharing))}, suiteResharing...)
 	b = append(b, a.context[:]...)
 	return slices.Concat(b, deals[0], deals[1])
-}
-
-// checkCertificates verifies the dealers' certificates over a transcript.
-func (a *agreement) checkCertificates(transcript []byte, certificates [2][signatureSize]byte) error {
-	for d, id := range a.dealers {
-		if !schnorrVerify(a.points[id-1], a.statics[id-1], transcript, certificates[d]) {
-			return blame(id, fmt.Errorf("it, or the relay, has seen other dealings: %w", ErrCertificate))
-		}
-	}
-	return nil
 }

@@ -627,7 +627,7 @@ func TestOpenReshareRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	certified := [2][]byte{rubbish, x.Deal()}
-	ofAgent, err := schnorrSign(keys[0].secret, agent.transcript(certified))
+	ofAgent, err := schnorrSign(keys[0].secret, agent.transcript(certified[:]))
 	if err != nil {
 		t.Fatal(err)
 	}
