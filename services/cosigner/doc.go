@@ -16,8 +16,10 @@
 //     watch decides anything.
 //   - Nothing is stored per payment. There is no nonce, so there is none to use twice after a crash, a restore or a failover;
 //     replicas are interchangeable.
-//   - Shares and the state of key generations are sealed by envelope encryption, each under a data key of its own, bound to
-//     installation, wallet, epoch and group key. They do not print, log or travel in errors.
+//   - Shares and the state of key generations and resharings are sealed by envelope encryption, each under a data key of its
+//     own, bound to installation, wallet and either epoch and group key or the run. They do not print, log or travel in errors.
+//   - New shares come into force, and older ones are destroyed or kept for the recovery share, in one transaction, after a
+//     test signature by the new ones. No two epochs are in force at once.
 //
 // Erased rows stay in etcd's history, sealed, until it is compacted: compact hourly, as DESIGN section 8's stores do.
 //

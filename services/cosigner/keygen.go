@@ -235,7 +235,7 @@ func (s *Service) ConfirmKeyGeneration(ctx context.Context, req *cosignerv1.Conf
 	if err != nil {
 		return nil, refused(err)
 	}
-	release, err := s.testKey(req.GetWallet(), done, commitment)
+	release, err := s.testKey(req.GetWallet(), firstEpoch, [keySize]byte(done.GroupKey), [digestSize]byte(done.Transcript), done.Share, commitment)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -262,10 +262,9 @@ func (s *Service) confirm(wallet string, k *keygenRow, peer [certificateSize]byt
 }
 
 // testKey co-signs the key-test message of a run. Its token opens onto these bytes alone, which pay nothing: nobody can use a
-// key generation to sign anything else.
-func (s *Service) testKey(wallet string, k *keygenRow, commitment frost.Commitment) (frost.Release, error) {
-	groupKey, transcript := [32]byte(k.GroupKey), [32]byte(k.Transcript)
-	share, err := s.sealer.openShare(wallet, firstEpoch, groupKey, k.Share)
+// key generation or a resharing to sign anything else.
+func (s *Service) testKey(wallet string, epoch uint64, groupKey, transcript [32]byte, sealed []byte, commitment frost.Commitment) (frost.Release, error) {
+	share, err := s.sealer.openShare(wallet, epoch, groupKey, sealed)
 	if err != nil {
 		return frost.Release{}, err
 	}

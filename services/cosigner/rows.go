@@ -27,6 +27,7 @@ import (
 //	records/{wallet}                  the wallet record, once and for ever
 //	heads/{wallet}                    the guard rails in force
 //	shares/{wallet}/{epoch}           the sealed share; the highest epoch is in force
+//	resharings/{wallet}               the newest order for new shares, and how far it has come
 //	handles/{handle}                  the wallet that took it, never reassigned
 //	groupkeys/{key}                   the wallet that it is the key of
 //	ownerkeys/{owner}/{key}           a key that some accepted document named as the owner's
@@ -44,6 +45,7 @@ func keyEnd(id string) string          { return "ends/" + id }
 func keyRecord(id string) string       { return "records/" + id }
 func keyHead(id string) string         { return "heads/" + id }
 func prefixShares(id string) string    { return "shares/" + id + "/" }
+func keyResharing(id string) string    { return "resharings/" + id }
 func keyHandle(handle string) string   { return "handles/" + handle }
 func keyGroupKey(key []byte) string    { return "groupkeys/" + hex.EncodeToString(key) }
 
@@ -101,6 +103,37 @@ type keygenRow struct {
 	// From stageConfirmed on: the agent's certificate and the own share, sealed for its wallet.
 	PeerCertificate []byte `json:",omitempty"`
 	Share           []byte `json:",omitempty"`
+}
+
+// The stages of a resharing; between stageOrdered and the sharing's coming into force they are a key generation's.
+const (
+	stageOrdered stage = "ordered"
+	stagePending stage = "pending" // in force; what the recovery share needs is kept
+	stageDone    stage = "done"    // in force, and nothing older is held
+)
+
+// resharingRow is a wallet's newest resharing.
+type resharingRow struct {
+	// Order is the owner's envelope. Replaced are the digests of earlier orders for the same epoch, which do not come back.
+	Order    []byte
+	Replaced [][]byte `json:",omitempty"`
+	Stage    stage
+	// From stageDrawn on: what began the run, and what StartResharing answered, for its repeat.
+	Start   []byte `json:",omitempty"`
+	Answer  []byte `json:",omitempty"`
+	Dealing []byte `json:",omitempty"`
+	// State is frost's, sealed; nil from stageConfirmed on.
+	State []byte `json:",omitempty"`
+	// From stageCertified on: the other dealer's dealing, the own certificate, and what both dealings make.
+	PeerDealing []byte `json:",omitempty"`
+	Certificate []byte `json:",omitempty"`
+	Transcript  []byte `json:",omitempty"`
+	Sharing     []byte `json:",omitempty"`
+	// From stageConfirmed on: the other dealer's certificate and, until it is in force, the new share, sealed for its epoch.
+	PeerCertificate []byte `json:",omitempty"`
+	Share           []byte `json:",omitempty"`
+	// Record is the own SharingRecord, once the new sharing is in force.
+	Record []byte `json:",omitempty"`
 }
 
 // registrationRow is an UNCLAIMED wallet.
@@ -170,6 +203,51 @@ func loadKeygen(r row) (*keygenRow, error) {
 		return nil, fmt.Errorf("%s: %w", r.key, errDamaged)
 	}
 	return k, nil
+}
+
+// resharing is a resharingRow with its order decoded, and the row that it was read from.
+type resharing struct {
+	resharingRow
+	row         row
+	envelope    *typev1.Envelope
+	order       *typev1.ResharingOrder
+	orderDigest evidence.Digest
+}
+
+func loadResharing(r row) (*resharing, error) {
+	out := &resharing{row: r, order: new(typev1.ResharingOrder)}
+	if err := decodeRow(r, &out.resharingRow); err != nil {
+		return nil, err
+	}
+	var err error
+	if out.envelope, err = decodeEnvelope(r.key, out.Order); err != nil {
+		return nil, err
+	}
+	if err := evidence.Peek(out.envelope, out.order); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.key, errDamaged)
+	}
+	out.orderDigest = evidence.EnvelopeDigest(out.envelope)
+	if !out.whole() {
+		return nil, fmt.Errorf("%s: %w", r.key, errDamaged)
+	}
+	return out, nil
+}
+
+// whole reports whether a row holds what its stage needs, at the sizes that later steps take as arrays.
+func (r *resharingRow) whole() bool {
+	switch r.Stage {
+	case stageOrdered:
+		return true
+	case stageDrawn:
+		return len(r.State) > 0
+	case stageCertified:
+		return len(r.State) > 0 && len(r.Transcript) == digestSize && len(r.Certificate) == certificateSize
+	case stageConfirmed:
+		return len(r.Share) > 0 && len(r.Transcript) == digestSize && len(r.Certificate) == certificateSize
+	case stagePending, stageDone:
+		return len(r.Record) > 0 && len(r.Transcript) == digestSize
+	}
+	return false
 }
 
 // registered is a registrationRow with its statement decoded.

@@ -15,6 +15,8 @@ const (
 	purposeRoot   = "halfkey/cosigner/root/v1"
 	purposeKeygen = "halfkey/cosigner/keygen/v1"
 	purposeShare  = "halfkey/cosigner/share/v1"
+	// purposeReshare is the state of a resharing.
+	purposeReshare = "halfkey/cosigner/reshare/v1"
 )
 
 // sealer seals secrets by envelope encryption: AES-256-GCM under a fresh data key each, which the key-encryption key wraps
@@ -89,6 +91,24 @@ func (s *sealer) openKeyGeneration(wallet string, run, start, sealed []byte) (*f
 	return k, nil
 }
 
+// sealReshare seals the state of a resharing between two calls. It can be opened for no other wallet, run or order.
+func (s *sealer) sealReshare(wallet string, run, order []byte, x *frost.Reshare) ([]byte, error) {
+	return s.seal(x.Secret(), s.boundReshare(wallet, run, order))
+}
+
+func (s *sealer) openReshare(wallet string, run, order, sealed []byte) (*frost.Reshare, error) {
+	secret, err := s.open(sealed, s.boundReshare(wallet, run, order))
+	if err != nil {
+		return nil, fmt.Errorf("resharing of %s: %w", wallet, err)
+	}
+	defer clear(secret)
+	x, err := frost.ParseReshare(secret)
+	if err != nil {
+		return nil, fmt.Errorf("resharing of %s: %w: %w", wallet, errUnopened, err)
+	}
+	return x, nil
+}
+
 // reachable reports whether the key-encryption key works, by what it has opened before: a key service that is away must not
 // pass for a share that is lost.
 func (s *sealer) reachable(sealedRoot []byte) bool {
@@ -105,6 +125,10 @@ func (s *sealer) boundShare(wallet string, epoch uint64, groupKey [32]byte) []by
 
 func (s *sealer) boundKeyGeneration(wallet string, run, start []byte) []byte {
 	return bind(purposeKeygen, []byte(s.installation), []byte(wallet), run, start, []byte(frost.Suite))
+}
+
+func (s *sealer) boundReshare(wallet string, run, order []byte) []byte {
+	return bind(purposeReshare, []byte(s.installation), []byte(wallet), run, order, []byte(frost.Suite))
 }
 
 // bind is associated data: each part after its length, so that no two lists of parts read alike.

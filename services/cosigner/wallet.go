@@ -25,7 +25,11 @@ type pin struct {
 	recordRow, headRow, shareRow row
 }
 
-func (p *pin) rows() []row { return []row{p.recordRow, p.headRow, p.shareRow} }
+// rows are what a decision on this pin relies on. That no higher epoch has come is one of them: where the older share is kept,
+// its own row does not change when a newer one is in force.
+func (p *pin) rows() []row {
+	return []row{p.recordRow, p.headRow, p.shareRow, {key: keyShare(p.id, p.epoch+1)}}
+}
 
 // subjects are all whose freezes stop the wallet.
 func (p *pin) subjects(s *Service) []subject {
@@ -34,32 +38,42 @@ func (p *pin) subjects(s *Service) []subject {
 
 // pin reads a wallet linearizably.
 func (s *Service) pin(ctx context.Context, wallet string) (*pin, error) {
+	p, _, err := s.pinAnd(ctx, wallet)
+	return p, err
+}
+
+// pinAnd reads a wallet, and more rows of it at the same revision.
+func (s *Service) pinAnd(ctx context.Context, wallet string, keys ...func(id string) string) (*pin, []row, error) {
 	id, err := walletID(wallet)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	operation, cancel := context.WithTimeout(ctx, operationMax)
-	defer cancel()
-	resp, err := s.store.kv.Txn(operation).Then(
+	ops := []clientv3.Op{
 		clientv3.OpGet(keyRecord(id)),
 		clientv3.OpGet(keyHead(id)),
 		clientv3.OpGet(prefixShares(id), clientv3.WithPrefix()),
-	).Commit()
+	}
+	for _, key := range keys {
+		ops = append(ops, clientv3.OpGet(key(id)))
+	}
+	operation, cancel := context.WithTimeout(ctx, operationMax)
+	defer cancel()
+	resp, err := s.store.kv.Txn(operation).Then(ops...).Commit()
 	if err != nil {
-		return nil, storeError(ctx, err)
+		return nil, nil, storeError(ctx, err)
 	}
 	p := &pin{id: id, wallet: wallet}
 	if p.recordRow, err = s.store.one(keyRecord(id), resp.Responses[0]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if p.headRow, err = s.store.one(keyHead(id), resp.Responses[1]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !p.recordRow.exists() {
-		return nil, refusal(typev1.Reason_REASON_NOT_FOUND, "the co-signer has not sealed this wallet")
+		return nil, nil, refusal(typev1.Reason_REASON_NOT_FOUND, "the co-signer has not sealed this wallet")
 	}
 	if err := p.decode(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Keys sort as epochs do: the last is in force.
 	p.shareRow = row{key: keyShare(id, firstEpoch)}
@@ -67,10 +81,16 @@ func (s *Service) pin(ctx context.Context, wallet string) (*pin, error) {
 		last := shares[len(shares)-1]
 		p.shareRow = row{key: string(last.Key), value: last.Value, mod: last.ModRevision}
 		if p.epoch, err = epochOf(id, p.shareRow.key); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return p, nil
+	more := make([]row, len(keys))
+	for n, key := range keys {
+		if more[n], err = s.store.one(key(id), resp.Responses[3+n]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return p, more, nil
 }
 
 func (p *pin) decode() error {
