@@ -30,8 +30,8 @@ var (
 )
 
 // CulpritError says whose contribution does not check. It is as much as the protocol can tell: what a participant sent and
-// what a relay made of it look the same to the receiver, unless it is the receiver's own message (Culprit is Relay then).
-// Treat it as a security event, not as proof for third parties.
+// what a relay made of it look the same to the receiver, unless it is the receiver's own message (Culprit is Relay then), or
+// certified (OpenReshare). Treat it as a security event, not as proof for third parties.
 type CulpritError struct {
 	Culprit Identifier // who sent what does not check
 	Reason  string     // what does not check; holds no secret

@@ -2,7 +2,6 @@ package frost
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
@@ -68,18 +67,18 @@ func newAgreement(self Identifier, r Resharing) (*agreement, error) {
 		share, _ := old.publicShare(id)
 		a.constants[d] = sumPublic([]*edwards25519.Scalar{a.lambda(d)}, []*edwards25519.Point{share.point})
 	}
-	h := sha512.New()
+	var b []byte
 	for _, field := range [][]byte{[]byte(suiteResharing), a.session, old.Bytes()} {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
-		h.Write(field)
+		b = binary.BigEndian.AppendUint64(b, uint64(len(field)))
+		b = append(b, field...)
 	}
 	for _, number := range []int{int(first), int(second), n} {
-		h.Write(binary.BigEndian.AppendUint16(nil, uint16(number)))
+		b = binary.BigEndian.AppendUint16(b, uint16(number))
 	}
 	for _, static := range a.statics {
-		h.Write(static[:])
+		b = append(b, static[:]...)
 	}
-	h.Sum(a.context[:0])
+	a.context = sha512.Sum512(b)
 	return a, nil
 }
 
@@ -192,14 +191,11 @@ func drawLine(random io.Reader, secret *edwards25519.Scalar, context [sha512.Siz
 	key := secret.Bytes()
 	defer clear(key)
 	derive := func(which byte) (*edwards25519.Scalar, error) {
-		mac := hmac.New(sha512.New, key)
-		mac.Write([]byte(lineLabel))
-		mac.Write([]byte{which})
-		mac.Write(fresh[:])
-		mac.Write(context[:])
-		uniform := mac.Sum(nil)
-		defer clear(uniform)
-		return randomScalar(bytes.NewReader(uniform))
+		input := slices.Concat([]byte(lineLabel), []byte{which}, fresh[:], context[:])
+		defer clear(input)
+		uniform := hmacSHA512(key, input)
+		defer clear(uniform[:])
+		return randomScalar(bytes.NewReader(uniform[:]))
 	}
 	if slope, err = derive(1); err != nil {
 		return nil, nil, err
