@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -15,13 +14,15 @@ import (
 )
 
 // Agent is one wallet's agent: its share of the key and its request key. It is for concurrent use.
+//
+// It follows its owner by itself: once the guard rails name the request key that Offer made, it goes by that one.
 type Agent struct {
 	redacted
 	c        *Client
 	wallet   string
 	handle   string
 	groupKey [32]byte
-	key      *agentKey
+	state    *agentState
 	who      *caller
 }
 
@@ -46,11 +47,16 @@ func (c *Client) Agent(wallet string) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.stage != stageRegistered {
+	switch k.stage {
+	case stageRegistered:
+		return c.newAgent(k), nil
+	case stageReplacing:
+		return nil, local(op, typev1.Reason_REASON_NOT_ACTIVE, "taking this wallet over has not ended: replace its share again with the same recovery file",
+			"wallet", wallet)
+	default:
 		return nil, local(op, typev1.Reason_REASON_NOT_ACTIVE, "the registration of this wallet has not ended: register again with the same handle and owner",
 			"wallet", wallet)
 	}
-	return &Agent{c: c, wallet: k.wallet, handle: k.handle, groupKey: k.share.GroupKey(), key: k, who: k.caller()}, nil
 }
 
 func (c *Client) onlyWallet() (string, error) {
@@ -111,7 +117,7 @@ func (a *Agent) State(ctx context.Context) (typev1.WalletState, error) {
 		return 0, distrust(op, notMoved, "the wallet's documents do not verify", err)
 	}
 	if pinned.Name != a.wallet || pinned.GroupKey != a.groupKey ||
-		evidence.EnvelopeDigest(w.GetRegistration()) != evidence.EnvelopeDigest(a.key.registration) {
+		evidence.EnvelopeDigest(w.GetRegistration()) != evidence.EnvelopeDigest(a.state.now().registration) {
 		return 0, distrust(op, notMoved, "the directory shows another wallet than this agent's", nil)
 	}
 	return w.GetState(), a.c.pinRecord(pinned.Record)
@@ -120,7 +126,7 @@ func (a *Agent) State(ctx context.Context) (typev1.WalletState, error) {
 // unclaimedState tells a registration that still waits from one that has ended: no token authenticates either, but its own
 // repeat does.
 func (a *Agent) unclaimedState(ctx context.Context) (typev1.WalletState, error) {
-	w, err := a.c.announce(ctx, "get wallet", a.key)
+	w, err := a.c.announce(ctx, "get wallet", a.state.now())
 	if ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE {
 		return typev1.WalletState_WALLET_STATE_ENDED, nil
 	}
@@ -252,6 +258,3 @@ func (a *Agent) ledgerNow(ctx context.Context) (time.Time, error) {
 	now, _ = a.c.now()
 	return now, nil
 }
-
-// commit draws nonces for one attempt.
-func (a *Agent) commit() (*frost.Nonces, frost.Commitment, error) { return a.key.share.Commit() }

@@ -27,7 +27,12 @@ const (
 	stageMade stage = "made"
 	// stageRegistered: the wallet is UNCLAIMED, or further.
 	stageRegistered stage = "registered"
+	// stageReplacing: this home takes the wallet over. Its request key is chosen; its share comes with the recovery share's help.
+	stageReplacing stage = "replacing"
 )
+
+// replacedMax bounds the request keys that a secret remembers: more leaks than a wallet should live through.
+const replacedMax = 64
 
 // agentFile is an agent's secret in the key store.
 type agentFile struct {
@@ -43,9 +48,24 @@ type agentFile struct {
 	Share        []byte `json:"share"`
 	Registration []byte `json:"registration"`
 	TestSigned   []byte `json:"test_signature"`
+	// ReplacedKeys are the public halves of the wallet's request keys before the present one, oldest first.
+	ReplacedKeys [][]byte `json:"replaced_request_keys,omitempty"`
+	// OfferedSeed is the request key's that was shown to the owner and that the guard rails do not name yet.
+	OfferedSeed []byte `json:"offered_request_seed,omitempty"`
+	// Resharing is a run whose outcome is not known yet.
+	Resharing *pendingFile `json:"resharing,omitempty"`
 }
 
-// agentKey is an agent's secret in memory.
+// pendingFile is a pendingShare in the key store.
+type pendingFile struct {
+	Order       []byte `json:"order"`
+	Start       []byte `json:"start"`
+	Share       []byte `json:"share"`
+	Certificate []byte `json:"certificate"`
+	Transcript  []byte `json:"transcript"`
+}
+
+// agentKey is an agent's secret in memory. One that others can see is not changed: a changed copy takes its place.
 type agentKey struct {
 	redacted
 	stage                                   stage
@@ -56,6 +76,22 @@ type agentKey struct {
 	request                                 *privateKey
 	seed                                    func() []byte
 	share                                   *frost.KeyShare
+	replaced                                [][]byte
+	// offered is the request key that was offered to the owner, nil for none.
+	offered     *privateKey
+	offeredSeed func() []byte
+	// pending is the share of a run whose outcome is not known, nil for none.
+	pending *pendingShare
+}
+
+// pendingShare is share 1 of a new sharing that may be in force or not: only the co-signer's record says. It is stored beside
+// the old one from before the co-signer can put the new sharing in force until the record was verified.
+type pendingShare struct {
+	order, start *typev1.Envelope
+	share        *frost.KeyShare
+	// certificate is the dealer's over transcript, the digest of what both dealers have certified.
+	certificate [64]byte
+	transcript  [32]byte
 }
 
 // keyName is the name of the secret in the key store.
@@ -63,14 +99,33 @@ func (k *agentKey) keyName() string {
 	return agentKeyPrefix + strings.TrimPrefix(k.wallet, resource.Wallet(""))
 }
 
-// caller is the agent as who signs tokens.
-func (k *agentKey) caller() *caller {
-	return &caller{name: resource.AgentOf(k.wallet), wallet: k.wallet, key: k.request}
+// callerBy is the wallet's agent as who signs tokens with one request key.
+func (k *agentKey) callerBy(key *privateKey) *caller {
+	return &caller{name: resource.AgentOf(k.wallet), wallet: k.wallet, key: key.signer}
 }
 
 func newAgentKey(seed []byte) *agentKey {
+	k := new(agentKey)
+	k.request, k.seed = keyOfSeed(seed)
+	return k
+}
+
+// keyOfSeed makes a key, and a function that holds the seed so that it does not print.
+func keyOfSeed(seed []byte) (*privateKey, func() []byte) {
 	own := bytes.Clone(seed)
-	return &agentKey{request: newPrivateKey(ed25519.NewKeyFromSeed(own)), seed: func() []byte { return own }}
+	return newPrivateKey(ed25519.NewKeyFromSeed(own)), func() []byte { return own }
+}
+
+// copy is a copy to change.
+func (k *agentKey) copy() *agentKey {
+	c := *k
+	c.replaced = slices.Clone(k.replaced)
+	return &c
+}
+
+// requestKeys are the wallet's request keys as this secret knows them, the present one first.
+func (k *agentKey) requestKeys() [][]byte {
+	return append([][]byte{k.request.public}, k.replaced...)
 }
 
 // saveAgentKey stores an agent's secret durably.
@@ -89,6 +144,18 @@ func (c *Client) saveAgentKey(k *agentKey) error {
 			return err
 		}
 		f.Registration = b
+	}
+	f.ReplacedKeys = k.replaced
+	if k.offered != nil {
+		f.OfferedSeed = k.offeredSeed()
+	}
+	if k.pending != nil {
+		p, err := k.pending.file()
+		if err != nil {
+			return err
+		}
+		defer wipe(p.Share)
+		f.Resharing = p
 	}
 	b, err := encodeJSON(f)
 	if err != nil {
@@ -109,8 +176,7 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	if err := decodeJSON(b, &f); err != nil {
 		return nil, err
 	}
-	defer wipe(f.RequestSeed)
-	defer wipe(f.Share)
+	defer f.wipe()
 	if f.Version != fileVersion || len(f.RequestSeed) != ed25519.SeedSize {
 		return nil, errors.New("halfkey: an agent's secret is of another version")
 	}
@@ -127,11 +193,15 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	case stageStarted:
 		return k, nil
 	case stageMade, stageRegistered:
+		if k.share, err = frost.ParseKeyShare(f.Share); err != nil {
+			return nil, fmt.Errorf("halfkey: key share of %s: %w", k.wallet, err)
+		}
+	case stageReplacing:
+		if len(f.Share) > 0 {
+			return nil, fmt.Errorf("halfkey: the secret of %s has a share that it cannot have yet", k.wallet)
+		}
 	default:
 		return nil, errors.New("halfkey: an agent's secret is at no known stage")
-	}
-	if k.share, err = frost.ParseKeyShare(f.Share); err != nil {
-		return nil, fmt.Errorf("halfkey: key share of %s: %w", k.wallet, err)
 	}
 	k.registration = new(typev1.Envelope)
 	if err := evidence.Unmarshal(f.Registration, k.registration); err != nil {
@@ -141,12 +211,99 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("halfkey: registration of %s: %w", k.wallet, err)
 	}
-	group := k.share.GroupKey()
-	if r.GetWallet() != k.wallet || !bytes.Equal(r.GetRequestKey(), k.request.public) ||
-		!bytes.Equal(r.GetGroupKey(), group[:]) || k.share.Identifier() != frost.Agent {
+	if err := k.restoreResharing(&f); err != nil {
+		return nil, fmt.Errorf("halfkey: resharing of %s: %w", k.wallet, err)
+	}
+	if r.GetWallet() != k.wallet || !k.known(r.GetRequestKey()) || !k.fits(k.share, r.GetGroupKey()) ||
+		k.pending != nil && !k.fits(k.pending.share, r.GetGroupKey()) {
 		return nil, fmt.Errorf("halfkey: the secret of %s holds parts of different wallets", k.wallet)
 	}
 	return k, nil
+}
+
+// known reports whether a request key is, or was, this wallet's.
+func (k *agentKey) known(key []byte) bool {
+	return slices.ContainsFunc(k.requestKeys(), func(known []byte) bool { return bytes.Equal(known, key) })
+}
+
+// fits reports whether a share is share 1 of a group key. Only a home that takes a wallet over has none yet.
+func (k *agentKey) fits(share *frost.KeyShare, groupKey []byte) bool {
+	if share == nil {
+		return k.stage == stageReplacing
+	}
+	group := share.GroupKey()
+	return bytes.Equal(groupKey, group[:]) && share.Identifier() == frost.Agent
+}
+
+// restoreResharing takes what a secret holds for new keys and shares.
+func (k *agentKey) restoreResharing(f *agentFile) error {
+	if len(f.ReplacedKeys) > replacedMax {
+		return errors.New("it knows too many request keys")
+	}
+	for _, key := range f.ReplacedKeys {
+		if !evidence.ValidKey(key) {
+			return errors.New("a replaced request key is not one")
+		}
+	}
+	k.replaced = f.ReplacedKeys
+	if len(f.OfferedSeed) > 0 {
+		if len(f.OfferedSeed) != ed25519.SeedSize {
+			return errors.New("the offered request key is not one")
+		}
+		k.offered, k.offeredSeed = keyOfSeed(f.OfferedSeed)
+	}
+	if f.Resharing == nil {
+		return nil
+	}
+	p, err := f.Resharing.open()
+	if err != nil {
+		return err
+	}
+	k.pending = p
+	return nil
+}
+
+// wipe overwrites a decoded secret.
+func (f *agentFile) wipe() {
+	wipe(f.RequestSeed)
+	wipe(f.Share)
+	wipe(f.OfferedSeed)
+	if f.Resharing != nil {
+		wipe(f.Resharing.Share)
+	}
+}
+
+// file is what the key store gets of a pending share.
+func (p *pendingShare) file() (*pendingFile, error) {
+	order, err := evidence.Marshal(p.order)
+	if err != nil {
+		return nil, err
+	}
+	start, err := evidence.Marshal(p.start)
+	if err != nil {
+		return nil, err
+	}
+	return &pendingFile{
+		Order: order, Start: start, Share: p.share.Secret(), Certificate: p.certificate[:], Transcript: p.transcript[:],
+	}, nil
+}
+
+// open is the inverse of file.
+func (f *pendingFile) open() (*pendingShare, error) {
+	p := &pendingShare{order: new(typev1.Envelope), start: new(typev1.Envelope)}
+	if len(f.Certificate) != len(p.certificate) || len(f.Transcript) != len(p.transcript) {
+		return nil, errors.New("certificate or transcript are of another size")
+	}
+	p.certificate, p.transcript = [64]byte(f.Certificate), [32]byte(f.Transcript)
+	if err := evidence.Unmarshal(f.Order, p.order); err != nil {
+		return nil, err
+	}
+	if err := evidence.Unmarshal(f.Start, p.start); err != nil {
+		return nil, err
+	}
+	var err error
+	p.share, err = frost.ParseKeyShare(f.Share)
+	return p, err
 }
 
 // agentKeys loads every agent's secret of the key store.

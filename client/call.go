@@ -96,14 +96,17 @@ func dialGateway(i *evidence.Installation, dial func(context.Context, string) (n
 type caller struct {
 	name   string // `agents/…`, `owners/…` or `operator`
 	wallet string // An agent's wallet.
-	key    crypto.Signer
+	// key is who signs now: an agent's changes when its owner gives the wallet another request key.
+	key func() crypto.Signer
+	// renew, if there is one, finds out after a refusal whether key has changed.
+	renew func(ctx context.Context) (bool, error)
 }
 
 // token returns a context that carries a token for one method and one resource.
 func (c *Client) token(ctx context.Context, who *caller, method, about string) (context.Context, error) {
 	now, _ := c.now()
 	from := now.Add(-tokenBefore)
-	e, err := evidence.Sign(who.key, &typev1.Token{
+	e, err := evidence.Sign(who.key(), &typev1.Token{
 		Installation: c.Installation().ID(),
 		Wallet:       who.wallet,
 		Caller:       who.name,
@@ -133,8 +136,27 @@ type rpc struct {
 	moved typev1.MoneyMoved
 }
 
-// invoke makes a call with its deadline and token, and turns its error into ours.
+// invoke makes a call with its deadline and token, and turns its error into ours. A caller whose key was replaced by another
+// that it has goes on with that one.
 func invoke[Req, Resp any](
+	ctx context.Context, c *Client, r rpc, req *Req,
+	method func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (*Resp, error),
+) (*Resp, error) {
+	resp, err := invokeOnce(ctx, c, r, req, method)
+	if r.who == nil || r.who.renew == nil || ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED {
+		return resp, err
+	}
+	renewed, failed := r.who.renew(ctx)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case !renewed:
+		return nil, err
+	}
+	return invokeOnce(ctx, c, r, req, method)
+}
+
+func invokeOnce[Req, Resp any](
 	ctx context.Context, c *Client, r rpc, req *Req,
 	method func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (*Resp, error),
 ) (*Resp, error) {

@@ -26,7 +26,7 @@ type Operator struct {
 // Operator returns the operator by its key; a key that the installation file does not name is refused by the services.
 func (c *Client) Operator(key ed25519.PrivateKey) *Operator {
 	k := newPrivateKey(key)
-	return &Operator{c: c, key: k, who: &caller{name: "operator", key: k}}
+	return &Operator{c: c, key: k, who: &caller{name: "operator", key: k.signer}}
 }
 
 // apply signs a statement about a wallet and brings it to the ledger. Repeated with the same id it counts once.

@@ -266,7 +266,7 @@ func (c *Client) openOwner(f *ownerFile) (*Owner, error) {
 	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation {
 		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the owner's secret holds parts of different owners")
 	}
-	return &Owner{c: c, name: f.Owner, key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key}}, nil
+	return &Owner{c: c, name: f.Owner, key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
 }
 
 // Name is `owners/{owner}`.

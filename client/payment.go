@@ -229,7 +229,11 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 		if err == nil {
 			continue
 		}
-		if !a.repeats(err) {
+		again, failed := a.repeats(ctx, err)
+		if failed != nil {
+			return nil, failed
+		}
+		if !again {
 			return nil, a.giveUp(r, err)
 		}
 		if told, err = a.ask(ctx, r); err != nil {
@@ -239,12 +243,24 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 	return nil, failure("pay", typev1.Reason_REASON_ABORTED, a.risk(r), "the payment did not come to rest: repeat the call")
 }
 
-// repeats reports whether asking again and going on from there can help, and learns what the error tells.
-func (a *Agent) repeats(err error) bool {
+// repeats reports whether asking again and going on from there can help, and learns what the error tells: the ledger's time,
+// another request key or share.
+func (a *Agent) repeats(ctx context.Context, err error) (again bool, failed error) {
 	var e *Error
-	if !errors.As(err, &e) || errors.Is(err, ErrConflict) || errors.Is(err, errMessages) {
-		return false
+	switch {
+	case !errors.As(err, &e) || errors.Is(err, ErrConflict) || errors.Is(err, errMessages):
+		return false, nil
+	case e.Reason == typev1.Reason_REASON_UNAUTHENTICATED:
+		return a.renew(ctx)
+	case errors.As(err, new(*frost.CulpritError)):
+		// The co-signer may hold a share of a sharing that another program on this home has made with it.
+		return a.reload()
 	}
+	return a.repeatsBy(e), nil
+}
+
+// repeatsBy is repeats by the reason alone.
+func (a *Agent) repeatsBy(e *Error) bool {
 	switch e.Reason {
 	case typev1.Reason_REASON_MESSAGE_EXPIRED:
 		millis, err := strconv.ParseInt(e.Metadata["ledger_time_millis"], 10, 64)
@@ -322,11 +338,16 @@ func (a *Agent) save(r *PaymentRecord, moved typev1.MoneyMoved) error {
 // came back and makes the signature.
 func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, review *typev1.Envelope) (*typev1.Payment, error) {
 	const op = "create payment"
-	nonces, commitment, err := a.commit()
+	key, done, err := a.use(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	nonces, commitment, err := key.commit()
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	request, att, err := a.request(r.Intent, message, commitment)
+	request, att, err := a.request(key, r.Intent, message, commitment)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
@@ -367,7 +388,7 @@ func sign(nonces *frost.Nonces, message, release []byte) (frost.Signature, error
 }
 
 // request signs the agent's statement for one attempt.
-func (a *Agent) request(intent, message []byte, commitment frost.Commitment) (*typev1.Envelope, *evidence.Attempt, error) {
+func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Commitment) (*typev1.Envelope, *evidence.Attempt, error) {
 	i := a.c.Installation()
 	m, _, err := evidence.CheckIntent(i, intent)
 	if err != nil {
@@ -378,7 +399,7 @@ func (a *Agent) request(intent, message []byte, commitment frost.Commitment) (*t
 		return nil, nil, err
 	}
 	now, _ := a.c.now()
-	e, err := evidence.Sign(a.key.request, &typev1.Request{
+	e, err := evidence.Sign(k.request, &typev1.Request{
 		Installation:  i.ID(),
 		Wallet:        a.wallet,
 		Payment:       m.GetPayment(),
@@ -392,7 +413,7 @@ func (a *Agent) request(intent, message []byte, commitment frost.Commitment) (*t
 	if err != nil {
 		return nil, nil, err
 	}
-	att, err := evidence.CheckRequest(i, e, a.key.request.public)
+	att, err := evidence.CheckRequest(i, e, k.request.public)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -450,6 +471,27 @@ func (a *Agent) conclude(ctx context.Context, r *PaymentRecord, told *typev1.Pay
 	return p, a.save(r, a.risk(r))
 }
 
+// judge asks for the judgement of an attempt that records nothing.
+func (a *Agent) judge(ctx context.Context, intent, message []byte) (*typev1.Payment, error) {
+	const op = "judge payment"
+	key, done, err := a.use(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	_, commitment, err := key.commit()
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	request, _, err := a.request(key, intent, message, commitment)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	return invoke(ctx, a.c, rpc{op: op}, &gatewayv1.CreatePaymentRequest{
+		Parent: a.wallet, Request: request, Message: message, ValidateOnly: true,
+	}, gatewayv1.GatewayServiceClient.CreatePayment)
+}
+
 // dryRun asks how a payment would be judged. Its commitment is never used.
 func (a *Agent) dryRun(ctx context.Context, o Order, recipient [32]byte) (*Payment, error) {
 	const op = "judge payment"
@@ -466,17 +508,14 @@ func (a *Agent) dryRun(ctx context.Context, o Order, recipient [32]byte) (*Payme
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	_, commitment, err := a.commit()
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
+	told, err := a.judge(ctx, intent, message)
+	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
+		if again, failed := a.renew(ctx); failed != nil {
+			return nil, failed
+		} else if again {
+			told, err = a.judge(ctx, intent, message)
+		}
 	}
-	request, _, err := a.request(intent, message, commitment)
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
-	}
-	told, err := invoke(ctx, a.c, rpc{op: op}, &gatewayv1.CreatePaymentRequest{
-		Parent: a.wallet, Request: request, Message: message, ValidateOnly: true,
-	}, gatewayv1.GatewayServiceClient.CreatePayment)
 	if err != nil {
 		return nil, err
 	}

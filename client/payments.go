@@ -65,7 +65,7 @@ func (a *Agent) readOwn(ctx context.Context, word *ledgerWord, told *typev1.Paym
 	case p.Settlement != nil:
 		return p, nil
 	}
-	att, err := evidence.CheckRequest(a.c.Installation(), told.GetRequest(), a.key.request.public)
+	att, err := a.checkRequest(told.GetRequest())
 	if err != nil {
 		return nil, distrust(op, unknown, "the payment is not one that this agent asked for", err)
 	}
@@ -73,6 +73,21 @@ func (a *Agent) readOwn(ctx context.Context, word *ledgerWord, told *typev1.Paym
 		return nil, distrust(op, unknown, "the payment's intent is not the one that this agent asked for", nil)
 	}
 	return p, nil
+}
+
+// checkRequest verifies a request under the request key that this wallet has, or one that it had.
+func (a *Agent) checkRequest(e *typev1.Envelope) (*evidence.Attempt, error) {
+	var refused error
+	for _, key := range a.state.now().requestKeys() {
+		att, err := evidence.CheckRequest(a.c.Installation(), e, key)
+		if err == nil {
+			return att, nil
+		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	return nil, refused
 }
 
 // Payments lists the wallet's payments, newest first: its own, or incoming the ones settled to it, each verified to pay

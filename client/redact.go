@@ -55,6 +55,9 @@ func newPrivateKey(k ed25519.PrivateKey) *privateKey {
 	}
 }
 
+// signer is the key as callers have it.
+func (k *privateKey) signer() crypto.Signer { return k }
+
 // Public returns the public half.
 func (k *privateKey) Public() crypto.PublicKey { return k.public }
 
