@@ -500,6 +500,39 @@ func TestAcceptRefusesForWhomDealsNot(t *testing.T) {
 	}
 }
 
+// TestReshareDisagreement: one who was told otherwise what is being done deals what nobody else accepts. A static key for the
+// recovery share is the worst of it: whoever's it is would get that share.
+func TestReshareDisagreement(t *testing.T) {
+	old := deal(t, 3, 1)
+	keys := statics(t, 3)
+	both := [2]Identifier{Agent, CoSigner}
+	r := newResharing("agreed", old[0].Sharing(), both, keys)
+	for _, tt := range []struct {
+		name string
+		told Resharing
+	}{
+		{"session", newResharing("not agreed", old[0].Sharing(), both, keys)},
+		{"static key of the recovery", newResharing("agreed", old[0].Sharing(), both, []*StaticKey{keys[0], keys[1], statics(t, 1)[0]})},
+	} {
+		x, err := NewReshare(Agent, keys[0], old[0], r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		misled, err := NewReshare(CoSigner, keys[1], old[1], tt.told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var culprit *CulpritError
+		deals := [2][]byte{x.Deal(), misled.Deal()}
+		if _, err := x.Accept(deals); !errors.Is(err, ErrDecryption) || !errors.As(err, &culprit) || culprit.Culprit != CoSigner {
+			t.Errorf("%s: Accept = %v, want ErrDecryption naming the co-signer", tt.name, err)
+		}
+		if _, err := misled.Accept(deals); !errors.Is(err, ErrDecryption) || !errors.As(err, &culprit) || culprit.Culprit != Agent {
+			t.Errorf("%s: Accept of the one who was misled = %v, want ErrDecryption naming the agent", tt.name, err)
+		}
+	}
+}
+
 // TestReshareSplitView: the relay shows the two dealers different dealings of one. Both accept; no certificate does. A
 // third recipient, shown either, gets no share.
 func TestReshareSplitView(t *testing.T) {
