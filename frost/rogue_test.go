@@ -271,3 +271,36 @@ func TestTorsionThatTheVictimCannotSee(t *testing.T) {
 		wantBlame(t, err, ErrEncoding, attacker)
 	})
 }
+
+// TestOneViewOfStaticKeys: the relay tells agent and co-signer different static keys of the recovery share, one of them its
+// own, so that what the one seals for the owner the other never hears of. Neither gets as far as a certificate.
+func TestOneViewOfStaticKeys(t *testing.T) {
+	keys, relays := statics(t, 3), statics(t, 1)
+	views := [2][]*StaticKey{keys, {keys[0], keys[1], relays[0]}}
+
+	t.Run("key generation", func(t *testing.T) {
+		agent, messages := begin(t, "views", views[0])
+		_, others := begin(t, "views", views[1])
+		_, err := agent[0].run.Round2([][]byte{messages[0], others[1], messages[2]})
+		wantBlame(t, err, ErrProof, CoSigner)
+	})
+	t.Run("resharing", func(t *testing.T) {
+		old := deal(t, 2, 1)
+		var runs [2]*Reshare
+		for k := range runs {
+			r := Resharing{Session: []byte("session of two views"), Old: old[0].Sharing(), Dealers: [2]Identifier{Agent, CoSigner}}
+			for _, static := range views[k] {
+				r.StaticKeys = append(r.StaticKeys, static.Public())
+			}
+			var err error
+			if runs[k], err = NewReshare(Identifier(k+1), keys[k], old[k], r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deals := [2][]byte{runs[0].Deal(), runs[1].Deal()}
+		for k, blamed := range []Identifier{CoSigner, Agent} {
+			_, err := runs[k].Accept(deals)
+			wantBlame(t, err, ErrDecryption, blamed)
+		}
+	})
+}
