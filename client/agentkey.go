@@ -52,17 +52,9 @@ type agentFile struct {
 	ReplacedKeys [][]byte `json:"replaced_request_keys,omitempty"`
 	// OfferedSeed is the request key's that was shown to the owner and that the guard rails do not name yet.
 	OfferedSeed []byte `json:"offered_request_seed,omitempty"`
-	// Resharing is a run whose outcome is not known yet.
-	Resharing *pendingFile `json:"resharing,omitempty"`
-}
-
-// pendingFile is a pendingShare in the key store.
-type pendingFile struct {
-	Order       []byte `json:"order"`
-	Start       []byte `json:"start"`
-	Share       []byte `json:"share"`
-	Certificate []byte `json:"certificate"`
-	Transcript  []byte `json:"transcript"`
+	// Attempt is a run that has not made its share yet, Pending a share whose record was not seen yet.
+	Attempt *attemptFile `json:"resharing_attempt,omitempty"`
+	Pending *pendingFile `json:"pending_share,omitempty"`
 }
 
 // agentKey is an agent's secret in memory. One that others can see is not changed: a changed copy takes its place.
@@ -80,18 +72,9 @@ type agentKey struct {
 	// offered is the request key that was offered to the owner, nil for none.
 	offered     *privateKey
 	offeredSeed func() []byte
-	// pending is the share of a run whose outcome is not known, nil for none.
+	// attempt is a run that has not made its share yet, pending a share whose record was not seen yet; nil for none.
+	attempt *attempt
 	pending *pendingShare
-}
-
-// pendingShare is share 1 of a new sharing that may be in force or not: only the co-signer's record says. It is stored beside
-// the old one from before the co-signer can put the new sharing in force until the record was verified.
-type pendingShare struct {
-	order, start *typev1.Envelope
-	share        *frost.KeyShare
-	// certificate is the dealer's over transcript, the digest of what both dealers have certified.
-	certificate [64]byte
-	transcript  [32]byte
 }
 
 // keyName is the name of the secret in the key store.
@@ -136,7 +119,6 @@ func (c *Client) saveAgentKey(k *agentKey) error {
 	}
 	if k.share != nil {
 		f.Share = k.share.Secret()
-		defer wipe(f.Share)
 	}
 	if k.registration != nil {
 		b, err := evidence.Marshal(k.registration)
@@ -145,18 +127,10 @@ func (c *Client) saveAgentKey(k *agentKey) error {
 		}
 		f.Registration = b
 	}
-	f.ReplacedKeys = k.replaced
-	if k.offered != nil {
-		f.OfferedSeed = k.offeredSeed()
+	if err := k.keepResharing(&f); err != nil {
+		return err
 	}
-	if k.pending != nil {
-		p, err := k.pending.file()
-		if err != nil {
-			return err
-		}
-		defer wipe(p.Share)
-		f.Resharing = p
-	}
+	defer f.wipe()
 	b, err := encodeJSON(f)
 	if err != nil {
 		return err
@@ -176,6 +150,7 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	if err := decodeJSON(b, &f); err != nil {
 		return nil, err
 	}
+	defer wipe(f.RequestSeed)
 	defer f.wipe()
 	if f.Version != fileVersion || len(f.RequestSeed) != ed25519.SeedSize {
 		return nil, errors.New("halfkey: an agent's secret is of another version")
@@ -233,77 +208,6 @@ func (k *agentKey) fits(share *frost.KeyShare, groupKey []byte) bool {
 	}
 	group := share.GroupKey()
 	return bytes.Equal(groupKey, group[:]) && share.Identifier() == frost.Agent
-}
-
-// restoreResharing takes what a secret holds for new keys and shares.
-func (k *agentKey) restoreResharing(f *agentFile) error {
-	if len(f.ReplacedKeys) > replacedMax {
-		return errors.New("it knows too many request keys")
-	}
-	for _, key := range f.ReplacedKeys {
-		if !evidence.ValidKey(key) {
-			return errors.New("a replaced request key is not one")
-		}
-	}
-	k.replaced = f.ReplacedKeys
-	if len(f.OfferedSeed) > 0 {
-		if len(f.OfferedSeed) != ed25519.SeedSize {
-			return errors.New("the offered request key is not one")
-		}
-		k.offered, k.offeredSeed = keyOfSeed(f.OfferedSeed)
-	}
-	if f.Resharing == nil {
-		return nil
-	}
-	p, err := f.Resharing.open()
-	if err != nil {
-		return err
-	}
-	k.pending = p
-	return nil
-}
-
-// wipe overwrites a decoded secret.
-func (f *agentFile) wipe() {
-	wipe(f.RequestSeed)
-	wipe(f.Share)
-	wipe(f.OfferedSeed)
-	if f.Resharing != nil {
-		wipe(f.Resharing.Share)
-	}
-}
-
-// file is what the key store gets of a pending share.
-func (p *pendingShare) file() (*pendingFile, error) {
-	order, err := evidence.Marshal(p.order)
-	if err != nil {
-		return nil, err
-	}
-	start, err := evidence.Marshal(p.start)
-	if err != nil {
-		return nil, err
-	}
-	return &pendingFile{
-		Order: order, Start: start, Share: p.share.Secret(), Certificate: p.certificate[:], Transcript: p.transcript[:],
-	}, nil
-}
-
-// open is the inverse of file.
-func (f *pendingFile) open() (*pendingShare, error) {
-	p := &pendingShare{order: new(typev1.Envelope), start: new(typev1.Envelope)}
-	if len(f.Certificate) != len(p.certificate) || len(f.Transcript) != len(p.transcript) {
-		return nil, errors.New("certificate or transcript are of another size")
-	}
-	p.certificate, p.transcript = [64]byte(f.Certificate), [32]byte(f.Transcript)
-	if err := evidence.Unmarshal(f.Order, p.order); err != nil {
-		return nil, err
-	}
-	if err := evidence.Unmarshal(f.Start, p.start); err != nil {
-		return nil, err
-	}
-	var err error
-	p.share, err = frost.ParseKeyShare(f.Share)
-	return p, err
 }
 
 // agentKeys loads every agent's secret of the key store.

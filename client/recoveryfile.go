@@ -1,4 +1,217 @@
 package client
-type recoveryFile struct{}
-func (r *run) keepRecovery(x any, c [2][64]byte, s any, t [32]byte) error { return nil }
-func (r *run) join(b *begun, a, c any, d []byte) error { return nil }
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+
+	"github.com/halfkey/halfkey/frost"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// passphraseMin is the shortest passphrase that a recovery file is encrypted with: whoever finds the file can try passphrases
+// for as long as the wallet lives.
+const passphraseMin = 12
+
+// recoveryFile is the owner's recovery share: a file that the owner keeps offline. Alone it signs nothing, and with the agent's
+// share everything. On disk it is an age file (age-encryption.org/v1) under a scrypt passphrase, and its plaintext is one
+// recoveryText.
+type recoveryFile struct {
+	redacted
+	path       string
+	passphrase []byte
+	work       int
+
+	installation, wallet string
+	groupKey             [32]byte
+	// static is the long-lived key under which resharings deal to the recovery share while it is offline.
+	static *frost.StaticKey
+	// share is the one that was opened last, nil before.
+	share *frost.KeyShare
+	// dealer is the recovery share's side of a run that replaces share 1, and next what it makes: until the record is seen
+	// either share may be the one in force.
+	dealer []byte
+	next   *frost.KeyShare
+}
+
+// recoveryText is the plaintext of a recovery file.
+type recoveryText struct {
+	Version      int    `json:"version"`
+	Installation string `json:"installation"`
+	Wallet       string `json:"wallet"`
+	GroupKey     []byte `json:"group_key"`
+	StaticKey    []byte `json:"static_key"`
+	Share        []byte `json:"share,omitempty"`
+	Dealer       []byte `json:"dealer,omitempty"`
+	Next         []byte `json:"next_share,omitempty"`
+}
+
+func (t *recoveryText) wipe() {
+	wipe(t.StaticKey)
+	wipe(t.Share)
+	wipe(t.Dealer)
+	wipe(t.Next)
+}
+
+// checkPassphrase refuses a passphrase that protects nothing: a short one, and one that a call before this one has wiped.
+func checkPassphrase(op string, passphrase []byte) error {
+	if len(passphrase) < passphraseMin || len(bytes.Trim(passphrase, "\x00")) == 0 {
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, fmt.Sprintf("a passphrase has at least %d bytes, and is given anew for each call", passphraseMin),
+			"field", "passphrase")
+	}
+	return nil
+}
+
+// readRecovery opens a recovery file. The caller calls zero.
+func readRecovery(op, path string, passphrase []byte) (*recoveryFile, error) {
+	if err := checkPassphrase(op, passphrase); err != nil {
+		return nil, err
+	}
+	sealed, err := readFile(path)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	// age takes a string, of which Go may keep copies; what this package holds is wiped.
+	identity, err := age.NewScryptIdentity(string(passphrase))
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	plain, err := age.Decrypt(bytes.NewReader(sealed), identity)
+	if err != nil {
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the recovery file does not open: the passphrase is another, or the file was damaged",
+			"field", "passphrase")
+	}
+	b, err := io.ReadAll(io.LimitReader(plain, fileMax))
+	defer wipe(b)
+	if err != nil {
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the recovery file was damaged", "field", "file")
+	}
+	var text recoveryText
+	defer text.wipe()
+	if err := decodeJSON(b, &text); err != nil {
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the recovery file holds something else", "field", "file")
+	}
+	f, err := text.open()
+	if err != nil {
+		return nil, wrap(op, fmt.Errorf("recovery file: %w", err), notMoved)
+	}
+	f.path, f.passphrase = path, bytes.Clone(passphrase)
+	return f, nil
+}
+
+// open decodes a recovery file's parts and checks that they belong together.
+func (t *recoveryText) open() (*recoveryFile, error) {
+	f := &recoveryFile{installation: t.Installation, wallet: t.Wallet, dealer: bytes.Clone(t.Dealer)}
+	if t.Version != fileVersion {
+		return nil, fmt.Errorf("halfkey: it is of version %d", t.Version)
+	}
+	if err := resource.ValidInstallation(f.installation); err != nil {
+		return nil, err
+	}
+	if _, err := resource.ParseWallet(f.wallet); err != nil {
+		return nil, err
+	}
+	if !frost.ValidGroupKey(t.GroupKey) {
+		return nil, fmt.Errorf("halfkey: its group key is none")
+	}
+	f.groupKey = [32]byte(t.GroupKey)
+	var err error
+	if f.static, err = frost.ParseStaticKey(t.StaticKey); err != nil {
+		return nil, err
+	}
+	for _, s := range []struct {
+		text []byte
+		to   **frost.KeyShare
+	}{{t.Share, &f.share}, {t.Next, &f.next}} {
+		if len(s.text) == 0 {
+			continue
+		}
+		if *s.to, err = frost.ParseKeyShare(s.text); err != nil {
+			return nil, err
+		}
+		if (*s.to).Identifier() != frost.Recovery || (*s.to).GroupKey() != f.groupKey {
+			return nil, fmt.Errorf("halfkey: its share is another wallet's or participant's")
+		}
+	}
+	return f, nil
+}
+
+// zero erases what the file's copy in memory holds.
+func (f *recoveryFile) zero() {
+	wipe(f.passphrase)
+	wipe(f.dealer)
+	f.static.Zero()
+	f.share.Zero()
+	f.next.Zero()
+}
+
+// seal encrypts the file.
+func (f *recoveryFile) seal() ([]byte, error) {
+	text := recoveryText{
+		Version: fileVersion, Installation: f.installation, Wallet: f.wallet, GroupKey: f.groupKey[:], StaticKey: f.static.Secret(),
+		Dealer: bytes.Clone(f.dealer),
+	}
+	defer text.wipe()
+	if f.share != nil {
+		text.Share = f.share.Secret()
+	}
+	if f.next != nil {
+		text.Next = f.next.Secret()
+	}
+	b, err := encodeJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(b)
+	recipient, err := age.NewScryptRecipient(string(f.passphrase))
+	if err != nil {
+		return nil, fmt.Errorf("halfkey: recovery file: %w", err)
+	}
+	if f.work > 0 {
+		recipient.SetWorkFactor(f.work)
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, recipient)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("halfkey: recovery file: %w", err)
+	}
+	return sealed.Bytes(), nil
+}
+
+// create writes a file that must not exist, durably.
+func (f *recoveryFile) create() error {
+	b, err := f.seal()
+	if err != nil {
+		return err
+	}
+	if err := writeNew(f.path, b); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+// rewrite puts the file anew, whole or not at all, and durably.
+func (f *recoveryFile) rewrite() error {
+	b, err := f.seal()
+	if err != nil {
+		return err
+	}
+	return writeFile(f.path, b)
+}
+
+// exists reports whether there is something under a path.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -19,12 +18,6 @@ import (
 // runSize is the size of a run's random id.
 const runSize = 16
 
-// RefreshOptions changes what Refresh orders.
-type RefreshOptions struct {
-	// DropRecovery ends the wallet's recovery share with the old sharing. Without it a wallet that has one keeps it.
-	DropRecovery bool
-}
-
 // Refresh answers a leak, and needs no freeze: it puts the request key of an agent's offer in the guard rails, which are
 // otherwise kept as they are and in force with policy, ledger and co-signer when it returns, so that the key which leaked gets no call through; and it orders new
 // shares, which make the share that leaked worthless as soon as the agent has carried the order out by Reshare. The address stays.
@@ -32,7 +25,7 @@ type RefreshOptions struct {
 // A wallet with a recovery share keeps it: that one is renewed too, and until the owner has opened it by OpenRecovery the
 // co-signer keeps its older share, so that an older agent's share and the older recovery share, in one hand, are still the
 // whole key. Repeated with the same offer Refresh goes on from where it stopped, and orders nothing twice.
-func (o *Owner) Refresh(ctx context.Context, offer Offer, options RefreshOptions) (*Resharing, error) {
+func (o *Owner) Refresh(ctx context.Context, offer Offer) (*Resharing, error) {
 	const op = "refresh"
 	if !evidence.ValidKey(offer.RequestKey[:]) {
 		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the offer holds no key", "field", "offer")
@@ -48,14 +41,10 @@ func (o *Owner) Refresh(ctx context.Context, offer Offer, options RefreshOptions
 	if sharingInForce(now.told) && bytes.Equal(now.order.GetRequestKey(), offer.RequestKey[:]) {
 		return newResharing(now.order, now.told), nil // It was carried out.
 	}
-	want := &typev1.ResharingOrder{RequestKey: offer.RequestKey[:], FromEpoch: now.epoch}
-	if !options.DropRecovery {
-		if now.recoveryErr != nil {
-			return nil, now.recoveryErr
-		}
-		want.RecoveryKey = now.recovery
+	if now.recoveryErr != nil {
+		return nil, now.recoveryErr
 	}
-	return o.order(ctx, op, head, now, want)
+	return o.order(ctx, op, head, now, &typev1.ResharingOrder{RequestKey: offer.RequestKey[:], FromEpoch: now.epoch, RecoveryKey: now.recovery})
 }
 
 // nameRequestKey puts a version of the guard rails in force that differs from the head in its request key alone.
@@ -165,7 +154,7 @@ func (o *Owner) recoveryBefore(open *typev1.ResharingOrder) ([]byte, error) {
 		return m.GetRecoveryKey(), nil
 	}
 	err = local(op, typev1.Reason_REASON_WRONG_STATE, "this home does not know whether the wallet has a recovery share", "wallet", open.GetWallet())
-	return nil, advised(err, "let the agent carry out the open order first, or say that a recovery share is to be dropped")
+	return nil, advised(err, "let the agent carry out the open order first")
 }
 
 // order signs and brings an order. One that is open and asks for the same is brought again.
@@ -175,7 +164,8 @@ func (o *Owner) order(ctx context.Context, op string, head *evidence.Head, now *
 	}
 	want.Installation, want.Wallet, want.ToEpoch = o.c.Installation().ID(), head.Document.GetWallet(), want.GetFromEpoch()+1
 	e := now.told.GetOrder()
-	if now.told == nil || sharingInForce(now.told) || !sameOrdered(now.order, want) {
+	// One that was started is ordered anew: a home that has lost what it began could not go on, and one that has not begins again.
+	if now.told.GetState() != reshareOrdered || !sameOrdered(now.order, want) {
 		run := make([]byte, runSize)
 		if _, err := rand.Read(run); err != nil {
 			return nil, wrap(op, err, notMoved)
@@ -205,10 +195,4 @@ func sameOrdered(a, b *typev1.ResharingOrder) bool {
 	x, y := proto.CloneOf(a), proto.CloneOf(b)
 	x.Run, y.Run = nil, nil
 	return proto.Equal(x, y)
-}
-
-// hasRecovery reports whether a sharing has a recovery share.
-func hasRecovery(s *frost.Sharing) bool {
-	_, ok := s.PublicShare(frost.Recovery)
-	return ok
 }

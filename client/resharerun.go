@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"context"
-	"errors"
 
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -27,19 +26,13 @@ type run struct {
 }
 
 // carry brings a run that was ordered or started to its record. A share that is stored is what the run goes on with, if the
-// co-signer still has it where that share was made; otherwise the run begins again, and the co-signer's answer to that says
-// that nothing older of it can come into force.
+// co-signer still has it where that share was made.
 func (r *run) carry(ctx context.Context, told *typev1.Resharing) (*typev1.Resharing, error) {
-	if p := r.key.pending; p != nil && told.GetState() == reshareStarted && sameEnvelope(p.order, r.order) && sameEnvelope(p.start, told.GetStart()) {
-		told, err := r.prove(ctx)
-		switch ReasonOf(err) {
-		case typev1.Reason_REASON_WRONG_STATE, typev1.Reason_REASON_NOT_FOUND, typev1.Reason_REASON_KEY_GENERATION_FAILED:
-		default:
-			return told, err
+	p := r.key.pending
+	if p == nil || told.GetState() != reshareStarted || !sameEnvelope(p.order, r.order) || !sameEnvelope(p.start, told.GetStart()) {
+		if err := r.makeShare(ctx, told); err != nil {
+			return nil, err
 		}
-	}
-	if err := r.deal(ctx); err != nil {
-		return nil, err
 	}
 	return r.prove(ctx)
 }
@@ -48,67 +41,10 @@ func sameEnvelope(a, b *typev1.Envelope) bool {
 	return evidence.EnvelopeDigest(a) == evidence.EnvelopeDigest(b)
 }
 
-// begun is a run that the co-signer has answered.
-type begun struct {
-	start *typev1.Envelope
-	// share1 is participant 1's side and dealer the side that deals: the same one, but with an order that replaces share 1.
-	share1, dealer *frost.Reshare
-	dealings       [2][]byte
-	own            int // Which of the dealings is the dealer's.
-}
-
-func (b *begun) zero() {
-	b.share1.Zero()
-	b.dealer.Zero()
-}
-
-// deal runs the protocol up to the new share and stores that beside the old one. From then on the co-signer may put the new
-// sharing in force.
-func (r *run) deal(ctx context.Context) error {
-	b, err := r.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer b.zero()
-	// What came is verified before anything of one's own leaves.
-	certificate, err := b.dealer.Accept(b.dealings)
-	if err == nil {
-		_, err = b.share1.Accept(b.dealings)
-	}
-	if err != nil {
-		return distrust(r.op, notMoved, "the co-signer's part of the resharing does not verify", err)
-	}
-	exchanged, err := invoke(ctx, r.c, rpc{op: r.op}, &gatewayv1.ExchangeResharingRequest{
-		Wallet: r.m.GetWallet(), Run: r.m.GetRun(), Dealing: b.dealings[b.own],
-	}, gatewayv1.GatewayServiceClient.ExchangeResharing)
-	if err != nil {
-		return err
-	}
-	if len(exchanged.GetCertificate()) != len(certificate) {
-		return distrust(r.op, notMoved, "the co-signer's certificate is malformed", frost.ErrCertificate)
-	}
-	var certificates [2][64]byte
-	certificates[b.own], certificates[1-b.own] = certificate, [64]byte(exchanged.GetCertificate())
-	share, err := b.share1.Finish(certificates)
-	if err != nil {
-		return distrust(r.op, notMoved, "the co-signer saw another resharing than this home", err)
-	}
-	transcript, err := b.share1.TranscriptDigest()
-	if err != nil {
-		return wrap(r.op, err, notMoved)
-	}
-	if r.recovery != nil {
-		if err := r.keepRecovery(b.dealer, certificates, share, transcript); err != nil {
-			return err
-		}
-	}
-	return r.store(&pendingShare{order: r.order, start: b.start, share: share, certificate: certificate, transcript: transcript})
-}
-
-// store makes a share the pending one. Both are in the home until the co-signer's record says which is in force.
-func (r *run) store(p *pendingShare) error {
+// put stores a changed secret.
+func (r *run) put(change func(next *agentKey)) error {
 	next := r.key.copy()
-	next.pending = p
+	change(next)
 	if err := r.save(next); err != nil {
 		return wrap(r.op, err, notMoved)
 	}
@@ -116,51 +52,101 @@ func (r *run) store(p *pendingShare) error {
 	return nil
 }
 
-// begin starts the run with the co-signer, and makes this side's dealing.
-func (r *run) begin(ctx context.Context) (*begun, error) {
-	i := r.c.Installation()
+// openAttempt finds the attempt to go on with, or makes one and stores it. A run that the co-signer has not started, or began
+// again because what reached it did not check, takes a new one.
+func (r *run) openAttempt(told *typev1.Resharing) (*attempt, error) {
+	if a := r.key.attempt; a != nil && sameEnvelope(a.order, r.order) && (told.GetState() == reshareStarted || len(a.dealer()) == 0) {
+		return a, nil
+	}
 	static, err := frost.NewStaticKey()
 	if err != nil {
 		return nil, wrap(r.op, err, notMoved)
 	}
-	defer static.Zero()
 	own := static.Public()
 	start, err := evidence.Sign(r.key.request, &typev1.ResharingStart{
-		Installation: i.ID(), Wallet: r.m.GetWallet(), Run: r.m.GetRun(), OrderDigest: evidence.EnvelopeDigest(r.order).Bytes(), StaticKey: own[:],
+		Installation: r.c.Installation().ID(), Wallet: r.m.GetWallet(), Run: r.m.GetRun(),
+		OrderDigest: evidence.EnvelopeDigest(r.order).Bytes(), StaticKey: own[:],
 	})
 	if err != nil {
 		return nil, wrap(r.op, err, notMoved)
 	}
-	started, err := invoke(ctx, r.c, rpc{op: r.op}, &gatewayv1.StartResharingRequest{Start: start}, gatewayv1.GatewayServiceClient.StartResharing)
-	if err != nil {
-		return nil, err
+	a := &attempt{order: r.order, start: start, static: static, dealer: func() []byte { return nil }}
+	if r.recovery != nil {
+		r.recovery.dealer = nil // Of an attempt before, and of no use to this one.
 	}
-	answer, err := evidence.CheckResharingAnswer(i, start, started.GetAnswer())
-	if err != nil {
-		return nil, distrust(r.op, notMoved, "the co-signer's answer to the resharing does not verify", err)
-	}
-	agreed, err := agree(i, r.m, own, answer)
-	if err != nil {
-		return nil, distrust(r.op, notMoved, "the co-signer's sharing is not the one that the order ends", err)
-	}
-	b := &begun{start: start, own: 0}
-	if r.m.GetReplace() {
-		return b, r.join(b, static, agreed, started.GetDealing())
-	}
-	share, err := r.shareOf(agreed.Old)
-	if err != nil {
-		return nil, err
-	}
-	if b.dealer, err = frost.NewReshare(frost.Agent, static, share, agreed); err != nil {
-		return nil, wrap(r.op, err, notMoved)
-	}
-	b.share1 = b.dealer
-	b.dealings = [2][]byte{b.dealer.Deal(), started.GetDealing()}
-	return b, nil
+	return a, r.put(func(next *agentKey) { next.attempt = a })
 }
 
-// agree is what both sides of a run agree on: the sharing that ends by the co-signer's signed word, held to the order and to
-// the wallet's key by whoever has a share or a pinned record of it.
+// sides are a run's participants at home: participant 1, and who deals, which is the same one but with an order that replaces
+// share 1.
+type sides struct {
+	share1, dealer *frost.Reshare
+}
+
+func (s *sides) zero() {
+	s.share1.Zero()
+	s.dealer.Zero()
+}
+
+// inOrder puts what is the own dealer's and what is the co-signer's into the order of the dealers.
+func inOrder[T any](m *typev1.ResharingOrder, own, cosigner T) [2]T {
+	if m.GetReplace() {
+		return [2]T{cosigner, own} // Co-signer, recovery share.
+	}
+	return [2]T{own, cosigner} // Agent, co-signer.
+}
+
+// makeShare runs the protocol up to the new share and stores that beside the old one. From then on the co-signer may put the
+// new sharing in force.
+func (r *run) makeShare(ctx context.Context, told *typev1.Resharing) error {
+	a, err := r.openAttempt(told)
+	if err != nil {
+		return err
+	}
+	i := r.c.Installation()
+	started, err := invoke(ctx, r.c, rpc{op: r.op}, &gatewayv1.StartResharingRequest{Start: a.start}, gatewayv1.GatewayServiceClient.StartResharing)
+	if ReasonOf(err) == typev1.Reason_REASON_ALREADY_EXISTS {
+		return advised(err, "the run was begun by a home that has lost it: the owner orders the new shares again")
+	}
+	if err != nil {
+		return err
+	}
+	answer, err := evidence.CheckResharingAnswer(i, a.start, started.GetAnswer())
+	if err != nil {
+		return distrust(r.op, notMoved, "the co-signer's answer to the resharing does not verify", err)
+	}
+	agreed, err := agree(i, r.m, a.static.Public(), answer)
+	if err != nil {
+		return distrust(r.op, notMoved, "the co-signer's sharing is not the one that the order ends", err)
+	}
+	s, err := r.sides(a, agreed)
+	if err != nil {
+		return err
+	}
+	defer s.zero()
+	// What came is verified before anything of one's own leaves.
+	dealings := inOrder(r.m, s.dealer.Deal(), started.GetDealing())
+	certificate, err := s.dealer.Accept(dealings)
+	if err == nil {
+		_, err = s.share1.Accept(dealings)
+	}
+	if err != nil {
+		return distrust(r.op, notMoved, "the co-signer's part of the resharing does not verify", err)
+	}
+	exchanged, err := invoke(ctx, r.c, rpc{op: r.op}, &gatewayv1.ExchangeResharingRequest{
+		Wallet: r.m.GetWallet(), Run: r.m.GetRun(), Dealing: s.dealer.Deal(),
+	}, gatewayv1.GatewayServiceClient.ExchangeResharing)
+	if err != nil {
+		return err
+	}
+	if len(exchanged.GetCertificate()) != len(certificate) {
+		return distrust(r.op, notMoved, "the co-signer's certificate is malformed", frost.ErrCertificate)
+	}
+	return r.keepShares(a, s, certificate, [64]byte(exchanged.GetCertificate()))
+}
+
+// agree is what both sides of a run agree on. The sharing that ends is the co-signer's signed word, held to the order here and
+// to the own shares by sides.
 func agree(i *evidence.Installation, m *typev1.ResharingOrder, own [32]byte, answer *typev1.ResharingAnswer) (frost.Resharing, error) {
 	old, err := frost.ParseSharing(answer.GetSharing())
 	if err != nil {
@@ -184,8 +170,30 @@ func agree(i *evidence.Installation, m *typev1.ResharingOrder, own [32]byte, ans
 	return agreed, nil
 }
 
-// shareOf is the share of the sharing that ends: the present one, or the pending one of a run before, which is in force then,
-// because the co-signer has just signed that it is.
+// sides makes this home's sides of a run, or takes them up again, and stores the dealing before it is sent.
+func (r *run) sides(a *attempt, agreed frost.Resharing) (*sides, error) {
+	if r.m.GetReplace() {
+		return r.replacingSides(a, agreed)
+	}
+	share, err := r.shareOf(agreed.Old)
+	if err != nil {
+		return nil, err
+	}
+	if state := a.dealer(); len(state) > 0 {
+		x, err := frost.ParseReshare(state)
+		return &sides{x, x}, wrap(r.op, err, notMoved)
+	}
+	x, err := frost.NewReshare(frost.Agent, a.static, share, agreed)
+	if err != nil {
+		return nil, wrap(r.op, err, notMoved)
+	}
+	state := x.Secret()
+	dealt := &attempt{order: a.order, start: a.start, static: a.static, dealer: func() []byte { return state }}
+	return &sides{x, x}, r.put(func(next *agentKey) { next.attempt = dealt })
+}
+
+// shareOf is the share of the sharing that ends: the present one, or a pending one of a run before, which is in force then: the
+// co-signer has just signed that it is.
 func (r *run) shareOf(old *frost.Sharing) (*frost.KeyShare, error) {
 	if sameSharing(r.key.share.Sharing(), old) {
 		return r.key.share, nil
@@ -198,20 +206,42 @@ func (r *run) shareOf(old *frost.Sharing) (*frost.KeyShare, error) {
 
 func sameSharing(a, b *frost.Sharing) bool { return bytes.Equal(a.Bytes(), b.Bytes()) }
 
+// keepShares makes the new shares and stores them. A pending share of a run before is dropped for them: the co-signer's answer
+// to this run has said that its sharing is not in force.
+func (r *run) keepShares(a *attempt, s *sides, certificate, cosigners [64]byte) error {
+	certificates := inOrder(r.m, certificate, cosigners)
+	share, err := s.share1.Finish(certificates)
+	if err != nil {
+		return distrust(r.op, notMoved, "the co-signer saw another resharing than this home", err)
+	}
+	transcript, err := s.share1.TranscriptDigest()
+	if err != nil {
+		return wrap(r.op, err, notMoved)
+	}
+	if r.recovery != nil {
+		if err := r.keepRecovery(s.dealer, certificates, share, transcript); err != nil {
+			return err
+		}
+	}
+	return r.put(func(next *agentKey) {
+		next.attempt = nil
+		next.pending = &pendingShare{order: r.order, start: a.start, share: share, certificate: certificate, transcript: transcript}
+	})
+}
+
 // promote makes the pending share the present one, and erases the one before.
 func (r *run) promote() error {
 	old := r.key.share
-	next := r.key.copy()
-	next.share, next.pending, next.stage = r.key.pending.share, nil, stageRegistered
-	if err := r.save(next); err != nil {
-		return wrap(r.op, err, notMoved)
+	err := r.put(func(next *agentKey) {
+		next.share, next.pending, next.stage = r.key.pending.share, nil, stageRegistered
+	})
+	if err == nil {
+		old.Zero()
 	}
-	r.key = next
-	old.Zero()
-	return nil
+	return err
 }
 
-// prove makes the test signature with the new shares, which the co-signer puts in force for it.
+// prove makes the test signature with the new shares, for which the co-signer puts them in force.
 func (r *run) prove(ctx context.Context) (*typev1.Resharing, error) {
 	p := r.key.pending
 	nonces, commitment, err := p.share.Commit()
@@ -224,7 +254,8 @@ func (r *run) prove(ctx context.Context) (*typev1.Resharing, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := sign(nonces, evidence.KeyTestMessage(r.c.Installation().ID(), r.m.GetWallet(), p.share.GroupKey(), p.transcript), confirmed.GetRelease())
+	message := evidence.KeyTestMessage(r.c.Installation().ID(), r.m.GetWallet(), p.share.GroupKey(), p.transcript)
+	signed, err := sign(nonces, message, confirmed.GetRelease())
 	if err != nil {
 		return nil, distrust(r.op, notMoved, "the test signature by the new shares does not verify", err)
 	}
@@ -251,34 +282,33 @@ func (r *run) adopt(told *typev1.Resharing) error {
 	if err != nil {
 		return distrust(r.op, notMoved, "the record of the new sharing does not verify", err)
 	}
-	// Before the share: when both are in the home, the recovery share can be opened without any service.
-	pin := func() error { return wrap(r.op, r.c.pinResharing(r.key.wallet, told), notMoved) }
-	switch p := r.key.pending; {
-	case p != nil && sameSharing(p.share.Sharing(), s):
-		if err := pin(); err != nil {
-			return err
-		}
-		return r.promote()
-	case r.key.share != nil && sameSharing(r.key.share.Sharing(), s):
-		return pin()
-	case r.key.share != nil && s.Epoch() <= r.key.share.Epoch():
+	p, share := r.key.pending, r.key.share
+	isPending, isPresent := p != nil && sameSharing(p.share.Sharing(), s), share != nil && sameSharing(share.Sharing(), s)
+	switch {
+	case isPending || isPresent:
+	case share != nil && s.Epoch() <= share.Epoch():
 		return distrust(r.op, notMoved, "the record is of an older sharing than this home's", nil)
 	default:
 		err := local(r.op, typev1.Reason_REASON_KEY_LOST, "new shares of this wallet's key were made, and this home has none of them", "wallet", r.key.wallet)
 		return advised(err, "use the home that the new share went to; if there is none, the owner replaces it with the recovery share")
 	}
+	// Before the share: whoever holds the two can open the recovery share without any service.
+	if len(told.GetDealings()) > 0 {
+		if err := r.c.pinResharing(r.key.wallet, told); err != nil {
+			return wrap(r.op, err, notMoved)
+		}
+	}
+	if isPending {
+		return r.promote()
+	}
+	return nil
 }
 
-// groupKey is the wallet's key by the share or registration that the home holds.
+// groupKey is the wallet's key by the registration that the home holds.
 func (r *run) groupKey() ([32]byte, error) {
-	if r.key.share != nil {
-		return r.key.share.GroupKey(), nil
-	}
 	m, err := evidence.CheckRegistration(r.c.Installation(), r.key.registration)
 	if err != nil {
 		return [32]byte{}, wrap(r.op, err, notMoved)
 	}
 	return [32]byte(m.GetGroupKey()), nil
 }
-
-var errRecoveryShare = errors.New("the recovery file's share is not of the wallet's present sharing")
