@@ -43,11 +43,6 @@
 // What it does not do is decide: who may order a resharing, when the new epoch is in force, and that the old one is
 // destroyed are the caller's.
 //
-// # Other ways to sign
-//
-// NewNonces, SignShare and AggregateShares are RFC 9591's two rounds for any two participants. Exit signs with two shares in one
-// place, for an owner whose service is gone. NewKeyShare and Scalar exchange shares with other implementations of the RFC.
-//
 // # Promises
 //
 //   - The signature is a plain Ed25519 signature under the group key. What does not verify with crypto/ed25519 is not returned.
