@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 
 	"github.com/halfkey/halfkey/client"
@@ -54,20 +55,20 @@ func durable(p point) typev1.PaymentState {
 	}
 }
 
+var paymentOperations = []operation{
+	{name: "payment", steps: paymentSteps, begin: beginPayment},
+	{name: "payment that asks a person", steps: []step{stepIdentity, stepPolicy, stepLedger}, begin: beginAsking},
+	{name: "approval", steps: []step{stepCaller, stepRead, stepCaller2, stepDocuments, stepAnswer}, begin: beginApproval},
+	{name: "payment after its approval", steps: slices.Concat([]step{stepCaller, stepRead}, paymentSteps), begin: beginApproved},
+	{name: "refusal", steps: []step{stepCaller, stepRead, stepCaller2, stepDocuments, stepAnswer}, begin: beginRefusal},
+	{name: "cancel", steps: []step{stepCaller, stepCancel}, begin: beginCancel},
+	{name: "deposit", steps: []step{stepStatement}, begin: beginDeposit},
+	{name: "redemption", steps: []step{stepStatement}, begin: beginRedemption},
+}
+
 // TestCrashInPayment crashes everything that concerns a payment at each of its steps. The repeat makes the same payment,
 // once.
-func TestCrashInPayment(t *testing.T) {
-	runOperations(t, []operation{
-		{"payment", paymentSteps, beginPayment},
-		{"payment that asks a person", []step{stepIdentity, stepPolicy, stepLedger}, beginAsking},
-		{"approval", []step{stepCaller, stepRead, stepCaller2, stepDocuments, stepAnswer}, beginApproval},
-		{"payment after its approval", append([]step{stepCaller, stepRead}, paymentSteps...), beginApproved},
-		{"refusal", []step{stepCaller, stepRead, stepCaller2, stepDocuments, stepAnswer}, beginRefusal},
-		{"cancel", []step{stepCaller, stepCancel}, beginCancel},
-		{"deposit", []step{stepStatement}, beginDeposit},
-		{"redemption", []step{stepStatement}, beginRedemption},
-	})
-}
+func TestCrashInPayment(t *testing.T) { runOperations(t, paymentOperations) }
 
 // payment follows one payment of a world's payer from before it is made.
 type payment struct {

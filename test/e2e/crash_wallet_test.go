@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
@@ -26,10 +27,8 @@ var (
 	unfreezeCosigner = step{name: "cosigner", method: cosignerv1.CosignerService_Unfreeze_FullMethodName, beside: ledgerv1.LedgerService_Unfreeze_FullMethodName}
 )
 
-// TestCrashInRegistration crashes a key generation in each of its rounds. The repeat ends it: one wallet, whose halves sign
-// together.
-func TestCrashInRegistration(t *testing.T) {
-	runOperations(t, []operation{{"registration", []step{
+var registrationOperations = []operation{
+	{name: "registration", begin: beginRegistration, steps: []step{
 		stepExpired,
 		{name: "directory", method: identityv1.IdentityService_CreateRegistration_FullMethodName},
 		{name: "start", method: cosignerv1.CosignerService_StartKeyGeneration_FullMethodName},
@@ -37,56 +36,72 @@ func TestCrashInRegistration(t *testing.T) {
 		{name: "confirm", method: cosignerv1.CosignerService_ConfirmKeyGeneration_FullMethodName},
 		{name: "complete", method: cosignerv1.CosignerService_CompleteKeyGeneration_FullMethodName},
 		{name: "announce", method: identityv1.IdentityService_CompleteRegistration_FullMethodName},
-	}, beginRegistration}})
-}
-
-// TestCrashInClaim crashes a claim between those who then pin the wallet.
-func TestCrashInClaim(t *testing.T) {
-	runOperations(t, []operation{{"claim", []step{
+	}},
+	{name: "end of a registration", begin: beginEnd, clock: true, steps: []step{
 		stepCaller,
 		stepExpired,
+		{name: "cosigner", method: cosignerv1.CosignerService_EndRegistration_FullMethodName},
+		{name: "identity", method: identityv1.IdentityService_EndRegistration_FullMethodName},
 		{name: "code", method: identityv1.IdentityService_GetClaim_FullMethodName},
-		{name: "registration", method: identityv1.IdentityService_GetWallet_FullMethodName},
-		{name: "cosigner", method: cosignerv1.CosignerService_SealWallet_FullMethodName},
-		{name: "policy", method: policyv1.PolicyService_OpenWallet_FullMethodName},
-		{name: "ledger", method: ledgerv1.LedgerService_OpenAccount_FullMethodName},
-		{name: "identity", method: identityv1.IdentityService_ActivateWallet_FullMethodName},
-	}, beginClaim}})
+	}},
+}
+
+// TestCrashInRegistration crashes a key generation in each of its rounds: the repeat ends it, with one wallet whose halves
+// sign together. It also crashes the end of a registration that nobody claimed in time.
+func TestCrashInRegistration(t *testing.T) { runOperations(t, registrationOperations) }
+
+var claimOperations = []operation{{name: "claim", begin: beginClaim, steps: []step{
+	stepCaller,
+	stepExpired,
+	{name: "code", method: identityv1.IdentityService_GetClaim_FullMethodName},
+	{name: "registration", method: identityv1.IdentityService_GetWallet_FullMethodName},
+	{name: "cosigner", method: cosignerv1.CosignerService_SealWallet_FullMethodName},
+	{name: "policy", method: policyv1.PolicyService_OpenWallet_FullMethodName},
+	{name: "ledger", method: ledgerv1.LedgerService_OpenAccount_FullMethodName},
+	{name: "identity", method: identityv1.IdentityService_ActivateWallet_FullMethodName},
+}}}
+
+// TestCrashInClaim crashes a claim between those who then pin the wallet.
+func TestCrashInClaim(t *testing.T) { runOperations(t, claimOperations) }
+
+var guardRailsSteps = []step{
+	stepCaller,
+	stepDocuments,
+	{name: "policy", method: policyv1.PolicyService_SetGuardRails_FullMethodName},
+	{name: "ledger", method: ledgerv1.LedgerService_SetGuardRails_FullMethodName},
+	{name: "cosigner", method: cosignerv1.CosignerService_SetGuardRails_FullMethodName},
+	{name: "identity", method: identityv1.IdentityService_SetGuardRails_FullMethodName},
+}
+
+var guardRailsOperations = []operation{
+	{name: "guard rails", steps: guardRailsSteps, begin: beginGuardRails},
+	{name: "guard rails, and a payment before the repeat", steps: guardRailsSteps, begin: beginGuardRailsThenPayment},
 }
 
 // TestCrashInGuardRails crashes a change of guard rails between those who hold them: once the owner repeats it, and once a
 // payment comes before that.
-func TestCrashInGuardRails(t *testing.T) {
-	steps := []step{
-		stepCaller,
-		stepDocuments,
-		{name: "policy", method: policyv1.PolicyService_SetGuardRails_FullMethodName},
-		{name: "ledger", method: ledgerv1.LedgerService_SetGuardRails_FullMethodName},
-		{name: "cosigner", method: cosignerv1.CosignerService_SetGuardRails_FullMethodName},
-		{name: "identity", method: identityv1.IdentityService_SetGuardRails_FullMethodName},
+func TestCrashInGuardRails(t *testing.T) { runOperations(t, guardRailsOperations) }
+
+// freezeOperations are freezes of every scope, and their ends.
+func freezeOperations() []operation {
+	var operations []operation
+	for _, k := range freezeKinds {
+		operations = append(operations,
+			operation{name: k.name + ": freeze", steps: []step{stepCaller, freezeInLedger, freezeInCosigner}, begin: k.beginFreeze},
+			operation{name: k.name + ": unfreeze", steps: []step{unfreezeLedger, unfreezeCosigner}, begin: k.beginUnfreeze})
 	}
-	runOperations(t, []operation{
-		{"guard rails", steps, beginGuardRails},
-		{"guard rails, and a payment before the repeat", steps, beginGuardRailsThenPayment},
-	})
+	return operations
 }
 
 // TestCrashInFreeze crashes a freeze, and its end, so that one of ledger and co-signer has it, neither, or both with the
 // answer lost.
-func TestCrashInFreeze(t *testing.T) {
-	freeze := []step{stepCaller, freezeInLedger, freezeInCosigner}
-	unfreeze := []step{unfreezeLedger, unfreezeCosigner}
-	var operations []operation
-	for _, k := range freezeKinds {
-		operations = append(operations,
-			operation{k.name + ": freeze", freeze, k.beginFreeze}, operation{k.name + ": unfreeze", unfreeze, k.beginUnfreeze})
-	}
-	runOperations(t, operations)
-}
+func TestCrashInFreeze(t *testing.T) { runOperations(t, freezeOperations()) }
+
+var firstOwnerSteps = []step{{name: "identity", method: identityv1.IdentityService_CreateOwner_FullMethodName}}
 
 // TestCrashInFirstOwner crashes while the first owner is made, on an installation of its own for each point.
 func TestCrashInFirstOwner(t *testing.T) {
-	steps := []step{{name: "identity", method: identityv1.IdentityService_CreateOwner_FullMethodName}}
+	t.Parallel()
 	start := func(t *testing.T) (*world, *client.Client) {
 		c := &crasher{}
 		w := &world{System: halfkeytest.Start(t, halfkeytest.WithWrap(c.wrap)), crasher: c}
@@ -99,9 +114,9 @@ func TestCrashInFirstOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		operation{steps: steps}.checkSteps(t, calls)
+		operation{steps: firstOwnerSteps}.checkSteps(t, calls)
 	})
-	for _, p := range points(steps) {
+	for _, p := range points(firstOwnerSteps) {
 		t.Run(p.String(), func(t *testing.T) {
 			w, c := start(t)
 			code := w.BootstrapCode()
@@ -183,6 +198,54 @@ func beginRegistration(_ context.Context, t *testing.T, w *world, n int) round {
 			}
 			a, err := c.Agent(made.Wallet)
 			if err != nil {
+				t.Fatal(err)
+			}
+			w.wantWallet(ctx, t, a)
+		},
+	}
+}
+
+// beginEnd lets a registration wait for 24 hours. Who then asks for it by its code ends it, with the co-signer first; its
+// handle is free again, and the code claims nothing.
+func beginEnd(ctx context.Context, t *testing.T, w *world, n int) round {
+	options := client.RegisterOptions{Name: fmt.Sprint("Agent ", n), OwnerEmail: halfkeytest.Email}
+	forgotten := w.Client(w.Home())
+	r, err := forgotten.Register(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(24*time.Hour + time.Minute)
+	return round{
+		call: func(ctx context.Context) error {
+			claim, err := w.Owner().LookUp(ctx, r.ClaimCode)
+			if err == nil {
+				return fmt.Errorf("a registration that has ended is shown: %+v", claim)
+			}
+			if client.ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND || client.ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE {
+				return nil
+			}
+			return err
+		},
+		check: func(ctx context.Context, t *testing.T) {
+			if _, err := w.Owner().Claim(ctx, r.ClaimCode); err == nil {
+				t.Error("a registration was claimed after its 24 hours")
+			}
+			a, err := forgotten.Agent(r.Wallet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state, err := a.State(ctx); err != nil || state != typev1.WalletState_WALLET_STATE_ENDED {
+				t.Errorf("the registration is %v, %v, want ENDED", state, err)
+			}
+			c := w.Client(w.Home())
+			again, err := c.Register(ctx, options)
+			if err != nil || again.Handle != r.Handle || again.Wallet == r.Wallet {
+				t.Fatalf("the handle's next registration is %+v, %v, want another wallet as @%s", again, err, r.Handle)
+			}
+			if _, err := w.Owner().Claim(ctx, again.ClaimCode); err != nil {
+				t.Fatal(err)
+			}
+			if a, err = c.Agent(again.Wallet); err != nil {
 				t.Fatal(err)
 			}
 			w.wantWallet(ctx, t, a)

@@ -45,6 +45,7 @@ func (c outageConn) Invoke(ctx context.Context, method string, args, reply any, 
 // TestFreezeReachesOneHolder has a freeze, and then its end, reach only one of ledger and co-signer, and nobody repeats the
 // call. Half a freeze stops; the next payment brings the two together, so that the owner sees the freeze and can end it.
 func TestFreezeReachesOneHolder(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, freeze, unfreeze string }{
 		{"the ledger misses them", ledgerv1.LedgerService_Freeze_FullMethodName, ledgerv1.LedgerService_Unfreeze_FullMethodName},
 		{"the co-signer misses them", cosignerv1.CosignerService_Freeze_FullMethodName, cosignerv1.CosignerService_Unfreeze_FullMethodName},
@@ -52,6 +53,7 @@ func TestFreezeReachesOneHolder(t *testing.T) {
 		{"the co-signer misses the end", "", cosignerv1.CosignerService_Unfreeze_FullMethodName},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			o := new(outage)

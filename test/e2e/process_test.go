@@ -141,6 +141,7 @@ func (p *process) deposit(ctx context.Context, t *testing.T, a *client.Agent, un
 // TestKilledUnderLoad kills the whole process with SIGKILL while eight payments are under way, again and again, and repeats
 // each of them until it has ended: every one was paid once, to the unit, and both journals verify.
 func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	const (

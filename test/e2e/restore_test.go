@@ -70,6 +70,7 @@ func copyTree(to, from string) error {
 // TestLedgerPutBack: an agent that has seen more than a restored ledger has gets LEDGER_BEHIND and no payment, until the
 // operator's journaled statement accepts the loss.
 func TestLedgerPutBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -103,6 +104,7 @@ func TestLedgerPutBack(t *testing.T) {
 // TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed twice are led
 // forward, version by version, by the next payment.
 func TestDirectoryPutBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -125,6 +127,7 @@ func TestDirectoryPutBack(t *testing.T) {
 
 // TestOwnerFreeze: an owner's freeze stops every wallet of that owner until its unfreeze.
 func TestOwnerFreeze(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.GuardRails(w.shop, client.StandardRules(w.payer.GroupKey()))
 	w.Fund(w.shop, 10*usd)
@@ -150,6 +153,7 @@ func TestOwnerFreeze(t *testing.T) {
 
 // TestUnclaimedEnds: a registration that nobody claimed within 24 hours can never be claimed.
 func TestUnclaimedEnds(t *testing.T) {
+	t.Parallel()
 	clock := halfkeytest.NewClock(time.Now())
 	h := halfkeytest.Start(t, halfkeytest.WithClock(clock))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -173,6 +177,7 @@ func TestUnclaimedEnds(t *testing.T) {
 // TestClockJumps: a clock that jumps a day ahead and back again stops payments until the operator sets the wallet's time
 // back; nothing is overspent and no hold is left.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	clock := halfkeytest.NewClock(time.Now())
 	h := halfkeytest.Start(t, halfkeytest.WithClock(clock))
 	payer, shop := h.Agent("Payer"), h.Agent("Shop")

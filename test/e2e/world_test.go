@@ -42,6 +42,7 @@ type world struct {
 	payer   *client.Agent
 	home    *client.Home // The payer's.
 	shop    *client.Agent
+	clock   *halfkeytest.Clock // With operations that need one.
 	// dead, if set, is what happens between a crash and the start after it.
 	dead func()
 }
