@@ -14,7 +14,7 @@ import (
 type Resharing struct {
 	// Session is unique to this run and binds what it is for, as Run.Session does. SessionSizeMin to SessionSizeMax bytes.
 	Session []byte
-	// Old is the sharing that ends.
+	// Old is the sharing that ends. A dealer's share must be of it; a recipient who had none takes it on the caller's word.
 	Old *Sharing
 	// Dealers are two participants of the old sharing, ascending.
 	Dealers [2]Identifier
@@ -62,7 +62,7 @@ func newReshare(random io.Reader, self Identifier, static *StaticKey, share *Key
 	}
 	var own []byte
 	if deals := a.place() >= 0; deals != (share != nil) {
-		return nil, fmt.Errorf("share given: %t, in a resharing where %s deals: %t: %w", share != nil, self, deals, ErrParameter)
+		return nil, fmt.Errorf("%s deals: %t, and a share is given: %t: %w", self, deals, share != nil, ErrParameter)
 	}
 	if share != nil {
 		if err := a.checkShare(share); err != nil {
@@ -131,7 +131,9 @@ func (x *Reshare) Finish(certificates [2][64]byte) (*KeyShare, error) {
 // *CulpritError names has certified it itself, and no relay altered it.
 //
 // Whoever keeps these can keep back the newest, but not pass off others: r is vouched for to the recipient like to anybody.
-func OpenReshare(self Identifier, static *StaticKey, r Resharing, deals [2][]byte, certificates [2][64]byte) (*KeyShare, error) {
+func OpenReshare(
+	self Identifier, static *StaticKey, r Resharing, deals [2][]byte, certificates [2][64]byte,
+) (*KeyShare, error) {
 	a, err := newAgreement(self, r)
 	if err != nil {
 		return nil, err
@@ -203,9 +205,11 @@ func ParseReshare(b []byte) (*Reshare, error) {
 	if len(b) < reshareHeader {
 		return nil, fmt.Errorf("resharing of %d bytes: %w", len(b), ErrEncoding)
 	}
-	at, self, dealers := stage(r.next(1)[0]), Identifier(r.uint16()), [2]Identifier{Identifier(r.uint16()), Identifier(r.uint16())}
+	at, self := stage(r.next(1)[0]), Identifier(r.uint16())
+	dealers := [2]Identifier{Identifier(r.uint16()), Identifier(r.uint16())}
 	n, sessionSize, oldSize := int(r.uint16()), int(r.uint16()), int(r.uint16())
-	if at != stageDrawn && at != stageCertified || n > participantsMax || len(r.rest) < sessionSize+oldSize+scalarSize+n*pointSize {
+	size := sessionSize + oldSize + scalarSize + n*pointSize
+	if at != stageDrawn && at != stageCertified || n > participantsMax || len(r.rest) < size {
 		return nil, fmt.Errorf("resharing of %d bytes at stage %d with %d recipients: %w", len(b), at, n, ErrEncoding)
 	}
 	run := Resharing{Session: r.next(sessionSize), Dealers: dealers}

@@ -25,8 +25,8 @@ const (
 type agreement struct {
 	participants
 	old *Sharing
-	// constants are lambda_i·Y_i, the commitments to the dealers' constant terms. They follow from the old sharing, so no dealer
-	// can choose one, and no proof of possession is needed.
+	// constants are lambda_i·Y_i, the commitments to the dealers' constant terms. They follow from the old sharing, so no
+	// dealer can choose one, and no proof of possession is needed.
 	constants [2]*edwards25519.Point
 }
 
@@ -137,7 +137,7 @@ func (a *agreement) parse(d int, b []byte) (*dealing, error) {
 }
 
 // sealing is the encryption of what the dealer at place d gives to a recipient. Its context holds the dealing's header, so
-// that what one recipient is shown of a dealing is what the others are shown, or their shares do not open.
+// that a ciphertext opens only beside what its dealer published with it.
 func (a *agreement) sealing(d int, to Identifier, header []byte, ephemeralKey [pointSize]byte) sealing {
 	return sealing{
 		prefix: resharingPrefix, ephemeralKey: ephemeralKey,
@@ -182,7 +182,9 @@ func (a *agreement) deal(random io.Reader, static *StaticKey, share *KeyShare) (
 // drawLine returns a slope and an ephemeral secret: HMAC-SHA512(share, label ‖ which ‖ fresh ‖ context) for each. Should the
 // randomness repeat, a line repeats only in the identical resharing. Two lines of one dealer with one slope, drawn beside
 // different dealers, would start at two multiples of its share, and their difference give the share to every recipient.
-func drawLine(random io.Reader, secret *edwards25519.Scalar, context [sha512.Size]byte) (slope, ephemeral *edwards25519.Scalar, err error) {
+func drawLine(
+	random io.Reader, secret *edwards25519.Scalar, context [sha512.Size]byte,
+) (slope, ephemeral *edwards25519.Scalar, err error) {
 	var fresh [32]byte
 	defer clear(fresh[:])
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
