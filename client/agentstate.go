@@ -143,7 +143,7 @@ func (a *Agent) reload() (bool, error) {
 // program on this home goes by already, or the one that this home has offered, if the owner's guard rails name it.
 func (a *Agent) renew(ctx context.Context) (bool, error) {
 	const op = "follow the request key"
-	unlock, err := a.c.lockSecret(ctx, op, a.state.now())
+	unlock, err := a.c.lockSecret(ctx, op, a.wallet)
 	if err != nil {
 		return false, err
 	}
@@ -190,14 +190,19 @@ func namesRequestKey(head *evidence.Head, key *privateKey) bool {
 // promoteOffer makes the offered request key the present one.
 func (k *agentKey) promoteOffer() *agentKey {
 	next := k.copy()
-	next.replaced = append(next.replaced, k.request.public)
-	if n := len(next.replaced); n > replacedMax {
-		// The first is the registration's, by which the secret's parts are held together.
-		next.replaced = append(next.replaced[:1], next.replaced[n-replacedMax+1:]...)
-	}
+	next.replaced = boundKeys(append(next.replaced, k.request.public))
 	next.request, next.seed = k.offered, k.offeredSeed
 	next.offered, next.offeredSeed = nil, nil
 	return next
+}
+
+// boundKeys keeps the newest of a list of replaced request keys, and the first, which is the registration's, by which a
+// secret's parts are held together.
+func boundKeys(keys [][]byte) [][]byte {
+	if n := len(keys); n > replacedMax {
+		return append(keys[:1:1], keys[n-replacedMax+1:]...)
+	}
+	return keys
 }
 
 // secretLock is the file of a home by whose lock programs take turns at changing an agent's secret: two that made new shares
@@ -205,8 +210,8 @@ func (k *agentKey) promoteOffer() *agentKey {
 const secretLock = "lock-secret"
 
 // lockSecret takes turns at changing a secret, within this program and with others on the same home.
-func (c *Client) lockSecret(ctx context.Context, op string, k *agentKey) (unlock func(), err error) {
-	leave, err := c.work.lock(ctx, "secret "+k.wallet)
+func (c *Client) lockSecret(ctx context.Context, op, wallet string) (unlock func(), err error) {
+	leave, err := c.work.lock(ctx, "secret "+wallet)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}

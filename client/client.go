@@ -44,6 +44,9 @@ type Client struct {
 	offset       time.Duration // The ledger's time less this machine's.
 	offsetKnown  bool
 
+	// recoveryWork is scrypt's work factor for recovery files that are written, as a power of two; 0 is age's.
+	recoveryWork int
+
 	following sync.Mutex // One goroutine follows at a time.
 	work      nameLocks
 }

@@ -68,7 +68,7 @@ type OfferOptions struct {
 // same one.
 func (a *Agent) Offer(ctx context.Context, options ...OfferOptions) (Offer, error) {
 	const op = "offer a request key"
-	unlock, err := a.c.lockSecret(ctx, op, a.state.now())
+	unlock, err := a.c.lockSecret(ctx, op, a.wallet)
 	if err != nil {
 		return Offer{}, err
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/halfkey/halfkey/frost"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -33,10 +35,10 @@ type recoveryFile struct {
 	static *frost.StaticKey
 	// share is the one that was opened last, nil before.
 	share *frost.KeyShare
-	// dealer is the recovery share's side of a run that replaces share 1, and next what it makes: until the record is seen
-	// either share may be the one in force.
-	dealer []byte
-	next   *frost.KeyShare
+	// dealer is the recovery share's side of a run that replaces share 1, by the digest of the run's start, and next what it makes:
+	// until the record is seen either share may be the one in force.
+	dealer, dealtFor []byte
+	next             *frost.KeyShare
 }
 
 // recoveryText is the plaintext of a recovery file.
@@ -48,6 +50,7 @@ type recoveryText struct {
 	StaticKey    []byte `json:"static_key"`
 	Share        []byte `json:"share,omitempty"`
 	Dealer       []byte `json:"dealer,omitempty"`
+	DealtFor     []byte `json:"dealt_for,omitempty"`
 	Next         []byte `json:"next_share,omitempty"`
 }
 
@@ -106,7 +109,7 @@ func readRecovery(op, path string, passphrase []byte) (*recoveryFile, error) {
 
 // open decodes a recovery file's parts and checks that they belong together.
 func (t *recoveryText) open() (*recoveryFile, error) {
-	f := &recoveryFile{installation: t.Installation, wallet: t.Wallet, dealer: bytes.Clone(t.Dealer)}
+	f := &recoveryFile{installation: t.Installation, wallet: t.Wallet, dealer: bytes.Clone(t.Dealer), dealtFor: t.DealtFor}
 	if t.Version != fileVersion {
 		return nil, fmt.Errorf("halfkey: it is of version %d", t.Version)
 	}
@@ -141,6 +144,11 @@ func (t *recoveryText) open() (*recoveryFile, error) {
 	return f, nil
 }
 
+// dealt reports whether the file holds the recovery share's side of the run that a start has begun.
+func (f *recoveryFile) dealt(start *typev1.Envelope) bool {
+	return f != nil && len(f.dealer) > 0 && evidence.EnvelopeDigest(start).Is(f.dealtFor)
+}
+
 // zero erases what the file's copy in memory holds.
 func (f *recoveryFile) zero() {
 	wipe(f.passphrase)
@@ -154,7 +162,7 @@ func (f *recoveryFile) zero() {
 func (f *recoveryFile) seal() ([]byte, error) {
 	text := recoveryText{
 		Version: fileVersion, Installation: f.installation, Wallet: f.wallet, GroupKey: f.groupKey[:], StaticKey: f.static.Secret(),
-		Dealer: bytes.Clone(f.dealer),
+		Dealer: bytes.Clone(f.dealer), DealtFor: f.dealtFor,
 	}
 	defer text.wipe()
 	if f.share != nil {
@@ -189,14 +197,23 @@ func (f *recoveryFile) seal() ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-// create writes a file that must not exist, durably.
-func (f *recoveryFile) create() error {
+// create writes a file that must not exist: whole or not at all, and durably.
+func (f *recoveryFile) create() (err error) {
 	b, err := f.seal()
 	if err != nil {
 		return err
 	}
-	if err := writeNew(f.path, b); err != nil {
+	temp := filepath.Join(filepath.Dir(f.path), temporary+rand.Text())
+	if err := writeNew(temp, b); err != nil {
 		return err
+	}
+	defer func() {
+		if failed := os.Remove(temp); err == nil {
+			err = failed
+		}
+	}()
+	if err := os.Link(temp, f.path); err != nil { // Never takes another file's place.
+		return fmt.Errorf("halfkey: write recovery file: %w", err)
 	}
 	return syncDir(filepath.Dir(f.path))
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
-	"io/fs"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -40,6 +38,9 @@ func (o *Owner) Refresh(ctx context.Context, offer Offer) (*Resharing, error) {
 	}
 	if sharingInForce(now.told) && bytes.Equal(now.order.GetRequestKey(), offer.RequestKey[:]) {
 		return newResharing(now.order, now.told), nil // It was carried out.
+	}
+	if err := now.settled(op); err != nil {
+		return nil, err
 	}
 	if now.recoveryErr != nil {
 		return nil, now.recoveryErr
@@ -145,12 +146,12 @@ func (o *Owner) recoveryBefore(open *typev1.ResharingOrder) ([]byte, error) {
 		return open.GetRecoveryKey(), nil
 	}
 	const op = "get resharing"
-	b, err := o.c.payments.Pinned(resharingPin(open.GetWallet()))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	told, err := o.c.pinnedResharing(open.GetWallet())
+	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	told, m := new(typev1.Resharing), new(typev1.ResharingOrder)
-	if err == nil && proto.Unmarshal(b, told) == nil && evidence.Peek(told.GetOrder(), m) == nil && m.GetToEpoch() == open.GetFromEpoch() {
+	m := new(typev1.ResharingOrder)
+	if told != nil && evidence.Peek(told.GetOrder(), m) == nil && m.GetToEpoch() == open.GetFromEpoch() {
 		return m.GetRecoveryKey(), nil
 	}
 	err = local(op, typev1.Reason_REASON_WRONG_STATE, "this home does not know whether the wallet has a recovery share", "wallet", open.GetWallet())

@@ -106,7 +106,7 @@ func (a *Agent) Reshare(ctx context.Context) (*Resharing, error) {
 		return nil, wrap(op, err, notMoved)
 	}
 	defer done()
-	unlock, err := a.c.lockSecret(ctx, op, a.state.now())
+	unlock, err := a.c.lockSecret(ctx, op, a.wallet)
 	if err != nil {
 		return nil, err
 	}

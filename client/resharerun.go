@@ -55,8 +55,11 @@ func (r *run) put(change func(next *agentKey)) error {
 // openAttempt finds the attempt to go on with, or makes one and stores it. A run that the co-signer has not started, or began
 // again because what reached it did not check, takes a new one.
 func (r *run) openAttempt(told *typev1.Resharing) (*attempt, error) {
-	if a := r.key.attempt; a != nil && sameEnvelope(a.order, r.order) && (told.GetState() == reshareStarted || len(a.dealer()) == 0) {
-		return a, nil
+	if a := r.key.attempt; a != nil && sameEnvelope(a.order, r.order) {
+		dealt := len(a.dealer()) > 0 || r.recovery.dealt(a.start)
+		if told.GetState() == reshareStarted || !dealt {
+			return a, nil
+		}
 	}
 	static, err := frost.NewStaticKey()
 	if err != nil {
@@ -71,9 +74,6 @@ func (r *run) openAttempt(told *typev1.Resharing) (*attempt, error) {
 		return nil, wrap(r.op, err, notMoved)
 	}
 	a := &attempt{order: r.order, start: start, static: static, dealer: func() []byte { return nil }}
-	if r.recovery != nil {
-		r.recovery.dealer = nil // Of an attempt before, and of no use to this one.
-	}
 	return a, r.put(func(next *agentKey) { next.attempt = a })
 }
 

@@ -95,7 +95,8 @@ func TestROS(t *testing.T) {
 		open             func(*KeyShare) (*Nonces, Commitment, error)
 		close            func(nonces *Nonces, mine Commitment, message []byte, answer SignerCommitment, z SignatureShare) (*edwards25519.Scalar, error)
 	}{
-		{"ours: the agent in a payment", shares[0], shares[1], (*KeyShare).Commit,
+		{
+			"ours: the agent in a payment", shares[0], shares[1], (*KeyShare).Commit,
 			func(nonces *Nonces, _ Commitment, message []byte, answer SignerCommitment, z SignatureShare) (*edwards25519.Scalar, error) {
 				signature, err := nonces.Finish(message, Release{Commitment: answer.Commitment, Share: z})
 				if err != nil {
@@ -103,15 +104,18 @@ func TestROS(t *testing.T) {
 				}
 				sum := mustScalar(t, signature[pointSize:])
 				return sum.Subtract(sum, mustScalar(t, z[:])), nil
-			}},
-		{"ours: the co-signer in two rounds", shares[1], shares[0], (*KeyShare).NewNonces,
+			},
+		},
+		{
+			"ours: the co-signer in two rounds", shares[1], shares[0], (*KeyShare).NewNonces,
 			func(nonces *Nonces, mine Commitment, message []byte, answer SignerCommitment, _ SignatureShare) (*edwards25519.Scalar, error) {
 				share, err := nonces.SignShare(message, []SignerCommitment{answer, {CoSigner, mine}})
 				if err != nil {
 					return nil, err
 				}
 				return mustScalar(t, share[:]), nil
-			}},
+			},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sessions := make([]rosSession, rosSessions)
