@@ -129,3 +129,25 @@ func TestGroupKeyIdentity(t *testing.T) {
 		t.Errorf("newKeyShare of the zero key = %v, want ErrEncoding", err)
 	}
 }
+
+// TestSharesThatAreTheKey: a line without slope gives everybody the key itself, and whoever has a share signs alone. No way
+// to have a sharing takes one.
+func TestSharesThatAreTheKey(t *testing.T) {
+	good := deal(t, 2, 1)[0]
+	key := random(t)
+	secrets := []*edwards25519.Scalar{key, key}
+	public := publicShares(secrets)
+	if _, err := newKeyShare(Agent, 1, thresholdOfWallet, key, public); !errors.Is(err, ErrEncoding) {
+		t.Errorf("newKeyShare = %v, want ErrEncoding", err)
+	}
+	if _, err := NewKeyShare(Agent, 1, key.Bytes(), [][32]byte{public[0].encoded, public[1].encoded}); !errors.Is(err, ErrEncoding) {
+		t.Errorf("NewKeyShare = %v, want ErrEncoding", err)
+	}
+	flat := altered(good, func(s *KeyShare) { s.secret, s.public, s.group, s.groupKey = key, public, public[0].point, public[0].encoded })
+	if _, err := ParseKeyShare(flat.Secret()); !errors.Is(err, ErrEncoding) {
+		t.Errorf("ParseKeyShare = %v, want ErrEncoding", err)
+	}
+	if _, err := ParseSharing(flat.Sharing().Bytes()); !errors.Is(err, ErrEncoding) {
+		t.Errorf("ParseSharing = %v, want ErrEncoding", err)
+	}
+}

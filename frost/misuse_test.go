@@ -129,7 +129,7 @@ func TestLinearAlgebraRecoversNoShare(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name     string
-		messages [3]string
+		messages [3]string // three messages are asked for with one commitment, one message with three
 		ask      func(Commitment, []byte) Release
 		leaks    bool
 	}{
@@ -140,8 +140,11 @@ func TestLinearAlgebraRecoversNoShare(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var replies [3]reply
+			mine := newToyNonces(random(t), random(t)).commitment
 			for k, message := range tt.messages {
-				mine := newToyNonces(random(t), random(t)).commitment
+				if message == same {
+					mine = newToyNonces(random(t), random(t)).commitment
+				}
 				r := tt.ask(mine, []byte(message))
 				q := observe(t, victim.groupKey, CoSigner, r.Commitment, Agent, mine, []byte(message))
 				replies[k] = reply{q, mustScalar(t, r.Share[:])}

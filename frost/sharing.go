@@ -44,8 +44,8 @@ type sharing struct {
 	public    []publicShare // ascending by id
 }
 
-// newSharing checks that the public shares belong together: they lie on one polynomial of degree threshold - 1, and the group
-// key is its value at 0. It takes any identifiers and threshold, and keeps its arguments.
+// newSharing checks that the public shares belong together: they lie on one polynomial of degree threshold - 1, whose value at
+// 0 is the group key, and which is not constant. It takes any identifiers and threshold, and keeps its arguments.
 func newSharing(epoch uint64, threshold int, public []publicShare) (sharing, error) {
 	if threshold < 1 || threshold > len(public) {
 		return sharing{}, fmt.Errorf("threshold %d of %d: %w", threshold, len(public), ErrEncoding)
@@ -67,7 +67,13 @@ func newSharing(epoch uint64, threshold int, public []publicShare) (sharing, err
 	if isIdentity(group) {
 		return sharing{}, fmt.Errorf("group key is the identity: %w", ErrEncoding)
 	}
-	return sharing{epoch: epoch, threshold: threshold, group: group, groupKey: encodePoint(group), public: public}, nil
+	groupKey := encodePoint(group)
+	for _, share := range public {
+		if threshold > 1 && share.encoded == groupKey {
+			return sharing{}, fmt.Errorf("share of %s alone is the key: %w", share.id, ErrEncoding)
+		}
+	}
+	return sharing{epoch: epoch, threshold: threshold, group: group, groupKey: groupKey, public: public}, nil
 }
 
 // Epoch returns the number of the sharing: 1 from key generation, one more with each resharing. Shares of two epochs do not
