@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/recoverywork"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	// Keys and Payments keep secrets and payments; nil means the home.
 	Keys     KeyStore
 	Payments PaymentStore
+	// RecoveryWork is what one try at a recovery file's passphrase costs. The zero value is right; another one exists for tests alone.
+	RecoveryWork recoverywork.Factor
 }
 
 // Client is a connection to one installation, by a home that is connected to it. It is for concurrent use.
@@ -57,7 +60,7 @@ func Open(h *Home, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{home: h, clock: o.Clock, dial: o.Dial, keys: o.Keys, payments: o.Payments, installation: i}
+	c := &Client{home: h, clock: o.Clock, dial: o.Dial, keys: o.Keys, payments: o.Payments, installation: i, recoveryWork: o.RecoveryWork.Power()}
 	if c.clock == nil {
 		c.clock = time.Now
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/halfkey/halfkey/internal/allinone"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/recoverywork"
 )
 
 // Clock is a clock that a test moves. It is safe for concurrent use.
@@ -91,6 +92,8 @@ type System struct {
 	log     io.Writer
 	running *allinone.System
 	owner   *client.Owner
+	// ownerHome is the owner's, nil before there is one.
+	ownerHome *client.Home
 }
 
 // Start starts an installation, which ends with the test.
@@ -174,10 +177,10 @@ func (s *System) Home() *client.Home {
 	return h
 }
 
-// Client opens a client on a home; it is closed with the test.
+// Client opens a client on a home; it is closed with the test. Recovery files that it writes take next to no work to open.
 func (s *System) Client(h *client.Home) *client.Client {
 	s.t.Helper()
-	c, err := client.Open(h, client.Options{Clock: s.clock})
+	c, err := client.Open(h, client.Options{Clock: s.clock, RecoveryWork: recoverywork.ForTests()})
 	if err != nil {
 		s.t.Fatalf("halfkeytest: client: %v", err)
 	}
@@ -200,12 +203,20 @@ func (s *System) Owner() *client.Owner {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	owner, err := s.Client(s.Home()).CreateOwner(ctx, s.running.BootstrapCode(), Email)
+	home := s.Home()
+	owner, err := s.Client(home).CreateOwner(ctx, s.running.BootstrapCode(), Email)
 	if err != nil {
 		s.t.Fatalf("halfkeytest: owner: %v", err)
 	}
-	s.owner = owner
+	s.owner, s.ownerHome = owner, home
 	return owner
+}
+
+// OwnerHome is the home that Owner's keys are in.
+func (s *System) OwnerHome() *client.Home {
+	s.t.Helper()
+	s.Owner()
+	return s.ownerHome
 }
 
 // Agent registers an agent by a real key generation on a home of its own, and lets the owner claim it.

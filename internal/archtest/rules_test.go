@@ -186,7 +186,7 @@ func rules() []rule {
 			reason: "it runs on other people's machines beside a key share; it may judge evidence, not serve or store it",
 			allow: []string{
 				"./client/...", "./frost/...", "./proto/gen/...", "./internal/chain/...", "./internal/evidence/...", "./internal/guardrails/...",
-				"./internal/fault/...", "./internal/rpc/...", "./internal/resource/...", "./internal/authz/...",
+				"./internal/fault/...", "./internal/rpc/...", "./internal/resource/...", "./internal/authz/...", "./internal/recoverywork/...",
 			},
 			breaks: []string{"./client", "./internal/rpc", "./internal/etcdstore"},
 		},
