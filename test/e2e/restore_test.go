@@ -101,8 +101,8 @@ func TestLedgerPutBack(t *testing.T) {
 	w.verifyJournal(ctx, t, w.payer)
 }
 
-// TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed twice are led
-// forward, version by version, by the next payment.
+// TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed three times, the
+// last time to another request key, are led forward, version by version, by the next payment.
 func TestDirectoryPutBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -116,12 +116,24 @@ func TestDirectoryPutBack(t *testing.T) {
 		rules.AutoApprove = threshold * usd
 		w.GuardRails(w.payer, rules)
 	}
+	offer, err := w.payer.Offer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := w.Owner().GuardRails(ctx, w.payer.Wallet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	head.Document.RequestKey = offer.RequestKey[:]
+	if _, err := w.Owner().SetDocument(ctx, head.Document); err != nil {
+		t.Fatal(err)
+	}
 	w.Kill()
 	restore()
 	w.Restart()
 	paid, err := w.payer.Pay(ctx, client.Order{Recipient: w.shop.Wallet(), Units: 7 * usd})
 	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-		t.Fatalf("a payment of 7 USD under the newest guard rails: %v, %v", paid, err)
+		t.Fatalf("a payment of 7 USD under the newest guard rails and request key: %v, %v", paid, err)
 	}
 }
 
