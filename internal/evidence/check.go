@@ -93,6 +93,7 @@ func checkFields(m proto.Message) error {
 		// What a document must hold is guardrails.Validate's, when it is accepted: its refusal tells the owner where.
 		f.installation(m.GetInstallation())
 		f.wallet(m.GetWallet())
+		f.enrolled(m)
 	case *typev1.Verdict:
 		f.verdict(m)
 	case *typev1.Receipt:
@@ -162,6 +163,25 @@ func checkFields(m proto.Message) error {
 		f.owner(m.GetOwner())
 		f.email("email", m.GetEmail())
 		f.keys("owner_keys", m.GetOwnerKeys(), 1, OwnerKeysMax)
+	case *typev1.OwnerInvitation:
+		f.installation(m.GetInstallation())
+		f.noWallet(m.GetWallet())
+		f.owner(m.GetOwner())
+		f.key("invitation_key", m.GetInvitationKey())
+		if m.GetEmail() != "" {
+			f.email("email", m.GetEmail())
+		}
+		f.millis("expiry_millis", m.GetExpiryMillis())
+	case *typev1.Enrolment:
+		f.installation(m.GetInstallation())
+		f.noWallet(m.GetWallet())
+		f.owner(m.GetOwner())
+		f.keys("owner_keys", m.GetOwnerKeys(), 1, OwnerKeysMax)
+		f.key("token_key", m.GetTokenKey())
+		f.millis("expiry_millis", m.GetExpiryMillis())
+		if m.GetHandle() != "" {
+			f.handle(m.GetHandle())
+		}
 	case *typev1.Installation:
 		f.installationFile(m)
 	case *typev1.Entry:
@@ -177,6 +197,17 @@ func checkFields(m proto.Message) error {
 		return f.err
 	}
 	return nil
+}
+
+// enrolled decodes the terms inside number 0 as strictly as the document, so that nobody pins what nobody could read.
+func (f *fields) enrolled(m *typev1.GuardRails) {
+	if m.GetEnrolment() == nil {
+		return
+	}
+	f.check(m.GetNumber() == 0, "enrolment", "is given, and only number 0 is signed by a token")
+	if err := Peek(m.GetEnrolment(), new(typev1.Enrolment)); err != nil {
+		f.refuse("enrolment", "does not decode")
+	}
 }
 
 func (f *fields) intent(m *typev1.Intent) {

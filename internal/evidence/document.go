@@ -58,8 +58,8 @@ func CheckRegistration(i *Installation, e *typev1.Envelope) (*typev1.Registratio
 }
 
 // CheckClaim verifies that guard rails number 0 claim the registration: they name its digest, wallet and request key, and
-// are signed under one of the owner keys that they name. Who these keys are is the claimer's choice; one claim per wallet is
-// the co-signer's to see to.
+// are signed under one of the owner keys that they name, or by the key of a token whose terms one of these signed. Who these
+// keys are is the claimer's choice; one claim per wallet and per token, and a token's deadline, are the co-signer's to see to.
 func CheckClaim(i *Installation, registration, guardRails *typev1.Envelope) (*typev1.Registration, *Head, error) {
 	r, err := CheckRegistration(i, registration)
 	if err != nil {
@@ -72,7 +72,11 @@ func CheckClaim(i *Installation, registration, guardRails *typev1.Envelope) (*ty
 	if err := validate(doc); err != nil {
 		return nil, nil, err
 	}
-	if _, err := Open(guardRails, doc, doc.GetOwnerKeys()...); err != nil {
+	keys, err := claimKeys(i, doc, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := Open(guardRails, doc, keys...); err != nil {
 		return nil, nil, err
 	}
 	const piece = "guard-rails"

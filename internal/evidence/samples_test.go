@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -80,6 +81,7 @@ func samples(t testing.TB) []sample {
 	sharingRecord := &typev1.SharingRecord{
 		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, Epoch: 2, Sharing: []byte("the new sharing"), TimeMillis: now,
 	}
+	enrolled := w.ClaimedWallet(evidencetest.WalletConfig{ID: "enrolled", Token: w.Key("token/enrolled"), TokenExpiry: start.Add(24 * time.Hour)})
 	return []sample{
 		{"intent", evidence.TypeIntent, p.Intent, ""},
 		{"request", evidence.TypeRequest, peek(p.Request, new(typev1.Request)), "request/research"},
@@ -104,6 +106,8 @@ func samples(t testing.TB) []sample {
 		}, "owner/owner"},
 		{"wallet-record", evidence.TypeWalletRecord, peek(l.Record, new(typev1.WalletRecord)), "cosigner"},
 		{"guard-rails number 0", evidence.TypeGuardRails, peek(l.Claim, new(typev1.GuardRails)), "owner/owner"},
+		{"guard-rails number 0 by a token", evidence.TypeGuardRails, peek(enrolled.Claim, new(typev1.GuardRails)), "token/enrolled"},
+		{"enrolment", evidence.TypeEnrolment, peek(enrolled.Enrolment, new(typev1.Enrolment)), "owner/owner"},
 		{"guard-rails", evidence.TypeGuardRails, l.NextGuardRails(func(doc *typev1.GuardRails) {
 			doc.TimeZone = "Europe/Zurich"
 			doc.Limits = append(doc.Limits, &typev1.Limit{
@@ -148,6 +152,10 @@ func samples(t testing.TB) []sample {
 		{"owner-registration", evidence.TypeOwnerRegistration, &typev1.OwnerRegistration{
 			Installation: id, Owner: l.Owner, Email: "you@company.example",
 			OwnerKeys: sortedKeys(evidencetest.Public(l.OwnerKey), evidencetest.Public(w.Key("owner second"))),
+		}, "owner/owner"},
+		{"owner-invitation", evidence.TypeOwnerInvitation, &typev1.OwnerInvitation{
+			Installation: id, Owner: l.Owner, InvitationKey: evidencetest.Public(w.Key("invitation")), Email: "colleague@company.example",
+			ExpiryMillis: now + 86_400_000,
 		}, "owner/owner"},
 		{"installation", evidence.TypeInstallation, w.Installation.Content(), "operator"},
 		{"entry", evidence.TypeEntry, &typev1.Entry{

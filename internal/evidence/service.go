@@ -109,9 +109,9 @@ func CheckOperator(i *Installation, e *typev1.Envelope) (proto.Message, error) {
 	return m, nil
 }
 
-// CheckOwnerRegistration verifies a new owner's statement: signed by one of the owner keys that it names and by the one-time
-// bootstrap key, which is none of them.
-func CheckOwnerRegistration(i *Installation, e *typev1.Envelope, bootstrapKey []byte) (*typev1.OwnerRegistration, error) {
+// CheckOwnerRegistration verifies a new owner's statement: signed by one of the owner keys that it names and by a one-time
+// key, the bootstrap code's or an invitation's, which is none of them.
+func CheckOwnerRegistration(i *Installation, e *typev1.Envelope, oneTimeKey []byte) (*typev1.OwnerRegistration, error) {
 	m := new(typev1.OwnerRegistration)
 	if err := Peek(e, m); err != nil {
 		return nil, err
@@ -119,8 +119,8 @@ func CheckOwnerRegistration(i *Installation, e *typev1.Envelope, bootstrapKey []
 	const piece = "owner-registration"
 	for _, k := range m.GetOwnerKeys() {
 		switch {
-		case bytes.Equal(k, bootstrapKey):
-			return nil, bad(piece, "owner_keys", "hold the bootstrap key")
+		case bytes.Equal(k, oneTimeKey):
+			return nil, bad(piece, "owner_keys", "hold the one-time key")
 		case !ValidKey(k):
 			return nil, bad(piece, "owner_keys", "hold one that is not a point of prime order")
 		}
@@ -128,7 +128,7 @@ func CheckOwnerRegistration(i *Installation, e *typev1.Envelope, bootstrapKey []
 	if _, err := open(i, e, m, m.GetOwnerKeys()...); err != nil {
 		return nil, err
 	}
-	if _, err := open(i, e, m, bootstrapKey); err != nil {
+	if _, err := open(i, e, m, oneTimeKey); err != nil {
 		return nil, err
 	}
 	return m, nil

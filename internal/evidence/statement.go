@@ -40,6 +40,8 @@ const (
 	TypeSetTime             = "application/vnd.halfkey.set-time.v1"
 	TypeToken               = "application/vnd.halfkey.token.v1"
 	TypeOwnerRegistration   = "application/vnd.halfkey.owner-registration.v1"
+	TypeOwnerInvitation     = "application/vnd.halfkey.owner-invitation.v1"
+	TypeEnrolment           = "application/vnd.halfkey.enrolment.v1"
 	TypeInstallation        = "application/vnd.halfkey.installation.v1"
 	TypeJournalHead         = "application/vnd.halfkey.journal-head.v1"
 )
@@ -102,6 +104,10 @@ func TypeOf(m proto.Message) (payloadType string, ok bool) {
 		return TypeToken, true
 	case *typev1.OwnerRegistration:
 		return TypeOwnerRegistration, true
+	case *typev1.OwnerInvitation:
+		return TypeOwnerInvitation, true
+	case *typev1.Enrolment:
+		return TypeEnrolment, true
 	case *typev1.Installation:
 		return TypeInstallation, true
 	case *typev1.JournalHead:
@@ -163,6 +169,10 @@ func NewStatement(payloadType string) (m proto.Message, ok bool) {
 		return new(typev1.Token), true
 	case TypeOwnerRegistration:
 		return new(typev1.OwnerRegistration), true
+	case TypeOwnerInvitation:
+		return new(typev1.OwnerInvitation), true
+	case TypeEnrolment:
+		return new(typev1.Enrolment), true
 	case TypeInstallation:
 		return new(typev1.Installation), true
 	case TypeJournalHead:

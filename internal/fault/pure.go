@@ -54,6 +54,8 @@ func evidenceMessage(r typev1.Reason) string {
 		return "the message's expiry has passed or lies too far ahead"
 	case typev1.Reason_REASON_DEADLINE_EXPIRED:
 		return "the intent's deadline has passed or lies too far ahead"
+	case typev1.Reason_REASON_CODE_EXPIRED:
+		return "the deadline of an invitation or enrolment token has passed"
 	case typev1.Reason_REASON_INVALID_ARGUMENT:
 		return "a field is malformed or out of bounds"
 	default:

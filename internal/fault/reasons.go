@@ -147,11 +147,15 @@ var reasons = map[typev1.Reason]row{
 	},
 	typev1.Reason_REASON_CODE_USED: {
 		code: codes.FailedPrecondition,
-		next: "ask the operator for a new code",
+		next: "ask whoever gave it for a new code, invitation or token",
 	},
 	typev1.Reason_REASON_ABORTED: {
 		code: codes.Aborted, retry: retrySoon,
 		next: "repeat the call",
+	},
+	typev1.Reason_REASON_CODE_EXPIRED: {
+		code: codes.FailedPrecondition,
+		next: "ask whoever gave it for a new invitation or token",
 	},
 }
 

@@ -2,6 +2,7 @@ package evidencetest
 
 import (
 	"crypto/ed25519"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +22,9 @@ type WalletConfig struct {
 	GroupKey []byte
 	// RequestKey and OwnerKey are the world's keys "request/ID" and "owner/OWNER" if nil.
 	RequestKey, OwnerKey ed25519.PrivateKey
+	// Token claims the wallet in the owner's place, until TokenExpiry; nil for a claim by the owner.
+	Token       ed25519.PrivateKey
+	TokenExpiry time.Time
 }
 
 // Wallet is a claimed wallet with all of its keys.
@@ -33,6 +37,8 @@ type Wallet struct {
 	GroupPrivate ed25519.PrivateKey
 	// RequestKey is the agent's, OwnerKey the owner's.
 	RequestKey, OwnerKey ed25519.PrivateKey
+	// Enrolment is the owner's terms for the token that claimed it, or nil.
+	Enrolment *typev1.Envelope
 	// Registration, Claim (guard rails number 0) and Record are the documents that pin it.
 	Registration, Claim, Record *typev1.Envelope
 	// Head is its newest guard rails; number 0 until SetGuardRails.
@@ -85,13 +91,26 @@ func (w *World) ClaimedWallet(c WalletConfig) *Wallet {
 		GroupKey:     l.GroupKey[:],
 		RequestKey:   Public(l.RequestKey),
 	})
-	l.Claim = w.Sign(l.OwnerKey, &typev1.GuardRails{
+	claimer := l.OwnerKey
+	if c.Token != nil {
+		claimer = c.Token
+		l.Enrolment = w.Sign(l.OwnerKey, &typev1.Enrolment{
+			Installation: w.Installation.ID(),
+			Owner:        l.Owner,
+			OwnerKeys:    sorted(l.OwnerKey),
+			TokenKey:     Public(c.Token),
+			ExpiryMillis: c.TokenExpiry.UnixMilli(),
+			Handle:       l.Handle,
+		})
+	}
+	l.Claim = w.Sign(claimer, &typev1.GuardRails{
 		Installation:       w.Installation.ID(),
 		Wallet:             l.Name,
 		Owner:              l.Owner,
 		OwnerKeys:          sorted(l.OwnerKey),
 		RequestKey:         Public(l.RequestKey),
 		RegistrationDigest: evidence.EnvelopeDigest(l.Registration).Bytes(),
+		Enrolment:          l.Enrolment,
 	})
 	l.Record = w.Sign(w.Cosigner, &typev1.WalletRecord{
 		Installation:       w.Installation.ID(),
@@ -114,7 +133,7 @@ func (w *World) ClaimedWallet(c WalletConfig) *Wallet {
 func (l *Wallet) NextGuardRails(edit func(*typev1.GuardRails)) *typev1.GuardRails {
 	doc := proto.CloneOf(l.Head.Document)
 	if doc.GetNumber() == 0 {
-		doc.RegistrationDigest = nil
+		doc.RegistrationDigest, doc.Enrolment = nil, nil
 		Standard(doc)
 	}
 	doc.Number++

@@ -119,8 +119,10 @@ func (x *GetInstallationsResponse) GetInstallations() []*v1.Envelope {
 // CreateOwnerRequest makes an owner.
 type CreateOwnerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// OwnerRegistration, signed by an owner key and then by the bootstrap key.
-	Registration  *v1.Envelope `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"`
+	// OwnerRegistration, signed by an owner key and then by the bootstrap key, or by the invitation's.
+	Registration *v1.Envelope `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"`
+	// OwnerInvitation of an owner; absent with the bootstrap code.
+	Invitation    *v1.Envelope `protobuf:"bytes,2,opt,name=invitation,proto3" json:"invitation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,13 +164,22 @@ func (x *CreateOwnerRequest) GetRegistration() *v1.Envelope {
 	return nil
 }
 
+func (x *CreateOwnerRequest) GetInvitation() *v1.Envelope {
+	if x != nil {
+		return x.Invitation
+	}
+	return nil
+}
+
 // StartRegistrationRequest begins key generation.
 type StartRegistrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request key's KeyGenerationStart.
+	// The request key's KeyGenerationStart; signed by an enrolment token's key as well, if there is one.
 	Start *v1.Envelope `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
 	// Display name: at most 64 bytes without control characters.
-	DisplayName   string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Enrolment of the owner; absent without a token.
+	Enrolment     *v1.Envelope `protobuf:"bytes,3,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -215,6 +226,13 @@ func (x *StartRegistrationRequest) GetDisplayName() string {
 		return x.DisplayName
 	}
 	return ""
+}
+
+func (x *StartRegistrationRequest) GetEnrolment() *v1.Envelope {
+	if x != nil {
+		return x.Enrolment
+	}
+	return nil
 }
 
 // StartRegistrationResponse answers it.
@@ -1014,6 +1032,207 @@ func (x *GetAccountResponse) GetHead() *v1.Envelope {
 	return nil
 }
 
+// GetLimitsRequest asks what a wallet may still pay.
+type GetLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsRequest) Reset() {
+	*x = GetLimitsRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsRequest) ProtoMessage() {}
+
+func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetLimitsRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+// GetSpendingRequest asks what was spent.
+type GetSpendingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only payments authorized at or after this moment, a whole UTC quarter hour; absent means from the first on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only payments authorized before this moment, a whole UTC quarter hour; absent means up to now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// IANA time zone of days, for example `Europe/Zurich`; empty is UTC.
+	TimeZone string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// What to sum by, besides the asset; none means one row for each asset.
+	GroupBy []v1.SpendingGroup `protobuf:"varint,5,rep,packed,name=group_by,json=groupBy,proto3,enum=halfkey.type.v1.SpendingGroup" json:"group_by,omitempty"`
+	// How many rows at most: 1 to 1,000; 0 means 1,000.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSpendingRequest) Reset() {
+	*x = GetSpendingRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSpendingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSpendingRequest) ProtoMessage() {}
+
+func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSpendingRequest.ProtoReflect.Descriptor instead.
+func (*GetSpendingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetSpendingRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GetSpendingRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *GetSpendingRequest) GetGroupBy() []v1.SpendingGroup {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetSpendingRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetSpendingResponse answers it.
+type GetSpendingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rows by day, wallet, recipient, asset, ascending.
+	Rows []*v1.SpendingRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// For the next page; empty at the end. Each page is of the moment that it was asked for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSpendingResponse) Reset() {
+	*x = GetSpendingResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSpendingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSpendingResponse) ProtoMessage() {}
+
+func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSpendingResponse.ProtoReflect.Descriptor instead.
+func (*GetSpendingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetSpendingResponse) GetRows() []*v1.SpendingRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetSpendingResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // SetGuardRailsRequest brings a signed document.
 type SetGuardRailsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1025,7 +1244,7 @@ type SetGuardRailsRequest struct {
 
 func (x *SetGuardRailsRequest) Reset() {
 	*x = SetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1256,7 @@ func (x *SetGuardRailsRequest) String() string {
 func (*SetGuardRailsRequest) ProtoMessage() {}
 
 func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1269,7 @@ func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetGuardRailsRequest) GetGuardRails() *v1.Envelope {
@@ -1071,7 +1290,7 @@ type SetGuardRailsResponse struct {
 
 func (x *SetGuardRailsResponse) Reset() {
 	*x = SetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1302,7 @@ func (x *SetGuardRailsResponse) String() string {
 func (*SetGuardRailsResponse) ProtoMessage() {}
 
 func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1315,7 @@ func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetGuardRailsResponse) GetAcknowledgements() []*v1.Envelope {
@@ -1121,7 +1340,7 @@ type GetGuardRailsRequest struct {
 
 func (x *GetGuardRailsRequest) Reset() {
 	*x = GetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1352,7 @@ func (x *GetGuardRailsRequest) String() string {
 func (*GetGuardRailsRequest) ProtoMessage() {}
 
 func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1365,7 @@ func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetGuardRailsRequest) GetWallet() string {
@@ -1183,7 +1402,7 @@ type GetGuardRailsResponse struct {
 
 func (x *GetGuardRailsResponse) Reset() {
 	*x = GetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1414,7 @@ func (x *GetGuardRailsResponse) String() string {
 func (*GetGuardRailsResponse) ProtoMessage() {}
 
 func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1427,7 @@ func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetGuardRailsResponse) GetDocuments() *v1.WalletDocuments {
@@ -1244,7 +1463,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1475,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1488,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreatePaymentRequest) GetParent() string {
@@ -1320,7 +1539,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1551,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1564,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1373,7 +1592,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1604,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1617,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetPaymentRequest) GetName() string {
@@ -1411,23 +1630,29 @@ func (x *GetPaymentRequest) GetName() string {
 // ListPaymentsRequest asks for payments.
 type ListPaymentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `wallets/{wallet}`.
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// How many at most: 1 to 100; 0 means 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Payments settled to this wallet instead of its own.
+	// Payments settled to the wallets instead of their own.
 	Incoming bool `protobuf:"varint,4,opt,name=incoming,proto3" json:"incoming,omitempty"`
 	// Only this state; unspecified means any.
-	State         v1.PaymentState `protobuf:"varint,5,opt,name=state,proto3,enum=halfkey.type.v1.PaymentState" json:"state,omitempty"`
+	State v1.PaymentState `protobuf:"varint,5,opt,name=state,proto3,enum=halfkey.type.v1.PaymentState" json:"state,omitempty"`
+	// Only payments to this recipient's key, 32 bytes; empty means any.
+	Recipient []byte `protobuf:"bytes,6,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Only payments recorded at or after this moment, or settled if incoming; absent means from the first on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only payments recorded before this moment, or settled if incoming; absent means up to now.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1664,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1677,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListPaymentsRequest) GetParent() string {
@@ -1490,10 +1715,32 @@ func (x *ListPaymentsRequest) GetState() v1.PaymentState {
 	return v1.PaymentState(0)
 }
 
+func (x *ListPaymentsRequest) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+func (x *ListPaymentsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListPaymentsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // ListPaymentsResponse answers it.
 type ListPaymentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The payments.
+	// The payments, newest first. A page can hold fewer than were asked for, even none, and not be the last: one call looks at a
+	// bounded number of payments, whatever passes the filters.
 	Payments []*v1.Payment `protobuf:"bytes,1,rep,name=payments,proto3" json:"payments,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1503,7 +1750,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1762,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1775,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*v1.Payment {
@@ -1556,7 +1803,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1815,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,12 +1828,122 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchPaymentRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+// WatchPaymentsRequest asks for changes.
+type WatchPaymentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// From an answer before: changes after it are sent. Empty means from now on.
+	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentsRequest) Reset() {
+	*x = WatchPaymentsRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentsRequest) ProtoMessage() {}
+
+func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
+func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WatchPaymentsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *WatchPaymentsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// WatchPaymentsResponse is one change of state.
+type WatchPaymentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment as this change left it. Absent in the first answer to an empty token, which says where "now" is.
+	Payment *v1.Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// Continues after this change, for ever and with any gateway: keep it once the change has been dealt with.
+	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentsResponse) Reset() {
+	*x = WatchPaymentsResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentsResponse) ProtoMessage() {}
+
+func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
+func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *WatchPaymentsResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
 	}
 	return ""
 }
@@ -1602,7 +1959,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1971,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1984,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -1652,7 +2009,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +2021,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +2034,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -1714,7 +2071,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2083,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2096,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -1767,7 +2124,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +2136,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +2149,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -1813,7 +2170,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2182,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2195,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -1861,7 +2218,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2230,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2243,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -1914,7 +2271,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2283,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2296,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -1960,7 +2317,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2329,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2342,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UnfreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2006,7 +2363,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2375,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2388,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -2054,7 +2411,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2423,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2436,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -2111,7 +2468,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2480,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2493,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2173,7 +2530,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2542,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2555,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2226,7 +2583,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2595,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2608,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -2272,7 +2629,7 @@ type OrderResharingRequest struct {
 
 func (x *OrderResharingRequest) Reset() {
 	*x = OrderResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2641,7 @@ func (x *OrderResharingRequest) String() string {
 func (*OrderResharingRequest) ProtoMessage() {}
 
 func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2654,7 @@ func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
 func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
@@ -2318,7 +2675,7 @@ type OrderResharingResponse struct {
 
 func (x *OrderResharingResponse) Reset() {
 	*x = OrderResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2687,7 @@ func (x *OrderResharingResponse) String() string {
 func (*OrderResharingResponse) ProtoMessage() {}
 
 func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2700,7 @@ func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
 func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
@@ -2364,7 +2721,7 @@ type GetResharingRequest struct {
 
 func (x *GetResharingRequest) Reset() {
 	*x = GetResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2733,7 @@ func (x *GetResharingRequest) String() string {
 func (*GetResharingRequest) ProtoMessage() {}
 
 func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2746,7 @@ func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
 func (*GetResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetResharingRequest) GetWallet() string {
@@ -2412,7 +2769,7 @@ type GetResharingResponse struct {
 
 func (x *GetResharingResponse) Reset() {
 	*x = GetResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2781,7 @@ func (x *GetResharingResponse) String() string {
 func (*GetResharingResponse) ProtoMessage() {}
 
 func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2794,7 @@ func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
 func (*GetResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetResharingResponse) GetResharing() *v1.Resharing {
@@ -2465,7 +2822,7 @@ type StartResharingRequest struct {
 
 func (x *StartResharingRequest) Reset() {
 	*x = StartResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2834,7 @@ func (x *StartResharingRequest) String() string {
 func (*StartResharingRequest) ProtoMessage() {}
 
 func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2847,7 @@ func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
 func (*StartResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StartResharingRequest) GetStart() *v1.Envelope {
@@ -2513,7 +2870,7 @@ type StartResharingResponse struct {
 
 func (x *StartResharingResponse) Reset() {
 	*x = StartResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2882,7 @@ func (x *StartResharingResponse) String() string {
 func (*StartResharingResponse) ProtoMessage() {}
 
 func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2895,7 @@ func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
 func (*StartResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
@@ -2570,7 +2927,7 @@ type ExchangeResharingRequest struct {
 
 func (x *ExchangeResharingRequest) Reset() {
 	*x = ExchangeResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2939,7 @@ func (x *ExchangeResharingRequest) String() string {
 func (*ExchangeResharingRequest) ProtoMessage() {}
 
 func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2952,7 @@ func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExchangeResharingRequest) GetWallet() string {
@@ -2630,7 +2987,7 @@ type ExchangeResharingResponse struct {
 
 func (x *ExchangeResharingResponse) Reset() {
 	*x = ExchangeResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2999,7 @@ func (x *ExchangeResharingResponse) String() string {
 func (*ExchangeResharingResponse) ProtoMessage() {}
 
 func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +3012,7 @@ func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ExchangeResharingResponse) GetCertificate() []byte {
@@ -2682,7 +3039,7 @@ type ConfirmResharingRequest struct {
 
 func (x *ConfirmResharingRequest) Reset() {
 	*x = ConfirmResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2694,7 +3051,7 @@ func (x *ConfirmResharingRequest) String() string {
 func (*ConfirmResharingRequest) ProtoMessage() {}
 
 func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2707,7 +3064,7 @@ func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConfirmResharingRequest) GetWallet() string {
@@ -2749,7 +3106,7 @@ type ConfirmResharingResponse struct {
 
 func (x *ConfirmResharingResponse) Reset() {
 	*x = ConfirmResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2761,7 +3118,7 @@ func (x *ConfirmResharingResponse) String() string {
 func (*ConfirmResharingResponse) ProtoMessage() {}
 
 func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2774,7 +3131,7 @@ func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConfirmResharingResponse) GetRelease() []byte {
@@ -2799,7 +3156,7 @@ type CompleteResharingRequest struct {
 
 func (x *CompleteResharingRequest) Reset() {
 	*x = CompleteResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3168,7 @@ func (x *CompleteResharingRequest) String() string {
 func (*CompleteResharingRequest) ProtoMessage() {}
 
 func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3181,7 @@ func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
 func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CompleteResharingRequest) GetWallet() string {
@@ -2859,7 +3216,7 @@ type CompleteResharingResponse struct {
 
 func (x *CompleteResharingResponse) Reset() {
 	*x = CompleteResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3228,7 @@ func (x *CompleteResharingResponse) String() string {
 func (*CompleteResharingResponse) ProtoMessage() {}
 
 func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3241,7 @@ func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
@@ -2905,7 +3262,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3274,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3287,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
@@ -2951,7 +3308,7 @@ type ConfirmRecoveryResponse struct {
 
 func (x *ConfirmRecoveryResponse) Reset() {
 	*x = ConfirmRecoveryResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3320,7 @@ func (x *ConfirmRecoveryResponse) String() string {
 func (*ConfirmRecoveryResponse) ProtoMessage() {}
 
 func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3333,7 @@ func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
@@ -2995,12 +3352,16 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\vfrom_number\x18\x01 \x01(\x04R\n" +
 	"fromNumber\"[\n" +
 	"\x18GetInstallationsResponse\x12?\n" +
-	"\rinstallations\x18\x01 \x03(\v2\x19.halfkey.type.v1.EnvelopeR\rinstallations\"[\n" +
+	"\rinstallations\x18\x01 \x03(\v2\x19.halfkey.type.v1.EnvelopeR\rinstallations\"\x96\x01\n" +
 	"\x12CreateOwnerRequest\x12E\n" +
-	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fregistration\"\x7f\n" +
+	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fregistration\x129\n" +
+	"\n" +
+	"invitation\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"invitation\"\xb8\x01\n" +
 	"\x18StartRegistrationRequest\x127\n" +
 	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05start\x12*\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\vdisplayName\"f\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\vdisplayName\x127\n" +
+	"\tenrolment\x18\x03 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\tenrolment\"f\n" +
 	"\x19StartRegistrationResponse\x121\n" +
 	"\x06answer\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06answer\x12\x16\n" +
 	"\x06round1\x18\x02 \x01(\fR\x06round1\"{\n" +
@@ -3051,7 +3412,23 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06frozen\x18\x02 \x01(\bR\x06frozen\x12;\n" +
 	"\vledger_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"ledgerTime\x12-\n" +
-	"\x04head\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"Z\n" +
+	"\x04head\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"5\n" +
+	"\x10GetLimitsRequest\x12!\n" +
+	"\x06wallet\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06wallet\"\x97\x03\n" +
+	"\x12GetSpendingRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12L\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\x12$\n" +
+	"\ttime_zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12N\n" +
+	"\bgroup_by\x18\x05 \x03(\x0e2\x1e.halfkey.type.v1.SpendingGroupB\x13\xbaH\x10\x92\x01\r\x10\x03\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12'\n" +
+	"\tpage_size\x18\x06 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"o\n" +
+	"\x13GetSpendingResponse\x120\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1c.halfkey.type.v1.SpendingRowR\x04rows\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n" +
 	"\x14SetGuardRailsRequest\x12B\n" +
 	"\vguard_rails\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"guardRails\"^\n" +
@@ -3076,19 +3453,30 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\x12%\n" +
 	"\tsignature\x18\x02 \x01(\fB\a\xbaH\x04z\x02h@R\tsignature\"1\n" +
 	"\x11GetPaymentRequest\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"\xe2\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"\xa4\x03\n" +
 	"\x13ListPaymentsRequest\x12\x1f\n" +
 	"\x06parent\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06parent\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\x12\x1a\n" +
 	"\bincoming\x18\x04 \x01(\bR\bincoming\x12=\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1d.halfkey.type.v1.PaymentStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"t\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1d.halfkey.type.v1.PaymentStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12(\n" +
+	"\trecipient\x18\x06 \x01(\fB\n" +
+	"\xbaH\a\xd8\x01\x01z\x02h R\trecipient\x12L\n" +
+	"\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\"t\n" +
 	"\x14ListPaymentsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n" +
 	"\x13WatchPaymentRequest\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"4\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"f\n" +
+	"\x14WatchPaymentsRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12+\n" +
+	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vresumeToken\"n\n" +
+	"\x15WatchPaymentsResponse\x122\n" +
+	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"4\n" +
 	"\x14CancelPaymentRequest\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"\x84\x01\n" +
 	"\x12ListReviewsRequest\x12\x1d\n" +
@@ -3164,7 +3552,7 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x16ConfirmRecoveryRequest\x12E\n" +
 	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fconfirmation\"S\n" +
 	"\x17ConfirmRecoveryResponse\x128\n" +
-	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x8b\x19\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x9f\x1b\n" +
 	"\x0eGatewayService\x12m\n" +
 	"\x10GetInstallations\x12+.halfkey.gateway.v1.GetInstallationsRequest\x1a,.halfkey.gateway.v1.GetInstallationsResponse\x12M\n" +
 	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12p\n" +
@@ -3177,7 +3565,9 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\tGetWallet\x12$.halfkey.gateway.v1.GetWalletRequest\x1a\x17.halfkey.type.v1.Wallet\x12^\n" +
 	"\vListWallets\x12&.halfkey.gateway.v1.ListWalletsRequest\x1a'.halfkey.gateway.v1.ListWalletsResponse\x12[\n" +
 	"\n" +
-	"GetAccount\x12%.halfkey.gateway.v1.GetAccountRequest\x1a&.halfkey.gateway.v1.GetAccountResponse\x12d\n" +
+	"GetAccount\x12%.halfkey.gateway.v1.GetAccountRequest\x1a&.halfkey.gateway.v1.GetAccountResponse\x12J\n" +
+	"\tGetLimits\x12$.halfkey.gateway.v1.GetLimitsRequest\x1a\x17.halfkey.type.v1.Limits\x12^\n" +
+	"\vGetSpending\x12&.halfkey.gateway.v1.GetSpendingRequest\x1a'.halfkey.gateway.v1.GetSpendingResponse\x12d\n" +
 	"\rSetGuardRails\x12(.halfkey.gateway.v1.SetGuardRailsRequest\x1a).halfkey.gateway.v1.SetGuardRailsResponse\x12d\n" +
 	"\rGetGuardRails\x12(.halfkey.gateway.v1.GetGuardRailsRequest\x1a).halfkey.gateway.v1.GetGuardRailsResponse\x12g\n" +
 	"\x0eOrderResharing\x12).halfkey.gateway.v1.OrderResharingRequest\x1a*.halfkey.gateway.v1.OrderResharingResponse\x12a\n" +
@@ -3192,7 +3582,8 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\n" +
 	"GetPayment\x12%.halfkey.gateway.v1.GetPaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12a\n" +
 	"\fListPayments\x12'.halfkey.gateway.v1.ListPaymentsRequest\x1a(.halfkey.gateway.v1.ListPaymentsResponse\x12S\n" +
-	"\fWatchPayment\x12'.halfkey.gateway.v1.WatchPaymentRequest\x1a\x18.halfkey.type.v1.Payment0\x01\x12S\n" +
+	"\fWatchPayment\x12'.halfkey.gateway.v1.WatchPaymentRequest\x1a\x18.halfkey.type.v1.Payment0\x01\x12f\n" +
+	"\rWatchPayments\x12(.halfkey.gateway.v1.WatchPaymentsRequest\x1a).halfkey.gateway.v1.WatchPaymentsResponse0\x01\x12S\n" +
 	"\rCancelPayment\x12(.halfkey.gateway.v1.CancelPaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12^\n" +
 	"\vListReviews\x12&.halfkey.gateway.v1.ListReviewsRequest\x1a'.halfkey.gateway.v1.ListReviewsResponse\x12Q\n" +
 	"\fAnswerReview\x12'.halfkey.gateway.v1.AnswerReviewRequest\x1a\x18.halfkey.type.v1.Payment\x12O\n" +
@@ -3214,7 +3605,7 @@ func file_halfkey_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_halfkey_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetInstallationsRequest)(nil),      // 0: halfkey.gateway.v1.GetInstallationsRequest
 	(*GetInstallationsResponse)(nil),     // 1: halfkey.gateway.v1.GetInstallationsResponse
@@ -3234,161 +3625,184 @@ var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*ListWalletsResponse)(nil),          // 15: halfkey.gateway.v1.ListWalletsResponse
 	(*GetAccountRequest)(nil),            // 16: halfkey.gateway.v1.GetAccountRequest
 	(*GetAccountResponse)(nil),           // 17: halfkey.gateway.v1.GetAccountResponse
-	(*SetGuardRailsRequest)(nil),         // 18: halfkey.gateway.v1.SetGuardRailsRequest
-	(*SetGuardRailsResponse)(nil),        // 19: halfkey.gateway.v1.SetGuardRailsResponse
-	(*GetGuardRailsRequest)(nil),         // 20: halfkey.gateway.v1.GetGuardRailsRequest
-	(*GetGuardRailsResponse)(nil),        // 21: halfkey.gateway.v1.GetGuardRailsResponse
-	(*CreatePaymentRequest)(nil),         // 22: halfkey.gateway.v1.CreatePaymentRequest
-	(*SettlePaymentRequest)(nil),         // 23: halfkey.gateway.v1.SettlePaymentRequest
-	(*GetPaymentRequest)(nil),            // 24: halfkey.gateway.v1.GetPaymentRequest
-	(*ListPaymentsRequest)(nil),          // 25: halfkey.gateway.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),         // 26: halfkey.gateway.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),          // 27: halfkey.gateway.v1.WatchPaymentRequest
-	(*CancelPaymentRequest)(nil),         // 28: halfkey.gateway.v1.CancelPaymentRequest
-	(*ListReviewsRequest)(nil),           // 29: halfkey.gateway.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),          // 30: halfkey.gateway.v1.ListReviewsResponse
-	(*AnswerReviewRequest)(nil),          // 31: halfkey.gateway.v1.AnswerReviewRequest
-	(*FreezeRequest)(nil),                // 32: halfkey.gateway.v1.FreezeRequest
-	(*FreezeResponse)(nil),               // 33: halfkey.gateway.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),              // 34: halfkey.gateway.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),             // 35: halfkey.gateway.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),           // 36: halfkey.gateway.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),          // 37: halfkey.gateway.v1.ListFreezesResponse
-	(*ListEntriesRequest)(nil),           // 38: halfkey.gateway.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),          // 39: halfkey.gateway.v1.ListEntriesResponse
-	(*ApplyStatementRequest)(nil),        // 40: halfkey.gateway.v1.ApplyStatementRequest
-	(*OrderResharingRequest)(nil),        // 41: halfkey.gateway.v1.OrderResharingRequest
-	(*OrderResharingResponse)(nil),       // 42: halfkey.gateway.v1.OrderResharingResponse
-	(*GetResharingRequest)(nil),          // 43: halfkey.gateway.v1.GetResharingRequest
-	(*GetResharingResponse)(nil),         // 44: halfkey.gateway.v1.GetResharingResponse
-	(*StartResharingRequest)(nil),        // 45: halfkey.gateway.v1.StartResharingRequest
-	(*StartResharingResponse)(nil),       // 46: halfkey.gateway.v1.StartResharingResponse
-	(*ExchangeResharingRequest)(nil),     // 47: halfkey.gateway.v1.ExchangeResharingRequest
-	(*ExchangeResharingResponse)(nil),    // 48: halfkey.gateway.v1.ExchangeResharingResponse
-	(*ConfirmResharingRequest)(nil),      // 49: halfkey.gateway.v1.ConfirmResharingRequest
-	(*ConfirmResharingResponse)(nil),     // 50: halfkey.gateway.v1.ConfirmResharingResponse
-	(*CompleteResharingRequest)(nil),     // 51: halfkey.gateway.v1.CompleteResharingRequest
-	(*CompleteResharingResponse)(nil),    // 52: halfkey.gateway.v1.CompleteResharingResponse
-	(*ConfirmRecoveryRequest)(nil),       // 53: halfkey.gateway.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryResponse)(nil),      // 54: halfkey.gateway.v1.ConfirmRecoveryResponse
-	(*v1.Envelope)(nil),                  // 55: halfkey.type.v1.Envelope
-	(*v1.Wallet)(nil),                    // 56: halfkey.type.v1.Wallet
-	(*v1.Balance)(nil),                   // 57: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),        // 58: google.protobuf.Timestamp
-	(*v1.WalletDocuments)(nil),           // 59: halfkey.type.v1.WalletDocuments
-	(v1.PaymentState)(0),                 // 60: halfkey.type.v1.PaymentState
-	(*v1.Payment)(nil),                   // 61: halfkey.type.v1.Payment
-	(*v1.Freeze)(nil),                    // 62: halfkey.type.v1.Freeze
-	(*v1.Resharing)(nil),                 // 63: halfkey.type.v1.Resharing
-	(*v1.Owner)(nil),                     // 64: halfkey.type.v1.Owner
+	(*GetLimitsRequest)(nil),             // 18: halfkey.gateway.v1.GetLimitsRequest
+	(*GetSpendingRequest)(nil),           // 19: halfkey.gateway.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),          // 20: halfkey.gateway.v1.GetSpendingResponse
+	(*SetGuardRailsRequest)(nil),         // 21: halfkey.gateway.v1.SetGuardRailsRequest
+	(*SetGuardRailsResponse)(nil),        // 22: halfkey.gateway.v1.SetGuardRailsResponse
+	(*GetGuardRailsRequest)(nil),         // 23: halfkey.gateway.v1.GetGuardRailsRequest
+	(*GetGuardRailsResponse)(nil),        // 24: halfkey.gateway.v1.GetGuardRailsResponse
+	(*CreatePaymentRequest)(nil),         // 25: halfkey.gateway.v1.CreatePaymentRequest
+	(*SettlePaymentRequest)(nil),         // 26: halfkey.gateway.v1.SettlePaymentRequest
+	(*GetPaymentRequest)(nil),            // 27: halfkey.gateway.v1.GetPaymentRequest
+	(*ListPaymentsRequest)(nil),          // 28: halfkey.gateway.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),         // 29: halfkey.gateway.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),          // 30: halfkey.gateway.v1.WatchPaymentRequest
+	(*WatchPaymentsRequest)(nil),         // 31: halfkey.gateway.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),        // 32: halfkey.gateway.v1.WatchPaymentsResponse
+	(*CancelPaymentRequest)(nil),         // 33: halfkey.gateway.v1.CancelPaymentRequest
+	(*ListReviewsRequest)(nil),           // 34: halfkey.gateway.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),          // 35: halfkey.gateway.v1.ListReviewsResponse
+	(*AnswerReviewRequest)(nil),          // 36: halfkey.gateway.v1.AnswerReviewRequest
+	(*FreezeRequest)(nil),                // 37: halfkey.gateway.v1.FreezeRequest
+	(*FreezeResponse)(nil),               // 38: halfkey.gateway.v1.FreezeResponse
+	(*UnfreezeRequest)(nil),              // 39: halfkey.gateway.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),             // 40: halfkey.gateway.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),           // 41: halfkey.gateway.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),          // 42: halfkey.gateway.v1.ListFreezesResponse
+	(*ListEntriesRequest)(nil),           // 43: halfkey.gateway.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),          // 44: halfkey.gateway.v1.ListEntriesResponse
+	(*ApplyStatementRequest)(nil),        // 45: halfkey.gateway.v1.ApplyStatementRequest
+	(*OrderResharingRequest)(nil),        // 46: halfkey.gateway.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),       // 47: halfkey.gateway.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),          // 48: halfkey.gateway.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),         // 49: halfkey.gateway.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),        // 50: halfkey.gateway.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),       // 51: halfkey.gateway.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),     // 52: halfkey.gateway.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),    // 53: halfkey.gateway.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),      // 54: halfkey.gateway.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),     // 55: halfkey.gateway.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),     // 56: halfkey.gateway.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),    // 57: halfkey.gateway.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),       // 58: halfkey.gateway.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),      // 59: halfkey.gateway.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                  // 60: halfkey.type.v1.Envelope
+	(*v1.Wallet)(nil),                    // 61: halfkey.type.v1.Wallet
+	(*v1.Balance)(nil),                   // 62: halfkey.type.v1.Balance
+	(*timestamppb.Timestamp)(nil),        // 63: google.protobuf.Timestamp
+	(v1.SpendingGroup)(0),                // 64: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),               // 65: halfkey.type.v1.SpendingRow
+	(*v1.WalletDocuments)(nil),           // 66: halfkey.type.v1.WalletDocuments
+	(v1.PaymentState)(0),                 // 67: halfkey.type.v1.PaymentState
+	(*v1.Payment)(nil),                   // 68: halfkey.type.v1.Payment
+	(*v1.Freeze)(nil),                    // 69: halfkey.type.v1.Freeze
+	(*v1.Resharing)(nil),                 // 70: halfkey.type.v1.Resharing
+	(*v1.Owner)(nil),                     // 71: halfkey.type.v1.Owner
+	(*v1.Limits)(nil),                    // 72: halfkey.type.v1.Limits
 }
 var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
-	55, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
-	55, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	55, // 2: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	55, // 3: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	55, // 4: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	56, // 5: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	55, // 6: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	56, // 7: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	57, // 8: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	58, // 9: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	55, // 10: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	55, // 11: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	55, // 12: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	59, // 13: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	55, // 14: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	55, // 15: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	60, // 16: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	61, // 17: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	61, // 18: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	55, // 19: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	62, // 20: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	55, // 21: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	55, // 22: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	55, // 23: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	62, // 24: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	55, // 25: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	55, // 26: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	55, // 27: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
-	63, // 28: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	63, // 29: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	55, // 30: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
-	55, // 31: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
-	63, // 32: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	55, // 33: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
-	63, // 34: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	0,  // 35: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
-	2,  // 36: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
-	3,  // 37: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
-	5,  // 38: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
-	7,  // 39: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
-	9,  // 40: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
-	10, // 41: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
-	12, // 42: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
-	13, // 43: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
-	14, // 44: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
-	16, // 45: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
-	18, // 46: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
-	20, // 47: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
-	41, // 48: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
-	43, // 49: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
-	45, // 50: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
-	47, // 51: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
-	49, // 52: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
-	51, // 53: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
-	53, // 54: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
-	22, // 55: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
-	23, // 56: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
-	24, // 57: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
-	25, // 58: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
-	27, // 59: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
-	28, // 60: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
-	29, // 61: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
-	31, // 62: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
-	32, // 63: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
-	34, // 64: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
-	36, // 65: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
-	38, // 66: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
-	40, // 67: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
-	1,  // 68: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
-	64, // 69: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
-	4,  // 70: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
-	6,  // 71: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
-	8,  // 72: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
-	56, // 73: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
-	11, // 74: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
-	56, // 75: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
-	56, // 76: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
-	15, // 77: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
-	17, // 78: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
-	19, // 79: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
-	21, // 80: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
-	42, // 81: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
-	44, // 82: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
-	46, // 83: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
-	48, // 84: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
-	50, // 85: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
-	52, // 86: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
-	54, // 87: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
-	61, // 88: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
-	61, // 89: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
-	61, // 90: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
-	26, // 91: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
-	61, // 92: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
-	61, // 93: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
-	30, // 94: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
-	61, // 95: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
-	33, // 96: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
-	35, // 97: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
-	37, // 98: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
-	39, // 99: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
-	17, // 100: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
-	68, // [68:101] is the sub-list for method output_type
-	35, // [35:68] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	60, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
+	60, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	60, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	60, // 3: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	60, // 4: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	60, // 5: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	60, // 6: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	61, // 7: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	60, // 8: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	61, // 9: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	62, // 10: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	63, // 11: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	60, // 12: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	63, // 13: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	63, // 14: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	64, // 15: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	65, // 16: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	60, // 17: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	60, // 18: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	66, // 19: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	60, // 20: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	60, // 21: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	67, // 22: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	63, // 23: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	63, // 24: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	68, // 25: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	68, // 26: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	68, // 27: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	60, // 28: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	69, // 29: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	60, // 30: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	60, // 31: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	60, // 32: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	69, // 33: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	60, // 34: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	60, // 35: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	60, // 36: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	70, // 37: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	70, // 38: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	60, // 39: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	60, // 40: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	70, // 41: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	60, // 42: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	70, // 43: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 44: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
+	2,  // 45: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
+	3,  // 46: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
+	5,  // 47: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
+	7,  // 48: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
+	9,  // 49: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
+	10, // 50: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
+	12, // 51: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
+	13, // 52: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
+	14, // 53: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
+	16, // 54: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
+	18, // 55: halfkey.gateway.v1.GatewayService.GetLimits:input_type -> halfkey.gateway.v1.GetLimitsRequest
+	19, // 56: halfkey.gateway.v1.GatewayService.GetSpending:input_type -> halfkey.gateway.v1.GetSpendingRequest
+	21, // 57: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
+	23, // 58: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
+	46, // 59: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
+	48, // 60: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
+	50, // 61: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
+	52, // 62: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
+	54, // 63: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
+	56, // 64: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
+	58, // 65: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
+	25, // 66: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
+	26, // 67: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
+	27, // 68: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
+	28, // 69: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
+	30, // 70: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
+	31, // 71: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
+	33, // 72: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
+	34, // 73: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
+	36, // 74: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
+	37, // 75: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
+	39, // 76: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
+	41, // 77: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
+	43, // 78: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
+	45, // 79: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
+	1,  // 80: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
+	71, // 81: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
+	4,  // 82: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
+	6,  // 83: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
+	8,  // 84: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
+	61, // 85: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
+	11, // 86: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
+	61, // 87: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
+	61, // 88: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
+	15, // 89: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
+	17, // 90: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
+	72, // 91: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
+	20, // 92: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
+	22, // 93: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
+	24, // 94: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
+	47, // 95: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
+	49, // 96: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
+	51, // 97: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
+	53, // 98: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
+	55, // 99: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
+	57, // 100: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
+	59, // 101: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
+	68, // 102: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
+	68, // 103: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
+	68, // 104: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
+	29, // 105: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
+	68, // 106: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
+	32, // 107: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
+	68, // 108: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
+	35, // 109: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
+	68, // 110: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
+	38, // 111: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
+	40, // 112: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
+	42, // 113: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
+	44, // 114: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
+	17, // 115: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
+	80, // [80:116] is the sub-list for method output_type
+	44, // [44:80] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_gateway_v1_gateway_proto_init() }
@@ -3402,7 +3816,7 @@ func file_halfkey_gateway_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_gateway_v1_gateway_proto_rawDesc), len(file_halfkey_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,8 @@ const (
 	GatewayService_GetWallet_FullMethodName            = "/halfkey.gateway.v1.GatewayService/GetWallet"
 	GatewayService_ListWallets_FullMethodName          = "/halfkey.gateway.v1.GatewayService/ListWallets"
 	GatewayService_GetAccount_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetAccount"
+	GatewayService_GetLimits_FullMethodName            = "/halfkey.gateway.v1.GatewayService/GetLimits"
+	GatewayService_GetSpending_FullMethodName          = "/halfkey.gateway.v1.GatewayService/GetSpending"
 	GatewayService_SetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/SetGuardRails"
 	GatewayService_GetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/GetGuardRails"
 	GatewayService_OrderResharing_FullMethodName       = "/halfkey.gateway.v1.GatewayService/OrderResharing"
@@ -45,6 +47,7 @@ const (
 	GatewayService_GetPayment_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetPayment"
 	GatewayService_ListPayments_FullMethodName         = "/halfkey.gateway.v1.GatewayService/ListPayments"
 	GatewayService_WatchPayment_FullMethodName         = "/halfkey.gateway.v1.GatewayService/WatchPayment"
+	GatewayService_WatchPayments_FullMethodName        = "/halfkey.gateway.v1.GatewayService/WatchPayments"
 	GatewayService_CancelPayment_FullMethodName        = "/halfkey.gateway.v1.GatewayService/CancelPayment"
 	GatewayService_ListReviews_FullMethodName          = "/halfkey.gateway.v1.GatewayService/ListReviews"
 	GatewayService_AnswerReview_FullMethodName         = "/halfkey.gateway.v1.GatewayService/AnswerReview"
@@ -64,7 +67,8 @@ const (
 type GatewayServiceClient interface {
 	// GetInstallations answers with the chain of installation files from a number on. No token.
 	GetInstallations(ctx context.Context, in *GetInstallationsRequest, opts ...grpc.CallOption) (*GetInstallationsResponse, error)
-	// CreateOwner makes the first owner by the bootstrap code. Statement: OwnerRegistration.
+	// CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation. Statement:
+	// OwnerRegistration.
 	CreateOwner(ctx context.Context, in *CreateOwnerRequest, opts ...grpc.CallOption) (*v1.Owner, error)
 	// StartRegistration begins key generation. Statement: KeyGenerationStart.
 	StartRegistration(ctx context.Context, in *StartRegistrationRequest, opts ...grpc.CallOption) (*StartRegistrationResponse, error)
@@ -84,6 +88,10 @@ type GatewayServiceClient interface {
 	ListWallets(ctx context.Context, in *ListWalletsRequest, opts ...grpc.CallOption) (*ListWalletsResponse, error)
 	// GetAccount answers with balances, the ledger's time and signed head. Token; resource: the wallet.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
+	// GetLimits answers with the guard rails in force, how far each limit is used up, and balances. Token; resource: the wallet.
+	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*v1.Limits, error)
+	// GetSpending sums what a wallet or an owner's wallets spent. Token; resource: the parent.
+	GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error)
 	// SetGuardRails brings a document to every service that holds it. Statement: GuardRails.
 	SetGuardRails(ctx context.Context, in *SetGuardRailsRequest, opts ...grpc.CallOption) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
@@ -108,10 +116,14 @@ type GatewayServiceClient interface {
 	SettlePayment(ctx context.Context, in *SettlePaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
 	// GetPayment answers with a payment. Token; resource: the payment's wallet.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
-	// ListPayments lists payments. Token; resource: the wallet.
+	// ListPayments lists payments of a wallet, or of an owner's wallets. Token; resource: the parent.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
 	// WatchPayment streams a payment now and on each change until it has ended. Token; resource: the payment's wallet.
 	WatchPayment(ctx context.Context, in *WatchPaymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.Payment], error)
+	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
+	// at least once, those of one payment in order. A stream ends after a minute, as a token does: whoever watches on comes back
+	// with the last resume token. Token; resource: the parent.
+	WatchPayments(ctx context.Context, in *WatchPaymentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentsResponse], error)
 	// CancelPayment ends a payment that holds nothing. Token; resource: the payment's wallet.
 	CancelPayment(ctx context.Context, in *CancelPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
 	// ListReviews lists what waits for an owner. Token; resource: the owner.
@@ -243,6 +255,26 @@ func (c *gatewayServiceClient) GetAccount(ctx context.Context, in *GetAccountReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAccountResponse)
 	err := c.cc.Invoke(ctx, GatewayService_GetAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*v1.Limits, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Limits)
+	err := c.cc.Invoke(ctx, GatewayService_GetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSpendingResponse)
+	err := c.cc.Invoke(ctx, GatewayService_GetSpending_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -398,6 +430,25 @@ func (c *gatewayServiceClient) WatchPayment(ctx context.Context, in *WatchPaymen
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type GatewayService_WatchPaymentClient = grpc.ServerStreamingClient[v1.Payment]
 
+func (c *gatewayServiceClient) WatchPayments(ctx context.Context, in *WatchPaymentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &GatewayService_ServiceDesc.Streams[1], GatewayService_WatchPayments_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchPaymentsRequest, WatchPaymentsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type GatewayService_WatchPaymentsClient = grpc.ServerStreamingClient[WatchPaymentsResponse]
+
 func (c *gatewayServiceClient) CancelPayment(ctx context.Context, in *CancelPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.Payment)
@@ -487,7 +538,8 @@ func (c *gatewayServiceClient) ApplyStatement(ctx context.Context, in *ApplyStat
 type GatewayServiceServer interface {
 	// GetInstallations answers with the chain of installation files from a number on. No token.
 	GetInstallations(context.Context, *GetInstallationsRequest) (*GetInstallationsResponse, error)
-	// CreateOwner makes the first owner by the bootstrap code. Statement: OwnerRegistration.
+	// CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation. Statement:
+	// OwnerRegistration.
 	CreateOwner(context.Context, *CreateOwnerRequest) (*v1.Owner, error)
 	// StartRegistration begins key generation. Statement: KeyGenerationStart.
 	StartRegistration(context.Context, *StartRegistrationRequest) (*StartRegistrationResponse, error)
@@ -507,6 +559,10 @@ type GatewayServiceServer interface {
 	ListWallets(context.Context, *ListWalletsRequest) (*ListWalletsResponse, error)
 	// GetAccount answers with balances, the ledger's time and signed head. Token; resource: the wallet.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
+	// GetLimits answers with the guard rails in force, how far each limit is used up, and balances. Token; resource: the wallet.
+	GetLimits(context.Context, *GetLimitsRequest) (*v1.Limits, error)
+	// GetSpending sums what a wallet or an owner's wallets spent. Token; resource: the parent.
+	GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error)
 	// SetGuardRails brings a document to every service that holds it. Statement: GuardRails.
 	SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
@@ -531,10 +587,14 @@ type GatewayServiceServer interface {
 	SettlePayment(context.Context, *SettlePaymentRequest) (*v1.Payment, error)
 	// GetPayment answers with a payment. Token; resource: the payment's wallet.
 	GetPayment(context.Context, *GetPaymentRequest) (*v1.Payment, error)
-	// ListPayments lists payments. Token; resource: the wallet.
+	// ListPayments lists payments of a wallet, or of an owner's wallets. Token; resource: the parent.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
 	// WatchPayment streams a payment now and on each change until it has ended. Token; resource: the payment's wallet.
 	WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[v1.Payment]) error
+	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
+	// at least once, those of one payment in order. A stream ends after a minute, as a token does: whoever watches on comes back
+	// with the last resume token. Token; resource: the parent.
+	WatchPayments(*WatchPaymentsRequest, grpc.ServerStreamingServer[WatchPaymentsResponse]) error
 	// CancelPayment ends a payment that holds nothing. Token; resource: the payment's wallet.
 	CancelPayment(context.Context, *CancelPaymentRequest) (*v1.Payment, error)
 	// ListReviews lists what waits for an owner. Token; resource: the owner.
@@ -595,6 +655,12 @@ func (UnimplementedGatewayServiceServer) ListWallets(context.Context, *ListWalle
 func (UnimplementedGatewayServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
 }
+func (UnimplementedGatewayServiceServer) GetLimits(context.Context, *GetLimitsRequest) (*v1.Limits, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
+}
+func (UnimplementedGatewayServiceServer) GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSpending not implemented")
+}
 func (UnimplementedGatewayServiceServer) SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetGuardRails not implemented")
 }
@@ -636,6 +702,9 @@ func (UnimplementedGatewayServiceServer) ListPayments(context.Context, *ListPaym
 }
 func (UnimplementedGatewayServiceServer) WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[v1.Payment]) error {
 	return status.Error(codes.Unimplemented, "method WatchPayment not implemented")
+}
+func (UnimplementedGatewayServiceServer) WatchPayments(*WatchPaymentsRequest, grpc.ServerStreamingServer[WatchPaymentsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchPayments not implemented")
 }
 func (UnimplementedGatewayServiceServer) CancelPayment(context.Context, *CancelPaymentRequest) (*v1.Payment, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelPayment not implemented")
@@ -876,6 +945,42 @@ func _GatewayService_GetAccount_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GatewayServiceServer).GetAccount(ctx, req.(*GetAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_GetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).GetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_GetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).GetLimits(ctx, req.(*GetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_GetSpending_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSpendingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).GetSpending(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_GetSpending_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).GetSpending(ctx, req.(*GetSpendingRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1125,6 +1230,17 @@ func _GatewayService_WatchPayment_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type GatewayService_WatchPaymentServer = grpc.ServerStreamingServer[v1.Payment]
 
+func _GatewayService_WatchPayments_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchPaymentsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(GatewayServiceServer).WatchPayments(m, &grpc.GenericServerStream[WatchPaymentsRequest, WatchPaymentsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type GatewayService_WatchPaymentsServer = grpc.ServerStreamingServer[WatchPaymentsResponse]
+
 func _GatewayService_CancelPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelPaymentRequest)
 	if err := dec(in); err != nil {
@@ -1321,6 +1437,14 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _GatewayService_GetAccount_Handler,
 		},
 		{
+			MethodName: "GetLimits",
+			Handler:    _GatewayService_GetLimits_Handler,
+		},
+		{
+			MethodName: "GetSpending",
+			Handler:    _GatewayService_GetSpending_Handler,
+		},
+		{
 			MethodName: "SetGuardRails",
 			Handler:    _GatewayService_SetGuardRails_Handler,
 		},
@@ -1409,6 +1533,11 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchPayment",
 			Handler:       _GatewayService_WatchPayment_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchPayments",
+			Handler:       _GatewayService_WatchPayments_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -26,8 +26,10 @@ const (
 // CreateOwnerRequest makes an owner.
 type CreateOwnerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// OwnerRegistration, signed by an owner key and then by the bootstrap key.
-	Registration  *v1.Envelope `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"`
+	// OwnerRegistration, signed by an owner key and then by the bootstrap key, or by the invitation's.
+	Registration *v1.Envelope `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"`
+	// OwnerInvitation of an owner that is known here; absent with the bootstrap code.
+	Invitation    *v1.Envelope `protobuf:"bytes,2,opt,name=invitation,proto3" json:"invitation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -65,6 +67,13 @@ func (*CreateOwnerRequest) Descriptor() ([]byte, []int) {
 func (x *CreateOwnerRequest) GetRegistration() *v1.Envelope {
 	if x != nil {
 		return x.Registration
+	}
+	return nil
+}
+
+func (x *CreateOwnerRequest) GetInvitation() *v1.Envelope {
+	if x != nil {
+		return x.Invitation
 	}
 	return nil
 }
@@ -118,12 +127,14 @@ func (x *CreateOwnerResponse) GetOwner() *v1.Owner {
 // CreateRegistrationRequest opens a registration.
 type CreateRegistrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request key's KeyGenerationStart.
+	// The request key's KeyGenerationStart; signed by an enrolment token's key as well, if there is one.
 	Start *v1.Envelope `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
 	// Display name: at most 64 bytes without control characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The caller's network address as the gateway saw it; only counted against the bound.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// Enrolment of an owner that is known here; absent without a token.
+	Enrolment     *v1.Envelope `protobuf:"bytes,4,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -177,6 +188,13 @@ func (x *CreateRegistrationRequest) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *CreateRegistrationRequest) GetEnrolment() *v1.Envelope {
+	if x != nil {
+		return x.Enrolment
+	}
+	return nil
 }
 
 // CreateRegistrationResponse answers it.
@@ -1221,15 +1239,19 @@ var File_halfkey_identity_v1_identity_proto protoreflect.FileDescriptor
 
 const file_halfkey_identity_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"\"halfkey/identity/v1/identity.proto\x12\x13halfkey.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ehalfkey/type/v1/evidence.proto\x1a\x1ehalfkey/type/v1/resource.proto\"[\n" +
+	"\"halfkey/identity/v1/identity.proto\x12\x13halfkey.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ehalfkey/type/v1/evidence.proto\x1a\x1ehalfkey/type/v1/resource.proto\"\x96\x01\n" +
 	"\x12CreateOwnerRequest\x12E\n" +
-	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fregistration\"C\n" +
+	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fregistration\x129\n" +
+	"\n" +
+	"invitation\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"invitation\"C\n" +
 	"\x13CreateOwnerResponse\x12,\n" +
-	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner\"\xa1\x01\n" +
+	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner\"\xda\x01\n" +
 	"\x19CreateRegistrationRequest\x127\n" +
 	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05start\x12*\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\vdisplayName\x12\x1f\n" +
-	"\x06source\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\"M\n" +
+	"\x06source\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\x127\n" +
+	"\tenrolment\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\tenrolment\"M\n" +
 	"\x1aCreateRegistrationResponse\x12/\n" +
 	"\x06wallet\x18\x01 \x01(\v2\x17.halfkey.type.v1.WalletR\x06wallet\"d\n" +
 	"\x1bCompleteRegistrationRequest\x12E\n" +
@@ -1343,53 +1365,55 @@ var file_halfkey_identity_v1_identity_proto_goTypes = []any{
 }
 var file_halfkey_identity_v1_identity_proto_depIdxs = []int32{
 	24, // 0: halfkey.identity.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	25, // 1: halfkey.identity.v1.CreateOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
-	24, // 2: halfkey.identity.v1.CreateRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	26, // 3: halfkey.identity.v1.CreateRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 4: halfkey.identity.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	26, // 5: halfkey.identity.v1.CompleteRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	26, // 6: halfkey.identity.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	27, // 7: halfkey.identity.v1.ActivateWalletRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	26, // 8: halfkey.identity.v1.ActivateWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 9: halfkey.identity.v1.EndRegistrationRequest.end:type_name -> halfkey.type.v1.Envelope
-	26, // 10: halfkey.identity.v1.EndRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 11: halfkey.identity.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	26, // 12: halfkey.identity.v1.SetGuardRailsResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 13: halfkey.identity.v1.AuthenticateRequest.token:type_name -> halfkey.type.v1.Envelope
-	24, // 14: halfkey.identity.v1.AuthenticateRequest.request:type_name -> halfkey.type.v1.Envelope
-	28, // 15: halfkey.identity.v1.AuthenticateResponse.caller:type_name -> halfkey.type.v1.Caller
-	26, // 16: halfkey.identity.v1.GetWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	26, // 17: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	25, // 18: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
-	0,  // 19: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
-	2,  // 20: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
-	4,  // 21: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
-	6,  // 22: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
-	8,  // 23: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
-	10, // 24: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
-	12, // 25: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
-	14, // 26: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
-	16, // 27: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
-	18, // 28: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
-	20, // 29: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
-	22, // 30: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
-	1,  // 31: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
-	3,  // 32: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
-	5,  // 33: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
-	7,  // 34: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
-	9,  // 35: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
-	11, // 36: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
-	13, // 37: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
-	15, // 38: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
-	17, // 39: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
-	19, // 40: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
-	21, // 41: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
-	23, // 42: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
-	31, // [31:43] is the sub-list for method output_type
-	19, // [19:31] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	24, // 1: halfkey.identity.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	25, // 2: halfkey.identity.v1.CreateOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
+	24, // 3: halfkey.identity.v1.CreateRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	24, // 4: halfkey.identity.v1.CreateRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	26, // 5: halfkey.identity.v1.CreateRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	24, // 6: halfkey.identity.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	26, // 7: halfkey.identity.v1.CompleteRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	26, // 8: halfkey.identity.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	27, // 9: halfkey.identity.v1.ActivateWalletRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	26, // 10: halfkey.identity.v1.ActivateWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	24, // 11: halfkey.identity.v1.EndRegistrationRequest.end:type_name -> halfkey.type.v1.Envelope
+	26, // 12: halfkey.identity.v1.EndRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	24, // 13: halfkey.identity.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	26, // 14: halfkey.identity.v1.SetGuardRailsResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	24, // 15: halfkey.identity.v1.AuthenticateRequest.token:type_name -> halfkey.type.v1.Envelope
+	24, // 16: halfkey.identity.v1.AuthenticateRequest.request:type_name -> halfkey.type.v1.Envelope
+	28, // 17: halfkey.identity.v1.AuthenticateResponse.caller:type_name -> halfkey.type.v1.Caller
+	26, // 18: halfkey.identity.v1.GetWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	26, // 19: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	25, // 20: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
+	0,  // 21: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
+	2,  // 22: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
+	4,  // 23: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
+	6,  // 24: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
+	8,  // 25: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
+	10, // 26: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
+	12, // 27: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
+	14, // 28: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
+	16, // 29: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
+	18, // 30: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
+	20, // 31: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
+	22, // 32: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
+	1,  // 33: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
+	3,  // 34: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
+	5,  // 35: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
+	7,  // 36: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
+	9,  // 37: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
+	11, // 38: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
+	13, // 39: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
+	15, // 40: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
+	17, // 41: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
+	19, // 42: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
+	21, // 43: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
+	23, // 44: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_identity_v1_identity_proto_init() }

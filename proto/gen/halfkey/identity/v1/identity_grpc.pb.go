@@ -39,7 +39,8 @@ const (
 //
 // IdentityService knows who is calling: owners, agents, credentials, the directory of wallets.
 type IdentityServiceClient interface {
-	// CreateOwner makes the first owner by the one-time bootstrap code. A repeat with the same statement answers the same.
+	// CreateOwner makes the first owner by the one-time bootstrap code, or a further one by an invitation. A repeat with the
+	// same statement answers the same.
 	CreateOwner(ctx context.Context, in *CreateOwnerRequest, opts ...grpc.CallOption) (*CreateOwnerResponse, error)
 	// CreateRegistration opens a registration in CREATING; bounded per owner address and source. A repeat of the same
 	// statement answers the same.
@@ -201,7 +202,8 @@ func (c *identityServiceClient) GetOwner(ctx context.Context, in *GetOwnerReques
 //
 // IdentityService knows who is calling: owners, agents, credentials, the directory of wallets.
 type IdentityServiceServer interface {
-	// CreateOwner makes the first owner by the one-time bootstrap code. A repeat with the same statement answers the same.
+	// CreateOwner makes the first owner by the one-time bootstrap code, or a further one by an invitation. A repeat with the
+	// same statement answers the same.
 	CreateOwner(context.Context, *CreateOwnerRequest) (*CreateOwnerResponse, error)
 	// CreateRegistration opens a registration in CREATING; bounded per owner address and source. A repeat of the same
 	// statement answers the same.

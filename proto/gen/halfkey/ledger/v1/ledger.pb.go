@@ -541,16 +541,22 @@ func (x *GetPaymentResponse) GetPayment() *v1.Payment {
 // ListPaymentsRequest asks for payments.
 type ListPaymentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `wallets/{wallet}`.
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// How many at most: 1 to 100; 0 means 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Payments settled to this wallet instead of its own.
+	// Payments settled to the wallets instead of their own.
 	Incoming bool `protobuf:"varint,4,opt,name=incoming,proto3" json:"incoming,omitempty"`
 	// Only this state; unspecified means any.
-	State         v1.PaymentState `protobuf:"varint,5,opt,name=state,proto3,enum=halfkey.type.v1.PaymentState" json:"state,omitempty"`
+	State v1.PaymentState `protobuf:"varint,5,opt,name=state,proto3,enum=halfkey.type.v1.PaymentState" json:"state,omitempty"`
+	// Only payments to this recipient's key, 32 bytes; empty means any.
+	Recipient []byte `protobuf:"bytes,6,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Only payments recorded at or after this moment, or settled if incoming; absent means from the first on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only payments recorded before this moment, or settled if incoming; absent means up to now.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -620,10 +626,32 @@ func (x *ListPaymentsRequest) GetState() v1.PaymentState {
 	return v1.PaymentState(0)
 }
 
+func (x *ListPaymentsRequest) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+func (x *ListPaymentsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListPaymentsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // ListPaymentsResponse answers it.
 type ListPaymentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The payments.
+	// The payments, newest first. A page can hold fewer than were asked for, even none, and not be the last: one call looks at a
+	// bounded number of payments, whatever passes the filters.
 	Payments []*v1.Payment `protobuf:"bytes,1,rep,name=payments,proto3" json:"payments,omitempty"`
 	// For the next page; empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -767,6 +795,116 @@ func (x *WatchPaymentResponse) GetPayment() *v1.Payment {
 	return nil
 }
 
+// WatchPaymentsRequest asks for changes.
+type WatchPaymentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// From an answer before: changes after it are sent. Empty means from now on.
+	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentsRequest) Reset() {
+	*x = WatchPaymentsRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentsRequest) ProtoMessage() {}
+
+func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
+func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *WatchPaymentsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *WatchPaymentsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// WatchPaymentsResponse is one change of state.
+type WatchPaymentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment as this change left it. Absent in the first answer to an empty token, which says where "now" is.
+	Payment *v1.Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// Continues after this change, for ever and with any gateway: keep it once the change has been dealt with.
+	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentsResponse) Reset() {
+	*x = WatchPaymentsResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentsResponse) ProtoMessage() {}
+
+func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
+func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *WatchPaymentsResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
 // AnswerReviewRequest brings an answer.
 type AnswerReviewRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -778,7 +916,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +928,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +941,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -824,7 +962,7 @@ type AnswerReviewResponse struct {
 
 func (x *AnswerReviewResponse) Reset() {
 	*x = AnswerReviewResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +974,7 @@ func (x *AnswerReviewResponse) String() string {
 func (*AnswerReviewResponse) ProtoMessage() {}
 
 func (x *AnswerReviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +987,7 @@ func (x *AnswerReviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewResponse.ProtoReflect.Descriptor instead.
 func (*AnswerReviewResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AnswerReviewResponse) GetPayment() *v1.Payment {
@@ -872,7 +1010,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1022,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1035,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -925,7 +1063,7 @@ type CancelPaymentResponse struct {
 
 func (x *CancelPaymentResponse) Reset() {
 	*x = CancelPaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1075,7 @@ func (x *CancelPaymentResponse) String() string {
 func (*CancelPaymentResponse) ProtoMessage() {}
 
 func (x *CancelPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1088,7 @@ func (x *CancelPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentResponse.ProtoReflect.Descriptor instead.
 func (*CancelPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelPaymentResponse) GetPayment() *v1.Payment {
@@ -973,7 +1111,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1123,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1136,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1026,7 +1164,7 @@ type SettlePaymentResponse struct {
 
 func (x *SettlePaymentResponse) Reset() {
 	*x = SettlePaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1176,7 @@ func (x *SettlePaymentResponse) String() string {
 func (*SettlePaymentResponse) ProtoMessage() {}
 
 func (x *SettlePaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1189,7 @@ func (x *SettlePaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentResponse.ProtoReflect.Descriptor instead.
 func (*SettlePaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SettlePaymentResponse) GetPayment() *v1.Payment {
@@ -1072,7 +1210,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1222,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1235,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -1118,7 +1256,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1268,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1281,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FreezeResponse) GetResult() *v1.FreezeResult {
@@ -1164,7 +1302,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1314,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1327,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -1210,7 +1348,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1360,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1373,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UnfreezeResponse) GetResult() *v1.FreezeResult {
@@ -1258,7 +1396,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1408,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1421,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -1313,7 +1451,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1463,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1476,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -1366,7 +1504,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1516,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1529,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetAccountRequest) GetWallet() string {
@@ -1418,7 +1556,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1568,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1581,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetAccountResponse) GetBalances() []*v1.Balance {
@@ -1474,6 +1612,253 @@ func (x *GetAccountResponse) GetHead() *v1.Envelope {
 	return nil
 }
 
+// GetLimitsRequest asks what a wallet may still pay.
+type GetLimitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsRequest) Reset() {
+	*x = GetLimitsRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsRequest) ProtoMessage() {}
+
+func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetLimitsRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+// GetLimitsResponse answers it.
+type GetLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limits.
+	Limits        *v1.Limits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsResponse) Reset() {
+	*x = GetLimitsResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsResponse) ProtoMessage() {}
+
+func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
+func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetLimitsResponse) GetLimits() *v1.Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// GetSpendingRequest asks what was spent.
+type GetSpendingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only payments authorized at or after this moment, a whole UTC quarter hour; absent means from the first on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only payments authorized before this moment, a whole UTC quarter hour; absent means up to now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// IANA time zone of days, for example `Europe/Zurich`; empty is UTC.
+	TimeZone string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// What to sum by, besides the asset; none means one row for each asset.
+	GroupBy []v1.SpendingGroup `protobuf:"varint,5,rep,packed,name=group_by,json=groupBy,proto3,enum=halfkey.type.v1.SpendingGroup" json:"group_by,omitempty"`
+	// How many rows at most: 1 to 1,000; 0 means 1,000.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSpendingRequest) Reset() {
+	*x = GetSpendingRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSpendingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSpendingRequest) ProtoMessage() {}
+
+func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSpendingRequest.ProtoReflect.Descriptor instead.
+func (*GetSpendingRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetSpendingRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GetSpendingRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *GetSpendingRequest) GetGroupBy() []v1.SpendingGroup {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *GetSpendingRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetSpendingRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetSpendingResponse answers it.
+type GetSpendingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rows by day, wallet, recipient, asset, ascending.
+	Rows []*v1.SpendingRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// For the next page; empty at the end. Each page is of the moment that it was asked for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSpendingResponse) Reset() {
+	*x = GetSpendingResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSpendingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSpendingResponse) ProtoMessage() {}
+
+func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSpendingResponse.ProtoReflect.Descriptor instead.
+func (*GetSpendingResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetSpendingResponse) GetRows() []*v1.SpendingRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetSpendingResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // ApplyStatementRequest brings an operator's statement.
 type ApplyStatementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1485,7 +1870,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1882,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1895,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -1531,7 +1916,7 @@ type ApplyStatementResponse struct {
 
 func (x *ApplyStatementResponse) Reset() {
 	*x = ApplyStatementResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1928,7 @@ func (x *ApplyStatementResponse) String() string {
 func (*ApplyStatementResponse) ProtoMessage() {}
 
 func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1941,7 @@ func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementResponse.ProtoReflect.Descriptor instead.
 func (*ApplyStatementResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ApplyStatementResponse) GetAccount() *GetAccountResponse {
@@ -1581,7 +1966,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1978,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1991,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -1643,7 +2028,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +2040,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +2053,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -1700,7 +2085,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +2097,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2110,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -1762,7 +2147,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2159,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2172,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -1837,21 +2222,32 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x11GetPaymentRequest\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"H\n" +
 	"\x12GetPaymentResponse\x122\n" +
-	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\"\xe2\x01\n" +
+	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\"\xa4\x03\n" +
 	"\x13ListPaymentsRequest\x12\x1f\n" +
 	"\x06parent\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06parent\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\x12\x1a\n" +
 	"\bincoming\x18\x04 \x01(\bR\bincoming\x12=\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1d.halfkey.type.v1.PaymentStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"t\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1d.halfkey.type.v1.PaymentStateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12(\n" +
+	"\trecipient\x18\x06 \x01(\fB\n" +
+	"\xbaH\a\xd8\x01\x01z\x02h R\trecipient\x12L\n" +
+	"\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\"t\n" +
 	"\x14ListPaymentsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n" +
 	"\x13WatchPaymentRequest\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"J\n" +
 	"\x14WatchPaymentResponse\x122\n" +
-	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\"P\n" +
+	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\"f\n" +
+	"\x14WatchPaymentsRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12+\n" +
+	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vresumeToken\"n\n" +
+	"\x15WatchPaymentsResponse\x122\n" +
+	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"P\n" +
 	"\x13AnswerReviewRequest\x129\n" +
 	"\x06review\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x06review\"J\n" +
 	"\x14AnswerReviewResponse\x122\n" +
@@ -1887,7 +2283,25 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06frozen\x18\x02 \x01(\bR\x06frozen\x12;\n" +
 	"\vledger_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"ledgerTime\x12-\n" +
-	"\x04head\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"X\n" +
+	"\x04head\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"5\n" +
+	"\x10GetLimitsRequest\x12!\n" +
+	"\x06wallet\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06wallet\"D\n" +
+	"\x11GetLimitsResponse\x12/\n" +
+	"\x06limits\x18\x01 \x01(\v2\x17.halfkey.type.v1.LimitsR\x06limits\"\x97\x03\n" +
+	"\x12GetSpendingRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12L\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\x12$\n" +
+	"\ttime_zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12N\n" +
+	"\bgroup_by\x18\x05 \x03(\x0e2\x1e.halfkey.type.v1.SpendingGroupB\x13\xbaH\x10\x92\x01\r\x10\x03\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12'\n" +
+	"\tpage_size\x18\x06 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"o\n" +
+	"\x13GetSpendingResponse\x120\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1c.halfkey.type.v1.SpendingRowR\x04rows\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
 	"\x15ApplyStatementRequest\x12?\n" +
 	"\tstatement\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\tstatement\"Y\n" +
 	"\x16ApplyStatementResponse\x12?\n" +
@@ -1908,7 +2322,7 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"s\n" +
 	"\x13ListReviewsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xde\f\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfa\x0e\n" +
 	"\rLedgerService\x12\\\n" +
 	"\vOpenAccount\x12%.halfkey.ledger.v1.OpenAccountRequest\x1a&.halfkey.ledger.v1.OpenAccountResponse\x12b\n" +
 	"\rSetGuardRails\x12'.halfkey.ledger.v1.SetGuardRailsRequest\x1a(.halfkey.ledger.v1.SetGuardRailsResponse\x12_\n" +
@@ -1917,7 +2331,8 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"GetPayment\x12$.halfkey.ledger.v1.GetPaymentRequest\x1a%.halfkey.ledger.v1.GetPaymentResponse\x12_\n" +
 	"\fListPayments\x12&.halfkey.ledger.v1.ListPaymentsRequest\x1a'.halfkey.ledger.v1.ListPaymentsResponse\x12a\n" +
-	"\fWatchPayment\x12&.halfkey.ledger.v1.WatchPaymentRequest\x1a'.halfkey.ledger.v1.WatchPaymentResponse0\x01\x12_\n" +
+	"\fWatchPayment\x12&.halfkey.ledger.v1.WatchPaymentRequest\x1a'.halfkey.ledger.v1.WatchPaymentResponse0\x01\x12d\n" +
+	"\rWatchPayments\x12'.halfkey.ledger.v1.WatchPaymentsRequest\x1a(.halfkey.ledger.v1.WatchPaymentsResponse0\x01\x12_\n" +
 	"\fAnswerReview\x12&.halfkey.ledger.v1.AnswerReviewRequest\x1a'.halfkey.ledger.v1.AnswerReviewResponse\x12b\n" +
 	"\rCancelPayment\x12'.halfkey.ledger.v1.CancelPaymentRequest\x1a(.halfkey.ledger.v1.CancelPaymentResponse\x12b\n" +
 	"\rSettlePayment\x12'.halfkey.ledger.v1.SettlePaymentRequest\x1a(.halfkey.ledger.v1.SettlePaymentResponse\x12M\n" +
@@ -1925,7 +2340,9 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\bUnfreeze\x12\".halfkey.ledger.v1.UnfreezeRequest\x1a#.halfkey.ledger.v1.UnfreezeResponse\x12\\\n" +
 	"\vListFreezes\x12%.halfkey.ledger.v1.ListFreezesRequest\x1a&.halfkey.ledger.v1.ListFreezesResponse\x12Y\n" +
 	"\n" +
-	"GetAccount\x12$.halfkey.ledger.v1.GetAccountRequest\x1a%.halfkey.ledger.v1.GetAccountResponse\x12e\n" +
+	"GetAccount\x12$.halfkey.ledger.v1.GetAccountRequest\x1a%.halfkey.ledger.v1.GetAccountResponse\x12V\n" +
+	"\tGetLimits\x12#.halfkey.ledger.v1.GetLimitsRequest\x1a$.halfkey.ledger.v1.GetLimitsResponse\x12\\\n" +
+	"\vGetSpending\x12%.halfkey.ledger.v1.GetSpendingRequest\x1a&.halfkey.ledger.v1.GetSpendingResponse\x12e\n" +
 	"\x0eApplyStatement\x12(.halfkey.ledger.v1.ApplyStatementRequest\x1a).halfkey.ledger.v1.ApplyStatementResponse\x12\\\n" +
 	"\vListEntries\x12%.halfkey.ledger.v1.ListEntriesRequest\x1a&.halfkey.ledger.v1.ListEntriesResponse\x12\\\n" +
 	"\vListReviews\x12%.halfkey.ledger.v1.ListReviewsRequest\x1a&.halfkey.ledger.v1.ListReviewsResponseBAZ?github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1;ledgerv1b\x06proto3"
@@ -1942,7 +2359,7 @@ func file_halfkey_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_halfkey_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*OpenAccountRequest)(nil),     // 0: halfkey.ledger.v1.OpenAccountRequest
 	(*OpenAccountResponse)(nil),    // 1: halfkey.ledger.v1.OpenAccountResponse
@@ -1958,105 +2375,128 @@ var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*ListPaymentsResponse)(nil),   // 11: halfkey.ledger.v1.ListPaymentsResponse
 	(*WatchPaymentRequest)(nil),    // 12: halfkey.ledger.v1.WatchPaymentRequest
 	(*WatchPaymentResponse)(nil),   // 13: halfkey.ledger.v1.WatchPaymentResponse
-	(*AnswerReviewRequest)(nil),    // 14: halfkey.ledger.v1.AnswerReviewRequest
-	(*AnswerReviewResponse)(nil),   // 15: halfkey.ledger.v1.AnswerReviewResponse
-	(*CancelPaymentRequest)(nil),   // 16: halfkey.ledger.v1.CancelPaymentRequest
-	(*CancelPaymentResponse)(nil),  // 17: halfkey.ledger.v1.CancelPaymentResponse
-	(*SettlePaymentRequest)(nil),   // 18: halfkey.ledger.v1.SettlePaymentRequest
-	(*SettlePaymentResponse)(nil),  // 19: halfkey.ledger.v1.SettlePaymentResponse
-	(*FreezeRequest)(nil),          // 20: halfkey.ledger.v1.FreezeRequest
-	(*FreezeResponse)(nil),         // 21: halfkey.ledger.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),        // 22: halfkey.ledger.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),       // 23: halfkey.ledger.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),     // 24: halfkey.ledger.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),    // 25: halfkey.ledger.v1.ListFreezesResponse
-	(*GetAccountRequest)(nil),      // 26: halfkey.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),     // 27: halfkey.ledger.v1.GetAccountResponse
-	(*ApplyStatementRequest)(nil),  // 28: halfkey.ledger.v1.ApplyStatementRequest
-	(*ApplyStatementResponse)(nil), // 29: halfkey.ledger.v1.ApplyStatementResponse
-	(*ListEntriesRequest)(nil),     // 30: halfkey.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),    // 31: halfkey.ledger.v1.ListEntriesResponse
-	(*ListReviewsRequest)(nil),     // 32: halfkey.ledger.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),    // 33: halfkey.ledger.v1.ListReviewsResponse
-	(*v1.WalletDocuments)(nil),     // 34: halfkey.type.v1.WalletDocuments
-	(*v1.Envelope)(nil),            // 35: halfkey.type.v1.Envelope
-	(*v1.Payment)(nil),             // 36: halfkey.type.v1.Payment
-	(v1.PaymentState)(0),           // 37: halfkey.type.v1.PaymentState
-	(*v1.Caller)(nil),              // 38: halfkey.type.v1.Caller
-	(*v1.Freeze)(nil),              // 39: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),        // 40: halfkey.type.v1.FreezeResult
-	(*v1.Balance)(nil),             // 41: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),  // 42: google.protobuf.Timestamp
+	(*WatchPaymentsRequest)(nil),   // 14: halfkey.ledger.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),  // 15: halfkey.ledger.v1.WatchPaymentsResponse
+	(*AnswerReviewRequest)(nil),    // 16: halfkey.ledger.v1.AnswerReviewRequest
+	(*AnswerReviewResponse)(nil),   // 17: halfkey.ledger.v1.AnswerReviewResponse
+	(*CancelPaymentRequest)(nil),   // 18: halfkey.ledger.v1.CancelPaymentRequest
+	(*CancelPaymentResponse)(nil),  // 19: halfkey.ledger.v1.CancelPaymentResponse
+	(*SettlePaymentRequest)(nil),   // 20: halfkey.ledger.v1.SettlePaymentRequest
+	(*SettlePaymentResponse)(nil),  // 21: halfkey.ledger.v1.SettlePaymentResponse
+	(*FreezeRequest)(nil),          // 22: halfkey.ledger.v1.FreezeRequest
+	(*FreezeResponse)(nil),         // 23: halfkey.ledger.v1.FreezeResponse
+	(*UnfreezeRequest)(nil),        // 24: halfkey.ledger.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),       // 25: halfkey.ledger.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),     // 26: halfkey.ledger.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),    // 27: halfkey.ledger.v1.ListFreezesResponse
+	(*GetAccountRequest)(nil),      // 28: halfkey.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),     // 29: halfkey.ledger.v1.GetAccountResponse
+	(*GetLimitsRequest)(nil),       // 30: halfkey.ledger.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),      // 31: halfkey.ledger.v1.GetLimitsResponse
+	(*GetSpendingRequest)(nil),     // 32: halfkey.ledger.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),    // 33: halfkey.ledger.v1.GetSpendingResponse
+	(*ApplyStatementRequest)(nil),  // 34: halfkey.ledger.v1.ApplyStatementRequest
+	(*ApplyStatementResponse)(nil), // 35: halfkey.ledger.v1.ApplyStatementResponse
+	(*ListEntriesRequest)(nil),     // 36: halfkey.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),    // 37: halfkey.ledger.v1.ListEntriesResponse
+	(*ListReviewsRequest)(nil),     // 38: halfkey.ledger.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),    // 39: halfkey.ledger.v1.ListReviewsResponse
+	(*v1.WalletDocuments)(nil),     // 40: halfkey.type.v1.WalletDocuments
+	(*v1.Envelope)(nil),            // 41: halfkey.type.v1.Envelope
+	(*v1.Payment)(nil),             // 42: halfkey.type.v1.Payment
+	(v1.PaymentState)(0),           // 43: halfkey.type.v1.PaymentState
+	(*timestamppb.Timestamp)(nil),  // 44: google.protobuf.Timestamp
+	(*v1.Caller)(nil),              // 45: halfkey.type.v1.Caller
+	(*v1.Freeze)(nil),              // 46: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),        // 47: halfkey.type.v1.FreezeResult
+	(*v1.Balance)(nil),             // 48: halfkey.type.v1.Balance
+	(*v1.Limits)(nil),              // 49: halfkey.type.v1.Limits
+	(v1.SpendingGroup)(0),          // 50: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),         // 51: halfkey.type.v1.SpendingRow
 }
 var file_halfkey_ledger_v1_ledger_proto_depIdxs = []int32{
-	34, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	35, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	35, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	34, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	35, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	35, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	35, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	36, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	36, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	37, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	36, // 10: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	36, // 11: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	35, // 12: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	36, // 13: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
-	38, // 14: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
-	36, // 15: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	36, // 16: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	39, // 17: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	40, // 18: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	35, // 19: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	40, // 20: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	39, // 21: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	41, // 22: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	42, // 23: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	35, // 24: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	35, // 25: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	27, // 26: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
-	35, // 27: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	36, // 28: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	0,  // 29: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
-	2,  // 30: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
-	4,  // 31: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
-	6,  // 32: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
-	8,  // 33: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
-	10, // 34: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
-	12, // 35: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
-	14, // 36: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
-	16, // 37: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
-	18, // 38: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
-	20, // 39: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
-	22, // 40: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
-	24, // 41: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
-	26, // 42: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
-	28, // 43: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
-	30, // 44: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
-	32, // 45: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
-	1,  // 46: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
-	3,  // 47: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
-	5,  // 48: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
-	7,  // 49: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
-	9,  // 50: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
-	11, // 51: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
-	13, // 52: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
-	15, // 53: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
-	17, // 54: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
-	19, // 55: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
-	21, // 56: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
-	23, // 57: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
-	25, // 58: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
-	27, // 59: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
-	29, // 60: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
-	31, // 61: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
-	33, // 62: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
-	46, // [46:63] is the sub-list for method output_type
-	29, // [29:46] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	40, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	41, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	41, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	40, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	41, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	41, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	41, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	42, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	42, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	43, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	44, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	44, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	42, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	42, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	42, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	41, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	42, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
+	45, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
+	42, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	42, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	46, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	47, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	41, // 22: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	47, // 23: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	46, // 24: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	48, // 25: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	44, // 26: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	41, // 27: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	49, // 28: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
+	44, // 29: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	44, // 30: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	50, // 31: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	51, // 32: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	41, // 33: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	29, // 34: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
+	41, // 35: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	42, // 36: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	0,  // 37: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
+	2,  // 38: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
+	4,  // 39: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
+	6,  // 40: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
+	8,  // 41: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
+	10, // 42: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
+	12, // 43: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
+	14, // 44: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
+	16, // 45: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
+	18, // 46: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
+	20, // 47: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
+	22, // 48: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
+	24, // 49: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
+	26, // 50: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
+	28, // 51: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
+	30, // 52: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
+	32, // 53: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
+	34, // 54: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
+	36, // 55: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
+	38, // 56: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
+	1,  // 57: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
+	3,  // 58: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
+	5,  // 59: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
+	7,  // 60: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
+	9,  // 61: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
+	11, // 62: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
+	13, // 63: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
+	15, // 64: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
+	17, // 65: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
+	19, // 66: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
+	21, // 67: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
+	23, // 68: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
+	25, // 69: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
+	27, // 70: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
+	29, // 71: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
+	31, // 72: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
+	33, // 73: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
+	35, // 74: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
+	37, // 75: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
+	39, // 76: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
+	57, // [57:77] is the sub-list for method output_type
+	37, // [37:57] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_ledger_v1_ledger_proto_init() }
@@ -2070,7 +2510,7 @@ func file_halfkey_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_ledger_v1_ledger_proto_rawDesc), len(file_halfkey_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	LedgerService_GetPayment_FullMethodName     = "/halfkey.ledger.v1.LedgerService/GetPayment"
 	LedgerService_ListPayments_FullMethodName   = "/halfkey.ledger.v1.LedgerService/ListPayments"
 	LedgerService_WatchPayment_FullMethodName   = "/halfkey.ledger.v1.LedgerService/WatchPayment"
+	LedgerService_WatchPayments_FullMethodName  = "/halfkey.ledger.v1.LedgerService/WatchPayments"
 	LedgerService_AnswerReview_FullMethodName   = "/halfkey.ledger.v1.LedgerService/AnswerReview"
 	LedgerService_CancelPayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/CancelPayment"
 	LedgerService_SettlePayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/SettlePayment"
@@ -33,6 +34,8 @@ const (
 	LedgerService_Unfreeze_FullMethodName       = "/halfkey.ledger.v1.LedgerService/Unfreeze"
 	LedgerService_ListFreezes_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListFreezes"
 	LedgerService_GetAccount_FullMethodName     = "/halfkey.ledger.v1.LedgerService/GetAccount"
+	LedgerService_GetLimits_FullMethodName      = "/halfkey.ledger.v1.LedgerService/GetLimits"
+	LedgerService_GetSpending_FullMethodName    = "/halfkey.ledger.v1.LedgerService/GetSpending"
 	LedgerService_ApplyStatement_FullMethodName = "/halfkey.ledger.v1.LedgerService/ApplyStatement"
 	LedgerService_ListEntries_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListEntries"
 	LedgerService_ListReviews_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListReviews"
@@ -55,10 +58,13 @@ type LedgerServiceClient interface {
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*CreatePaymentResponse, error)
 	// GetPayment answers with a payment; ends it first when its time has come.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*GetPaymentResponse, error)
-	// ListPayments lists a wallet's payments, newest first; incoming ones too if asked.
+	// ListPayments lists a wallet's or an owner's payments, newest first; incoming ones if asked.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
 	// WatchPayment streams a payment now and on each change of state, until it has ended.
 	WatchPayment(ctx context.Context, in *WatchPaymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentResponse], error)
+	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
+	// at least once, those of one payment in order.
+	WatchPayments(ctx context.Context, in *WatchPaymentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentsResponse], error)
 	// AnswerReview records an owner's signed answer.
 	AnswerReview(ctx context.Context, in *AnswerReviewRequest, opts ...grpc.CallOption) (*AnswerReviewResponse, error)
 	// CancelPayment ends a payment that holds nothing.
@@ -73,6 +79,10 @@ type LedgerServiceClient interface {
 	ListFreezes(ctx context.Context, in *ListFreezesRequest, opts ...grpc.CallOption) (*ListFreezesResponse, error)
 	// GetAccount answers with balances and whether the wallet is frozen.
 	GetAccount(ctx context.Context, in *GetAccountRequest, opts ...grpc.CallOption) (*GetAccountResponse, error)
+	// GetLimits answers with the guard rails in force and how far each limit is used up, from one look.
+	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
+	// GetSpending sums payments that count as spent, SETTLED and AUTHORIZED, by when they were authorized.
+	GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error)
 	// ApplyStatement records an operator's signed statement: Deposit, Redemption, AcceptLoss or SetTime. Idempotent.
 	ApplyStatement(ctx context.Context, in *ApplyStatementRequest, opts ...grpc.CallOption) (*ApplyStatementResponse, error)
 	// ListEntries lists a wallet's journal in ascending number, with the ledger's signed head.
@@ -168,6 +178,25 @@ func (c *ledgerServiceClient) WatchPayment(ctx context.Context, in *WatchPayment
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_WatchPaymentClient = grpc.ServerStreamingClient[WatchPaymentResponse]
 
+func (c *ledgerServiceClient) WatchPayments(ctx context.Context, in *WatchPaymentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LedgerService_ServiceDesc.Streams[1], LedgerService_WatchPayments_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchPaymentsRequest, WatchPaymentsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LedgerService_WatchPaymentsClient = grpc.ServerStreamingClient[WatchPaymentsResponse]
+
 func (c *ledgerServiceClient) AnswerReview(ctx context.Context, in *AnswerReviewRequest, opts ...grpc.CallOption) (*AnswerReviewResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AnswerReviewResponse)
@@ -238,6 +267,26 @@ func (c *ledgerServiceClient) GetAccount(ctx context.Context, in *GetAccountRequ
 	return out, nil
 }
 
+func (c *ledgerServiceClient) GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLimitsResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSpendingResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetSpending_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) ApplyStatement(ctx context.Context, in *ApplyStatementRequest, opts ...grpc.CallOption) (*ApplyStatementResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApplyStatementResponse)
@@ -285,10 +334,13 @@ type LedgerServiceServer interface {
 	CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error)
 	// GetPayment answers with a payment; ends it first when its time has come.
 	GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error)
-	// ListPayments lists a wallet's payments, newest first; incoming ones too if asked.
+	// ListPayments lists a wallet's or an owner's payments, newest first; incoming ones if asked.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
 	// WatchPayment streams a payment now and on each change of state, until it has ended.
 	WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[WatchPaymentResponse]) error
+	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
+	// at least once, those of one payment in order.
+	WatchPayments(*WatchPaymentsRequest, grpc.ServerStreamingServer[WatchPaymentsResponse]) error
 	// AnswerReview records an owner's signed answer.
 	AnswerReview(context.Context, *AnswerReviewRequest) (*AnswerReviewResponse, error)
 	// CancelPayment ends a payment that holds nothing.
@@ -303,6 +355,10 @@ type LedgerServiceServer interface {
 	ListFreezes(context.Context, *ListFreezesRequest) (*ListFreezesResponse, error)
 	// GetAccount answers with balances and whether the wallet is frozen.
 	GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error)
+	// GetLimits answers with the guard rails in force and how far each limit is used up, from one look.
+	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
+	// GetSpending sums payments that count as spent, SETTLED and AUTHORIZED, by when they were authorized.
+	GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error)
 	// ApplyStatement records an operator's signed statement: Deposit, Redemption, AcceptLoss or SetTime. Idempotent.
 	ApplyStatement(context.Context, *ApplyStatementRequest) (*ApplyStatementResponse, error)
 	// ListEntries lists a wallet's journal in ascending number, with the ledger's signed head.
@@ -340,6 +396,9 @@ func (UnimplementedLedgerServiceServer) ListPayments(context.Context, *ListPayme
 func (UnimplementedLedgerServiceServer) WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[WatchPaymentResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchPayment not implemented")
 }
+func (UnimplementedLedgerServiceServer) WatchPayments(*WatchPaymentsRequest, grpc.ServerStreamingServer[WatchPaymentsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchPayments not implemented")
+}
 func (UnimplementedLedgerServiceServer) AnswerReview(context.Context, *AnswerReviewRequest) (*AnswerReviewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AnswerReview not implemented")
 }
@@ -360,6 +419,12 @@ func (UnimplementedLedgerServiceServer) ListFreezes(context.Context, *ListFreeze
 }
 func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountRequest) (*GetAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAccount not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSpending not implemented")
 }
 func (UnimplementedLedgerServiceServer) ApplyStatement(context.Context, *ApplyStatementRequest) (*ApplyStatementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyStatement not implemented")
@@ -510,6 +575,17 @@ func _LedgerService_WatchPayment_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type LedgerService_WatchPaymentServer = grpc.ServerStreamingServer[WatchPaymentResponse]
 
+func _LedgerService_WatchPayments_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchPaymentsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LedgerServiceServer).WatchPayments(m, &grpc.GenericServerStream[WatchPaymentsRequest, WatchPaymentsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LedgerService_WatchPaymentsServer = grpc.ServerStreamingServer[WatchPaymentsResponse]
+
 func _LedgerService_AnswerReview_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AnswerReviewRequest)
 	if err := dec(in); err != nil {
@@ -636,6 +712,42 @@ func _LedgerService_GetAccount_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_GetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetLimits(ctx, req.(*GetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetSpending_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSpendingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetSpending(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetSpending_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetSpending(ctx, req.(*GetSpendingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_ApplyStatement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ApplyStatementRequest)
 	if err := dec(in); err != nil {
@@ -750,6 +862,14 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LedgerService_GetAccount_Handler,
 		},
 		{
+			MethodName: "GetLimits",
+			Handler:    _LedgerService_GetLimits_Handler,
+		},
+		{
+			MethodName: "GetSpending",
+			Handler:    _LedgerService_GetSpending_Handler,
+		},
+		{
 			MethodName: "ApplyStatement",
 			Handler:    _LedgerService_ApplyStatement_Handler,
 		},
@@ -766,6 +886,11 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchPayment",
 			Handler:       _LedgerService_WatchPayment_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchPayments",
+			Handler:       _LedgerService_WatchPayments_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -86,10 +86,15 @@ const (
 	Reason_REASON_INTERNAL Reason = 28
 	// Guard rails are refused; metadata `field` says where and why.
 	Reason_REASON_GUARD_RAILS_REFUSED Reason = 29
-	// The bootstrap code was used.
+	// The bootstrap code, invitation or enrolment token was used.
 	Reason_REASON_CODE_USED Reason = 30
 	// Too many others changed the same record; repeat the call.
 	Reason_REASON_ABORTED Reason = 31
+	// The deadline of an invitation or enrolment token has passed.
+	Reason_REASON_CODE_EXPIRED Reason = 32
+	// The agent was revoked: its request key is refused for ever, and its wallet takes no money until it was taken over;
+	// metadata `wallet`.
+	Reason_REASON_REVOKED Reason = 33
 )
 
 // Enum value maps for Reason.
@@ -127,6 +132,8 @@ var (
 		29: "REASON_GUARD_RAILS_REFUSED",
 		30: "REASON_CODE_USED",
 		31: "REASON_ABORTED",
+		32: "REASON_CODE_EXPIRED",
+		33: "REASON_REVOKED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":           0,
@@ -161,6 +168,8 @@ var (
 		"REASON_GUARD_RAILS_REFUSED":   29,
 		"REASON_CODE_USED":             30,
 		"REASON_ABORTED":               31,
+		"REASON_CODE_EXPIRED":          32,
+		"REASON_REVOKED":               33,
 	}
 )
 
@@ -252,7 +261,7 @@ var File_halfkey_type_v1_error_proto protoreflect.FileDescriptor
 
 const file_halfkey_type_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x1bhalfkey/type/v1/error.proto\x12\x0fhalfkey.type.v1*\xd3\x06\n" +
+	"\x1bhalfkey/type/v1/error.proto\x12\x0fhalfkey.type.v1*\x80\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x18\n" +
@@ -286,7 +295,9 @@ const file_halfkey_type_v1_error_proto_rawDesc = "" +
 	"\x0fREASON_INTERNAL\x10\x1c\x12\x1e\n" +
 	"\x1aREASON_GUARD_RAILS_REFUSED\x10\x1d\x12\x14\n" +
 	"\x10REASON_CODE_USED\x10\x1e\x12\x12\n" +
-	"\x0eREASON_ABORTED\x10\x1f*k\n" +
+	"\x0eREASON_ABORTED\x10\x1f\x12\x17\n" +
+	"\x13REASON_CODE_EXPIRED\x10 \x12\x12\n" +
+	"\x0eREASON_REVOKED\x10!*k\n" +
 	"\n" +
 	"MoneyMoved\x12\x1b\n" +
 	"\x17MONEY_MOVED_UNSPECIFIED\x10\x00\x12\x12\n" +

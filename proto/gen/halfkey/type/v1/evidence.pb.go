@@ -440,6 +440,8 @@ const (
 	Acknowledged_ACKNOWLEDGED_UNFREEZE Acknowledged = 2
 	// Guard rails are the head.
 	Acknowledged_ACKNOWLEDGED_GUARD_RAILS Acknowledged = 3
+	// A revocation is held.
+	Acknowledged_ACKNOWLEDGED_REVOCATION Acknowledged = 4
 )
 
 // Enum value maps for Acknowledged.
@@ -449,12 +451,14 @@ var (
 		1: "ACKNOWLEDGED_FREEZE",
 		2: "ACKNOWLEDGED_UNFREEZE",
 		3: "ACKNOWLEDGED_GUARD_RAILS",
+		4: "ACKNOWLEDGED_REVOCATION",
 	}
 	Acknowledged_value = map[string]int32{
 		"ACKNOWLEDGED_UNSPECIFIED": 0,
 		"ACKNOWLEDGED_FREEZE":      1,
 		"ACKNOWLEDGED_UNFREEZE":    2,
 		"ACKNOWLEDGED_GUARD_RAILS": 3,
+		"ACKNOWLEDGED_REVOCATION":  4,
 	}
 )
 
@@ -572,6 +576,8 @@ const (
 	EntryKind_ENTRY_KIND_INCOMING EntryKind = 11
 	// The ledger renewed the receipt of an AUTHORIZED payment: request and verdict of the repeat.
 	EntryKind_ENTRY_KIND_RENEWAL EntryKind = 12
+	// The agent was revoked: the owner's revocation.
+	EntryKind_ENTRY_KIND_REVOCATION EntryKind = 13
 )
 
 // Enum value maps for EntryKind.
@@ -590,6 +596,7 @@ var (
 		10: "ENTRY_KIND_SET_TIME",
 		11: "ENTRY_KIND_INCOMING",
 		12: "ENTRY_KIND_RENEWAL",
+		13: "ENTRY_KIND_REVOCATION",
 	}
 	EntryKind_value = map[string]int32{
 		"ENTRY_KIND_UNSPECIFIED": 0,
@@ -605,6 +612,7 @@ var (
 		"ENTRY_KIND_SET_TIME":    10,
 		"ENTRY_KIND_INCOMING":    11,
 		"ENTRY_KIND_RENEWAL":     12,
+		"ENTRY_KIND_REVOCATION":  13,
 	}
 )
 
@@ -2135,7 +2143,9 @@ type GuardRails struct {
 	// Limits, at most 32.
 	Limits []*Limit `protobuf:"bytes,12,rep,name=limits,proto3" json:"limits,omitempty"`
 	// Who may be paid; absent only in number 0.
-	Recipients    *Recipients `protobuf:"bytes,13,opt,name=recipients,proto3" json:"recipients,omitempty"`
+	Recipients *Recipients `protobuf:"bytes,13,opt,name=recipients,proto3" json:"recipients,omitempty"`
+	// Enrolment under which the token's key signs number 0 in the owner's place; number 0 only.
+	Enrolment     *Envelope `protobuf:"bytes,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2261,6 +2271,114 @@ func (x *GuardRails) GetRecipients() *Recipients {
 	return nil
 }
 
+func (x *GuardRails) GetEnrolment() *Envelope {
+	if x != nil {
+		return x.Enrolment
+	}
+	return nil
+}
+
+// Enrolment is the owner's statement of the terms on which a one-time key claims one wallet for it, under one of the owner
+// keys that it names.
+type Enrolment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// Empty: the wallet is not made yet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Owner that the wallet will have, `owners/{owner}`.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Owner keys that number 0 will name, 32 bytes each, ascending, without repeats, 1 to 16.
+	OwnerKeys [][]byte `protobuf:"bytes,4,rep,name=owner_keys,json=ownerKeys,proto3" json:"owner_keys,omitempty"`
+	// Public half of the one-time key, 32 bytes; none of the owner keys.
+	TokenKey []byte `protobuf:"bytes,5,opt,name=token_key,json=tokenKey,proto3" json:"token_key,omitempty"`
+	// Last moment at which it claims a wallet.
+	ExpiryMillis int64 `protobuf:"varint,6,opt,name=expiry_millis,json=expiryMillis,proto3" json:"expiry_millis,omitempty"`
+	// Handle that the wallet must have; empty is any.
+	Handle        string `protobuf:"bytes,7,opt,name=handle,proto3" json:"handle,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enrolment) Reset() {
+	*x = Enrolment{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enrolment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enrolment) ProtoMessage() {}
+
+func (x *Enrolment) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
+func (*Enrolment) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Enrolment) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *Enrolment) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *Enrolment) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Enrolment) GetOwnerKeys() [][]byte {
+	if x != nil {
+		return x.OwnerKeys
+	}
+	return nil
+}
+
+func (x *Enrolment) GetTokenKey() []byte {
+	if x != nil {
+		return x.TokenKey
+	}
+	return nil
+}
+
+func (x *Enrolment) GetExpiryMillis() int64 {
+	if x != nil {
+		return x.ExpiryMillis
+	}
+	return 0
+}
+
+func (x *Enrolment) GetHandle() string {
+	if x != nil {
+		return x.Handle
+	}
+	return ""
+}
+
 // RuleResult is one rule's outcome for one payment.
 type RuleResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2282,7 +2400,7 @@ type RuleResult struct {
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2412,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2425,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RuleResult) GetRule() Rule {
@@ -2384,7 +2502,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2514,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2527,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Verdict) GetInstallation() string {
@@ -2527,7 +2645,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2657,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2670,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Receipt) GetInstallation() string {
@@ -2672,7 +2790,7 @@ type Review struct {
 
 func (x *Review) Reset() {
 	*x = Review{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2802,7 @@ func (x *Review) String() string {
 func (*Review) ProtoMessage() {}
 
 func (x *Review) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2815,7 @@ func (x *Review) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Review.ProtoReflect.Descriptor instead.
 func (*Review) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Review) GetInstallation() string {
@@ -2764,7 +2882,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2894,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +2907,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Settlement) GetInstallation() string {
@@ -2883,7 +3001,7 @@ type DeadMessage struct {
 
 func (x *DeadMessage) Reset() {
 	*x = DeadMessage{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3013,7 @@ func (x *DeadMessage) String() string {
 func (*DeadMessage) ProtoMessage() {}
 
 func (x *DeadMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3026,7 @@ func (x *DeadMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadMessage.ProtoReflect.Descriptor instead.
 func (*DeadMessage) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeadMessage) GetInstallation() string {
@@ -2972,7 +3090,7 @@ type Unfreeze struct {
 
 func (x *Unfreeze) Reset() {
 	*x = Unfreeze{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3102,7 @@ func (x *Unfreeze) String() string {
 func (*Unfreeze) ProtoMessage() {}
 
 func (x *Unfreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3115,7 @@ func (x *Unfreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unfreeze.ProtoReflect.Descriptor instead.
 func (*Unfreeze) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Unfreeze) GetInstallation() string {
@@ -3035,6 +3153,89 @@ func (x *Unfreeze) GetFreezeId() string {
 	return ""
 }
 
+// Revocation is the owner's statement that an agent is trusted no more, under an owner key of the wallet's head: a freeze of
+// the wallet whose end is taken only under a head that names another request key.
+type Revocation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Id of the freeze that it is: 1 to 63 of [a-z0-9-].
+	FreezeId string `protobuf:"bytes,3,opt,name=freeze_id,json=freezeId,proto3" json:"freeze_id,omitempty"`
+	// The request key that is revoked, 32 bytes: the one that the wallet's head names.
+	RequestKey []byte `protobuf:"bytes,4,opt,name=request_key,json=requestKey,proto3" json:"request_key,omitempty"`
+	// Whether the wallet is given up: the freeze then never ends.
+	Abandon       bool `protobuf:"varint,5,opt,name=abandon,proto3" json:"abandon,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Revocation) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *Revocation) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *Revocation) GetFreezeId() string {
+	if x != nil {
+		return x.FreezeId
+	}
+	return ""
+}
+
+func (x *Revocation) GetRequestKey() []byte {
+	if x != nil {
+		return x.RequestKey
+	}
+	return nil
+}
+
+func (x *Revocation) GetAbandon() bool {
+	if x != nil {
+		return x.Abandon
+	}
+	return false
+}
+
 // Acknowledgement is a service's statement that a change is in force with it, under its statement key.
 type Acknowledgement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3048,7 +3249,7 @@ type Acknowledgement struct {
 	Scope Scope `protobuf:"varint,4,opt,name=scope,proto3,enum=halfkey.type.v1.Scope" json:"scope,omitempty"`
 	// Owner, for SCOPE_OWNER.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Id of the freeze, for a freeze or unfreeze.
+	// Id of the freeze, for a freeze, unfreeze or revocation.
 	FreezeId string `protobuf:"bytes,6,opt,name=freeze_id,json=freezeId,proto3" json:"freeze_id,omitempty"`
 	// Whether the subject is frozen now, by any freeze that stops it.
 	Frozen bool `protobuf:"varint,7,opt,name=frozen,proto3" json:"frozen,omitempty"`
@@ -3057,14 +3258,16 @@ type Acknowledgement struct {
 	// Digest of the guard rails in force, 32 bytes.
 	GuardRailsDigest []byte `protobuf:"bytes,9,opt,name=guard_rails_digest,json=guardRailsDigest,proto3" json:"guard_rails_digest,omitempty"`
 	// When it was made.
-	TimeMillis    int64 `protobuf:"varint,10,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TimeMillis int64 `protobuf:"varint,10,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	// Digest of the Revocation held, 32 bytes; empty for the others.
+	RevocationDigest []byte `protobuf:"bytes,11,opt,name=revocation_digest,json=revocationDigest,proto3" json:"revocation_digest,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3279,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3292,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Acknowledgement) GetInstallation() string {
@@ -3162,6 +3365,13 @@ func (x *Acknowledgement) GetTimeMillis() int64 {
 	return 0
 }
 
+func (x *Acknowledgement) GetRevocationDigest() []byte {
+	if x != nil {
+		return x.RevocationDigest
+	}
+	return nil
+}
+
 // Deposit is an operator's statement that issues book money to a wallet; its id counts once.
 type Deposit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3181,7 +3391,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3403,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3416,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Deposit) GetInstallation() string {
@@ -3259,7 +3469,7 @@ type Redemption struct {
 
 func (x *Redemption) Reset() {
 	*x = Redemption{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3481,7 @@ func (x *Redemption) String() string {
 func (*Redemption) ProtoMessage() {}
 
 func (x *Redemption) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3494,7 @@ func (x *Redemption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
 func (*Redemption) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Redemption) GetInstallation() string {
@@ -3329,7 +3539,7 @@ type AcceptLoss struct {
 
 func (x *AcceptLoss) Reset() {
 	*x = AcceptLoss{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3341,7 +3551,7 @@ func (x *AcceptLoss) String() string {
 func (*AcceptLoss) ProtoMessage() {}
 
 func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3354,7 +3564,7 @@ func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLoss.ProtoReflect.Descriptor instead.
 func (*AcceptLoss) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AcceptLoss) GetInstallation() string {
@@ -3416,7 +3626,7 @@ type SetTime struct {
 
 func (x *SetTime) Reset() {
 	*x = SetTime{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3638,7 @@ func (x *SetTime) String() string {
 func (*SetTime) ProtoMessage() {}
 
 func (x *SetTime) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3651,7 @@ func (x *SetTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTime.ProtoReflect.Descriptor instead.
 func (*SetTime) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetTime) GetInstallation() string {
@@ -3495,7 +3705,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3717,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3730,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Token) GetInstallation() string {
@@ -3572,7 +3782,8 @@ func (x *Token) GetExpiryMillis() int64 {
 	return 0
 }
 
-// OwnerRegistration is a new owner's statement, under its first owner key and the one-time bootstrap key.
+// OwnerRegistration is a new owner's statement, under its first owner key and a one-time key: the bootstrap key, or that of
+// an invitation.
 type OwnerRegistration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Installation id.
@@ -3591,7 +3802,7 @@ type OwnerRegistration struct {
 
 func (x *OwnerRegistration) Reset() {
 	*x = OwnerRegistration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3603,7 +3814,7 @@ func (x *OwnerRegistration) String() string {
 func (*OwnerRegistration) ProtoMessage() {}
 
 func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3616,7 +3827,7 @@ func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRegistration.ProtoReflect.Descriptor instead.
 func (*OwnerRegistration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OwnerRegistration) GetInstallation() string {
@@ -3654,6 +3865,180 @@ func (x *OwnerRegistration) GetOwnerKeys() [][]byte {
 	return nil
 }
 
+// OwnerInvitation is an owner's statement that a one-time key makes one further owner, under one of its owner keys.
+type OwnerInvitation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// Empty: an owner has no wallet of its own.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// The owner that invites, `owners/{owner}`.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Public half of the one-time key, 32 bytes.
+	InvitationKey []byte `protobuf:"bytes,4,opt,name=invitation_key,json=invitationKey,proto3" json:"invitation_key,omitempty"`
+	// E-mail address that the new owner must have, lower case, at most 254 bytes; empty is any.
+	Email string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
+	// Last moment at which it makes an owner.
+	ExpiryMillis  int64 `protobuf:"varint,6,opt,name=expiry_millis,json=expiryMillis,proto3" json:"expiry_millis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerInvitation) Reset() {
+	*x = OwnerInvitation{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerInvitation) ProtoMessage() {}
+
+func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerInvitation.ProtoReflect.Descriptor instead.
+func (*OwnerInvitation) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *OwnerInvitation) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *OwnerInvitation) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *OwnerInvitation) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *OwnerInvitation) GetInvitationKey() []byte {
+	if x != nil {
+		return x.InvitationKey
+	}
+	return nil
+}
+
+func (x *OwnerInvitation) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *OwnerInvitation) GetExpiryMillis() int64 {
+	if x != nil {
+		return x.ExpiryMillis
+	}
+	return 0
+}
+
+// OwnerKeys is an owner's statement of the keys that it has from now on, under one that it had before. They authenticate the
+// owner; what may sign for a wallet is said by that wallet's guard rails.
+type OwnerKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// Empty: an owner has no wallet of its own.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// The owner, `owners/{owner}`.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Number of this statement: above that of the one before; the registration is number 0.
+	Number uint64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// Owner keys, 32 bytes each, ascending, without repeats, 1 to 16.
+	OwnerKeys     [][]byte `protobuf:"bytes,5,rep,name=owner_keys,json=ownerKeys,proto3" json:"owner_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerKeys) Reset() {
+	*x = OwnerKeys{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerKeys) ProtoMessage() {}
+
+func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerKeys.ProtoReflect.Descriptor instead.
+func (*OwnerKeys) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *OwnerKeys) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *OwnerKeys) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *OwnerKeys) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *OwnerKeys) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *OwnerKeys) GetOwnerKeys() [][]byte {
+	if x != nil {
+		return x.OwnerKeys
+	}
+	return nil
+}
+
 // ServiceKey is one key of a service.
 type ServiceKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3669,7 +4054,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3681,7 +4066,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3694,7 +4079,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceKey) GetPurpose() Purpose {
@@ -3747,7 +4132,7 @@ type Installation struct {
 
 func (x *Installation) Reset() {
 	*x = Installation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3759,7 +4144,7 @@ func (x *Installation) String() string {
 func (*Installation) ProtoMessage() {}
 
 func (x *Installation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3772,7 +4157,7 @@ func (x *Installation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Installation.ProtoReflect.Descriptor instead.
 func (*Installation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Installation) GetInstallation() string {
@@ -3894,7 +4279,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3906,7 +4291,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3919,7 +4304,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Entry) GetInstallation() string {
@@ -4081,7 +4466,7 @@ type JournalHead struct {
 
 func (x *JournalHead) Reset() {
 	*x = JournalHead{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4478,7 @@ func (x *JournalHead) String() string {
 func (*JournalHead) ProtoMessage() {}
 
 func (x *JournalHead) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4491,7 @@ func (x *JournalHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalHead.ProtoReflect.Descriptor instead.
 func (*JournalHead) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *JournalHead) GetInstallation() string {
@@ -4272,7 +4657,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"Recipients\x12\x14\n" +
 	"\x05allow\x18\x01 \x03(\fR\x05allow\x12\x12\n" +
 	"\x04deny\x18\x02 \x03(\fR\x04deny\x120\n" +
-	"\aunknown\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\aunknown\"\xd2\x03\n" +
+	"\aunknown\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\aunknown\"\x8b\x04\n" +
 	"\n" +
 	"GuardRails\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
@@ -4292,7 +4677,17 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x06limits\x18\f \x03(\v2\x16.halfkey.type.v1.LimitR\x06limits\x12;\n" +
 	"\n" +
 	"recipients\x18\r \x01(\v2\x1b.halfkey.type.v1.RecipientsR\n" +
-	"recipients\"\xc1\x01\n" +
+	"recipients\x127\n" +
+	"\tenrolment\x18\x0e \x01(\v2\x19.halfkey.type.v1.EnvelopeR\tenrolment\"\xd6\x01\n" +
+	"\tEnrolment\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x1d\n" +
+	"\n" +
+	"owner_keys\x18\x04 \x03(\fR\townerKeys\x12\x1b\n" +
+	"\ttoken_key\x18\x05 \x01(\fR\btokenKey\x12#\n" +
+	"\rexpiry_millis\x18\x06 \x01(\x03R\fexpiryMillis\x12\x16\n" +
+	"\x06handle\x18\a \x01(\tR\x06handle\"\xc1\x01\n" +
 	"\n" +
 	"RuleResult\x12)\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x15.halfkey.type.v1.RuleR\x04rule\x12\x14\n" +
@@ -4366,7 +4761,15 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12,\n" +
 	"\x05scope\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.ScopeR\x05scope\x12\x14\n" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x1b\n" +
-	"\tfreeze_id\x18\x05 \x01(\tR\bfreezeId\"\xf6\x02\n" +
+	"\tfreeze_id\x18\x05 \x01(\tR\bfreezeId\"\xa0\x01\n" +
+	"\n" +
+	"Revocation\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x1b\n" +
+	"\tfreeze_id\x18\x03 \x01(\tR\bfreezeId\x12\x1f\n" +
+	"\vrequest_key\x18\x04 \x01(\fR\n" +
+	"requestKey\x12\x18\n" +
+	"\aabandon\x18\x05 \x01(\bR\aabandon\"\xa3\x03\n" +
 	"\x0fAcknowledgement\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x121\n" +
@@ -4379,7 +4782,8 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x12guard_rails_digest\x18\t \x01(\fR\x10guardRailsDigest\x12\x1f\n" +
 	"\vtime_millis\x18\n" +
 	" \x01(\x03R\n" +
-	"timeMillis\"\x90\x01\n" +
+	"timeMillis\x12+\n" +
+	"\x11revocation_digest\x18\v \x01(\fR\x10revocationDigest\"\x90\x01\n" +
 	"\aDeposit\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x1d\n" +
@@ -4422,6 +4826,20 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05email\x18\x04 \x01(\tR\x05email\x12\x1d\n" +
+	"\n" +
+	"owner_keys\x18\x05 \x03(\fR\townerKeys\"\xc5\x01\n" +
+	"\x0fOwnerInvitation\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12%\n" +
+	"\x0einvitation_key\x18\x04 \x01(\fR\rinvitationKey\x12\x14\n" +
+	"\x05email\x18\x05 \x01(\tR\x05email\x12#\n" +
+	"\rexpiry_millis\x18\x06 \x01(\x03R\fexpiryMillis\"\x94\x01\n" +
+	"\tOwnerKeys\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x1d\n" +
 	"\n" +
 	"owner_keys\x18\x05 \x03(\fR\townerKeys\"y\n" +
 	"\n" +
@@ -4512,17 +4930,18 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSCOPE_WALLET\x10\x01\x12\x0f\n" +
 	"\vSCOPE_OWNER\x10\x02\x12\x16\n" +
-	"\x12SCOPE_INSTALLATION\x10\x03*~\n" +
+	"\x12SCOPE_INSTALLATION\x10\x03*\x9b\x01\n" +
 	"\fAcknowledged\x12\x1c\n" +
 	"\x18ACKNOWLEDGED_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACKNOWLEDGED_FREEZE\x10\x01\x12\x19\n" +
 	"\x15ACKNOWLEDGED_UNFREEZE\x10\x02\x12\x1c\n" +
-	"\x18ACKNOWLEDGED_GUARD_RAILS\x10\x03*`\n" +
+	"\x18ACKNOWLEDGED_GUARD_RAILS\x10\x03\x12\x1b\n" +
+	"\x17ACKNOWLEDGED_REVOCATION\x10\x04*`\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PURPOSE_COSIGNER\x10\x01\x12\x12\n" +
 	"\x0ePURPOSE_POLICY\x10\x02\x12\x12\n" +
-	"\x0ePURPOSE_LEDGER\x10\x03*\xd3\x02\n" +
+	"\x0ePURPOSE_LEDGER\x10\x03*\xee\x02\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ENTRY_KIND_ACCOUNT\x10\x01\x12\x1a\n" +
@@ -4537,7 +4956,8 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x13ENTRY_KIND_SET_TIME\x10\n" +
 	"\x12\x17\n" +
 	"\x13ENTRY_KIND_INCOMING\x10\v\x12\x16\n" +
-	"\x12ENTRY_KIND_RENEWAL\x10\f*\x8c\x02\n" +
+	"\x12ENTRY_KIND_RENEWAL\x10\f\x12\x19\n" +
+	"\x15ENTRY_KIND_REVOCATION\x10\r*\x8c\x02\n" +
 	"\fPaymentState\x12\x1d\n" +
 	"\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cPAYMENT_STATE_PENDING_REVIEW\x10\x01\x12\x17\n" +
@@ -4562,7 +4982,7 @@ func file_halfkey_type_v1_evidence_proto_rawDescGZIP() []byte {
 }
 
 var file_halfkey_type_v1_evidence_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(Rail)(0),                    // 0: halfkey.type.v1.Rail
 	(Light)(0),                   // 1: halfkey.type.v1.Light
@@ -4592,24 +5012,28 @@ var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(*Limit)(nil),                // 25: halfkey.type.v1.Limit
 	(*Recipients)(nil),           // 26: halfkey.type.v1.Recipients
 	(*GuardRails)(nil),           // 27: halfkey.type.v1.GuardRails
-	(*RuleResult)(nil),           // 28: halfkey.type.v1.RuleResult
-	(*Verdict)(nil),              // 29: halfkey.type.v1.Verdict
-	(*Receipt)(nil),              // 30: halfkey.type.v1.Receipt
-	(*Review)(nil),               // 31: halfkey.type.v1.Review
-	(*Settlement)(nil),           // 32: halfkey.type.v1.Settlement
-	(*DeadMessage)(nil),          // 33: halfkey.type.v1.DeadMessage
-	(*Unfreeze)(nil),             // 34: halfkey.type.v1.Unfreeze
-	(*Acknowledgement)(nil),      // 35: halfkey.type.v1.Acknowledgement
-	(*Deposit)(nil),              // 36: halfkey.type.v1.Deposit
-	(*Redemption)(nil),           // 37: halfkey.type.v1.Redemption
-	(*AcceptLoss)(nil),           // 38: halfkey.type.v1.AcceptLoss
-	(*SetTime)(nil),              // 39: halfkey.type.v1.SetTime
-	(*Token)(nil),                // 40: halfkey.type.v1.Token
-	(*OwnerRegistration)(nil),    // 41: halfkey.type.v1.OwnerRegistration
-	(*ServiceKey)(nil),           // 42: halfkey.type.v1.ServiceKey
-	(*Installation)(nil),         // 43: halfkey.type.v1.Installation
-	(*Entry)(nil),                // 44: halfkey.type.v1.Entry
-	(*JournalHead)(nil),          // 45: halfkey.type.v1.JournalHead
+	(*Enrolment)(nil),            // 28: halfkey.type.v1.Enrolment
+	(*RuleResult)(nil),           // 29: halfkey.type.v1.RuleResult
+	(*Verdict)(nil),              // 30: halfkey.type.v1.Verdict
+	(*Receipt)(nil),              // 31: halfkey.type.v1.Receipt
+	(*Review)(nil),               // 32: halfkey.type.v1.Review
+	(*Settlement)(nil),           // 33: halfkey.type.v1.Settlement
+	(*DeadMessage)(nil),          // 34: halfkey.type.v1.DeadMessage
+	(*Unfreeze)(nil),             // 35: halfkey.type.v1.Unfreeze
+	(*Revocation)(nil),           // 36: halfkey.type.v1.Revocation
+	(*Acknowledgement)(nil),      // 37: halfkey.type.v1.Acknowledgement
+	(*Deposit)(nil),              // 38: halfkey.type.v1.Deposit
+	(*Redemption)(nil),           // 39: halfkey.type.v1.Redemption
+	(*AcceptLoss)(nil),           // 40: halfkey.type.v1.AcceptLoss
+	(*SetTime)(nil),              // 41: halfkey.type.v1.SetTime
+	(*Token)(nil),                // 42: halfkey.type.v1.Token
+	(*OwnerRegistration)(nil),    // 43: halfkey.type.v1.OwnerRegistration
+	(*OwnerInvitation)(nil),      // 44: halfkey.type.v1.OwnerInvitation
+	(*OwnerKeys)(nil),            // 45: halfkey.type.v1.OwnerKeys
+	(*ServiceKey)(nil),           // 46: halfkey.type.v1.ServiceKey
+	(*Installation)(nil),         // 47: halfkey.type.v1.Installation
+	(*Entry)(nil),                // 48: halfkey.type.v1.Entry
+	(*JournalHead)(nil),          // 49: halfkey.type.v1.JournalHead
 }
 var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	12, // 0: halfkey.type.v1.Envelope.signatures:type_name -> halfkey.type.v1.Signature
@@ -4621,29 +5045,30 @@ var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	0,  // 6: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
 	25, // 7: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
 	26, // 8: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
-	4,  // 9: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
-	1,  // 10: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
-	1,  // 11: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
-	28, // 12: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
-	1,  // 13: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
-	28, // 14: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
-	5,  // 15: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
-	6,  // 16: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
-	7,  // 17: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
-	6,  // 18: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
-	8,  // 19: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
-	42, // 20: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
-	9,  // 21: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
-	10, // 22: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
-	1,  // 23: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
-	28, // 24: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
-	11, // 25: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
-	6,  // 26: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	11, // 9: halfkey.type.v1.GuardRails.enrolment:type_name -> halfkey.type.v1.Envelope
+	4,  // 10: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
+	1,  // 11: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
+	1,  // 12: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
+	29, // 13: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
+	1,  // 14: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
+	29, // 15: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
+	5,  // 16: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
+	6,  // 17: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
+	7,  // 18: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
+	6,  // 19: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
+	8,  // 20: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
+	46, // 21: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
+	9,  // 22: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
+	10, // 23: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
+	1,  // 24: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
+	29, // 25: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
+	11, // 26: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
+	6,  // 27: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_evidence_proto_init() }
@@ -4657,7 +5082,7 @@ func file_halfkey_type_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_evidence_proto_rawDesc), len(file_halfkey_type_v1_evidence_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   35,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -144,6 +144,63 @@ func (ResharingState) EnumDescriptor() ([]byte, []int) {
 	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{1}
 }
 
+// SpendingGroup is what spending is summed by.
+type SpendingGroup int32
+
+const (
+	// Not a group.
+	SpendingGroup_SPENDING_GROUP_UNSPECIFIED SpendingGroup = 0
+	// The day in the time zone that was asked for.
+	SpendingGroup_SPENDING_GROUP_DAY SpendingGroup = 1
+	// The wallet, which is the agent.
+	SpendingGroup_SPENDING_GROUP_WALLET SpendingGroup = 2
+	// The recipient's key.
+	SpendingGroup_SPENDING_GROUP_RECIPIENT SpendingGroup = 3
+)
+
+// Enum value maps for SpendingGroup.
+var (
+	SpendingGroup_name = map[int32]string{
+		0: "SPENDING_GROUP_UNSPECIFIED",
+		1: "SPENDING_GROUP_DAY",
+		2: "SPENDING_GROUP_WALLET",
+		3: "SPENDING_GROUP_RECIPIENT",
+	}
+	SpendingGroup_value = map[string]int32{
+		"SPENDING_GROUP_UNSPECIFIED": 0,
+		"SPENDING_GROUP_DAY":         1,
+		"SPENDING_GROUP_WALLET":      2,
+		"SPENDING_GROUP_RECIPIENT":   3,
+	}
+)
+
+func (x SpendingGroup) Enum() *SpendingGroup {
+	p := new(SpendingGroup)
+	*p = x
+	return p
+}
+
+func (x SpendingGroup) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SpendingGroup) Descriptor() protoreflect.EnumDescriptor {
+	return file_halfkey_type_v1_resource_proto_enumTypes[2].Descriptor()
+}
+
+func (SpendingGroup) Type() protoreflect.EnumType {
+	return &file_halfkey_type_v1_resource_proto_enumTypes[2]
+}
+
+func (x SpendingGroup) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SpendingGroup.Descriptor instead.
+func (SpendingGroup) EnumDescriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{2}
+}
+
 // Payment is one payment of a wallet.
 type Payment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -507,7 +564,9 @@ type Owner struct {
 	// The owner's own statement: its keys.
 	Registration *Envelope `protobuf:"bytes,3,opt,name=registration,proto3" json:"registration,omitempty"`
 	// Output only. When it was made.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Output only. The owner's newest OwnerKeys; absent while its keys are the registration's.
+	Keys          *Envelope `protobuf:"bytes,5,opt,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,6 +625,13 @@ func (x *Owner) GetRegistration() *Envelope {
 func (x *Owner) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Owner) GetKeys() *Envelope {
+	if x != nil {
+		return x.Keys
 	}
 	return nil
 }
@@ -705,7 +771,9 @@ type Freeze struct {
 	// Output only. When, by the ledger.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Output only. Statements that ended it.
-	Unfreezes     []*Envelope `protobuf:"bytes,7,rep,name=unfreezes,proto3" json:"unfreezes,omitempty"`
+	Unfreezes []*Envelope `protobuf:"bytes,7,rep,name=unfreezes,proto3" json:"unfreezes,omitempty"`
+	// Output only. The owner's Revocation, if the freeze is one.
+	Revocation    *Envelope `protobuf:"bytes,8,opt,name=revocation,proto3" json:"revocation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,6 +853,13 @@ func (x *Freeze) GetCreateTime() *timestamppb.Timestamp {
 func (x *Freeze) GetUnfreezes() []*Envelope {
 	if x != nil {
 		return x.Unfreezes
+	}
+	return nil
+}
+
+func (x *Freeze) GetRevocation() *Envelope {
+	if x != nil {
+		return x.Revocation
 	}
 	return nil
 }
@@ -1008,6 +1083,280 @@ func (x *Resharing) GetRecord() *Envelope {
 	return nil
 }
 
+// LimitUse is how far one limit of the guard rails is used up.
+type LimitUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index into the document's limits.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Output only. What its window has seen, in what it measures: units or payments; empty for a limit per payment.
+	Used string `protobuf:"bytes,2,opt,name=used,proto3" json:"used,omitempty"`
+	// The limit.
+	Limit string `protobuf:"bytes,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Output only. Room left: for a limit per payment the limit itself.
+	Room string `protobuf:"bytes,4,opt,name=room,proto3" json:"room,omitempty"`
+	// Output only. When its window begins anew; of a rolling window, when the oldest quarter hour with a payment in it leaves.
+	// Absent where nothing ever resets it: per payment, lifetime, a rolling window that has seen nothing.
+	ResetTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitUse) Reset() {
+	*x = LimitUse{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitUse) ProtoMessage() {}
+
+func (x *LimitUse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitUse.ProtoReflect.Descriptor instead.
+func (*LimitUse) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LimitUse) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LimitUse) GetUsed() string {
+	if x != nil {
+		return x.Used
+	}
+	return ""
+}
+
+func (x *LimitUse) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *LimitUse) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *LimitUse) GetResetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResetTime
+	}
+	return nil
+}
+
+// Limits is what a wallet may still pay, all of it at one moment.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The guard rails in force.
+	GuardRails *Envelope `protobuf:"bytes,1,opt,name=guard_rails,json=guardRails,proto3" json:"guard_rails,omitempty"`
+	// Output only. Every limit of them, in their order.
+	Limits []*LimitUse `protobuf:"bytes,2,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Output only. Balances by asset.
+	Balances []*Balance `protobuf:"bytes,3,rep,name=balances,proto3" json:"balances,omitempty"`
+	// Output only. Whether the wallet is frozen now.
+	Frozen bool `protobuf:"varint,4,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// Output only. The ledger's time; windows are those that hold it.
+	LedgerTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ledger_time,json=ledgerTime,proto3" json:"ledger_time,omitempty"`
+	// Output only. Signed head of the wallet's journal.
+	Head          *Envelope `protobuf:"bytes,6,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Limits) GetGuardRails() *Envelope {
+	if x != nil {
+		return x.GuardRails
+	}
+	return nil
+}
+
+func (x *Limits) GetLimits() []*LimitUse {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Limits) GetBalances() []*Balance {
+	if x != nil {
+		return x.Balances
+	}
+	return nil
+}
+
+func (x *Limits) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
+func (x *Limits) GetLedgerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LedgerTime
+	}
+	return nil
+}
+
+func (x *Limits) GetHead() *Envelope {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+// SpendingRow is what was spent of one asset by one group.
+type SpendingRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Day, `2026-07-15`; empty unless grouped by it.
+	Day string `protobuf:"bytes,1,opt,name=day,proto3" json:"day,omitempty"`
+	// Output only. Wallet; empty unless grouped by it.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Output only. Recipient's key, 32 bytes; empty unless grouped by it.
+	Recipient []byte `protobuf:"bytes,3,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Output only. Asset.
+	Asset string `protobuf:"bytes,4,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Output only. Units of SETTLED payments.
+	Settled string `protobuf:"bytes,5,opt,name=settled,proto3" json:"settled,omitempty"`
+	// Output only. Units of AUTHORIZED payments, which may still settle.
+	Held string `protobuf:"bytes,6,opt,name=held,proto3" json:"held,omitempty"`
+	// Output only. How many payments both are.
+	Count         int64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendingRow) Reset() {
+	*x = SpendingRow{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendingRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendingRow) ProtoMessage() {}
+
+func (x *SpendingRow) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendingRow.ProtoReflect.Descriptor instead.
+func (*SpendingRow) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SpendingRow) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
+}
+
+func (x *SpendingRow) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *SpendingRow) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+func (x *SpendingRow) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *SpendingRow) GetSettled() string {
+	if x != nil {
+		return x.Settled
+	}
+	return ""
+}
+
+func (x *SpendingRow) GetHeld() string {
+	if x != nil {
+		return x.Held
+	}
+	return ""
+}
+
+func (x *SpendingRow) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_halfkey_type_v1_resource_proto protoreflect.FileDescriptor
 
 const file_halfkey_type_v1_resource_proto_rawDesc = "" +
@@ -1055,20 +1404,21 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	" \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x03end\x12;\n" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12!\n" +
-	"\fdisplay_name\x18\f \x01(\tR\vdisplayName\"\xad\x01\n" +
+	"\fdisplay_name\x18\f \x01(\tR\vdisplayName\"\xdc\x01\n" +
 	"\x05Owner\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12=\n" +
 	"\fregistration\x18\x03 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\fregistration\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"4\n" +
+	"createTime\x12-\n" +
+	"\x04keys\x18\x05 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04keys\"4\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\"Q\n" +
 	"\aBalance\x12\x14\n" +
 	"\x05asset\x18\x01 \x01(\tR\x05asset\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\tR\tavailable\x12\x12\n" +
-	"\x04held\x18\x03 \x01(\tR\x04held\"\x8f\x02\n" +
+	"\x04held\x18\x03 \x01(\tR\x04held\"\xca\x02\n" +
 	"\x06Freeze\x12\x1b\n" +
 	"\tfreeze_id\x18\x01 \x01(\tR\bfreezeId\x12,\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x16.halfkey.type.v1.ScopeR\x05scope\x12\x16\n" +
@@ -1077,7 +1427,10 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x06caller\x18\x05 \x01(\tR\x06caller\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x127\n" +
-	"\tunfreezes\x18\a \x03(\v2\x19.halfkey.type.v1.EnvelopeR\tunfreezes\"\x84\x01\n" +
+	"\tunfreezes\x18\a \x03(\v2\x19.halfkey.type.v1.EnvelopeR\tunfreezes\x129\n" +
+	"\n" +
+	"revocation\x18\b \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"revocation\"\x84\x01\n" +
 	"\fFreezeResult\x12C\n" +
 	"\x0facknowledgement\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x0facknowledgement\x12/\n" +
 	"\x13unresolved_payments\x18\x02 \x03(\tR\x12unresolvedPayments\"\xbf\x01\n" +
@@ -1093,7 +1446,31 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x06answer\x18\x04 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06answer\x12\x1a\n" +
 	"\bdealings\x18\x05 \x03(\fR\bdealings\x12\"\n" +
 	"\fcertificates\x18\x06 \x03(\fR\fcertificates\x121\n" +
-	"\x06record\x18\a \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06record*\x93\x01\n" +
+	"\x06record\x18\a \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x06record\"\x99\x01\n" +
+	"\bLimitUse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
+	"\x04used\x18\x02 \x01(\tR\x04used\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\tR\x05limit\x12\x12\n" +
+	"\x04room\x18\x04 \x01(\tR\x04room\x129\n" +
+	"\n" +
+	"reset_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\"\xb1\x02\n" +
+	"\x06Limits\x12:\n" +
+	"\vguard_rails\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"guardRails\x121\n" +
+	"\x06limits\x18\x02 \x03(\v2\x19.halfkey.type.v1.LimitUseR\x06limits\x124\n" +
+	"\bbalances\x18\x03 \x03(\v2\x18.halfkey.type.v1.BalanceR\bbalances\x12\x16\n" +
+	"\x06frozen\x18\x04 \x01(\bR\x06frozen\x12;\n" +
+	"\vledger_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"ledgerTime\x12-\n" +
+	"\x04head\x18\x06 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"\xaf\x01\n" +
+	"\vSpendingRow\x12\x10\n" +
+	"\x03day\x18\x01 \x01(\tR\x03day\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x1c\n" +
+	"\trecipient\x18\x03 \x01(\fR\trecipient\x12\x14\n" +
+	"\x05asset\x18\x04 \x01(\tR\x05asset\x12\x18\n" +
+	"\asettled\x18\x05 \x01(\tR\asettled\x12\x12\n" +
+	"\x04held\x18\x06 \x01(\tR\x04held\x12\x14\n" +
+	"\x05count\x18\a \x01(\x03R\x05count*\x93\x01\n" +
 	"\vWalletState\x12\x1c\n" +
 	"\x18WALLET_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WALLET_STATE_CREATING\x10\x01\x12\x1a\n" +
@@ -1105,7 +1482,12 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x17RESHARING_STATE_ORDERED\x10\x01\x12\x1b\n" +
 	"\x17RESHARING_STATE_STARTED\x10\x02\x12$\n" +
 	" RESHARING_STATE_RECOVERY_PENDING\x10\x03\x12\x18\n" +
-	"\x14RESHARING_STATE_DONE\x10\x04B=Z;github.com/halfkey/halfkey/proto/gen/halfkey/type/v1;typev1b\x06proto3"
+	"\x14RESHARING_STATE_DONE\x10\x04*\x80\x01\n" +
+	"\rSpendingGroup\x12\x1e\n" +
+	"\x1aSPENDING_GROUP_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12SPENDING_GROUP_DAY\x10\x01\x12\x19\n" +
+	"\x15SPENDING_GROUP_WALLET\x10\x02\x12\x1c\n" +
+	"\x18SPENDING_GROUP_RECIPIENT\x10\x03B=Z;github.com/halfkey/halfkey/proto/gen/halfkey/type/v1;typev1b\x06proto3"
 
 var (
 	file_halfkey_type_v1_resource_proto_rawDescOnce sync.Once
@@ -1119,66 +1501,78 @@ func file_halfkey_type_v1_resource_proto_rawDescGZIP() []byte {
 	return file_halfkey_type_v1_resource_proto_rawDescData
 }
 
-var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_halfkey_type_v1_resource_proto_goTypes = []any{
 	(WalletState)(0),              // 0: halfkey.type.v1.WalletState
 	(ResharingState)(0),           // 1: halfkey.type.v1.ResharingState
-	(*Payment)(nil),               // 2: halfkey.type.v1.Payment
-	(*Wallet)(nil),                // 3: halfkey.type.v1.Wallet
-	(*Owner)(nil),                 // 4: halfkey.type.v1.Owner
-	(*Caller)(nil),                // 5: halfkey.type.v1.Caller
-	(*Balance)(nil),               // 6: halfkey.type.v1.Balance
-	(*Freeze)(nil),                // 7: halfkey.type.v1.Freeze
-	(*FreezeResult)(nil),          // 8: halfkey.type.v1.FreezeResult
-	(*WalletDocuments)(nil),       // 9: halfkey.type.v1.WalletDocuments
-	(*Resharing)(nil),             // 10: halfkey.type.v1.Resharing
-	(PaymentState)(0),             // 11: halfkey.type.v1.PaymentState
-	(Light)(0),                    // 12: halfkey.type.v1.Light
-	(*RuleResult)(nil),            // 13: halfkey.type.v1.RuleResult
-	(*Envelope)(nil),              // 14: halfkey.type.v1.Envelope
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(Scope)(0),                    // 16: halfkey.type.v1.Scope
+	(SpendingGroup)(0),            // 2: halfkey.type.v1.SpendingGroup
+	(*Payment)(nil),               // 3: halfkey.type.v1.Payment
+	(*Wallet)(nil),                // 4: halfkey.type.v1.Wallet
+	(*Owner)(nil),                 // 5: halfkey.type.v1.Owner
+	(*Caller)(nil),                // 6: halfkey.type.v1.Caller
+	(*Balance)(nil),               // 7: halfkey.type.v1.Balance
+	(*Freeze)(nil),                // 8: halfkey.type.v1.Freeze
+	(*FreezeResult)(nil),          // 9: halfkey.type.v1.FreezeResult
+	(*WalletDocuments)(nil),       // 10: halfkey.type.v1.WalletDocuments
+	(*Resharing)(nil),             // 11: halfkey.type.v1.Resharing
+	(*LimitUse)(nil),              // 12: halfkey.type.v1.LimitUse
+	(*Limits)(nil),                // 13: halfkey.type.v1.Limits
+	(*SpendingRow)(nil),           // 14: halfkey.type.v1.SpendingRow
+	(PaymentState)(0),             // 15: halfkey.type.v1.PaymentState
+	(Light)(0),                    // 16: halfkey.type.v1.Light
+	(*RuleResult)(nil),            // 17: halfkey.type.v1.RuleResult
+	(*Envelope)(nil),              // 18: halfkey.type.v1.Envelope
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(Scope)(0),                    // 20: halfkey.type.v1.Scope
 }
 var file_halfkey_type_v1_resource_proto_depIdxs = []int32{
-	11, // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
-	12, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
-	13, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
-	14, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
-	14, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
-	14, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
-	14, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
-	14, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
-	14, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
-	15, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
-	15, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
-	15, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
+	15, // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
+	16, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
+	17, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
+	18, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
+	18, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
+	18, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
+	18, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
+	18, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
+	18, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
+	19, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
+	19, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
+	19, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
 	0,  // 12: halfkey.type.v1.Wallet.state:type_name -> halfkey.type.v1.WalletState
-	14, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
-	14, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
-	14, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
-	14, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
-	14, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
-	15, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
-	14, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
-	15, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
-	16, // 21: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
-	15, // 22: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
-	14, // 23: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
-	14, // 24: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	14, // 25: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
-	14, // 26: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
-	14, // 27: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
-	1,  // 28: halfkey.type.v1.Resharing.state:type_name -> halfkey.type.v1.ResharingState
-	14, // 29: halfkey.type.v1.Resharing.order:type_name -> halfkey.type.v1.Envelope
-	14, // 30: halfkey.type.v1.Resharing.start:type_name -> halfkey.type.v1.Envelope
-	14, // 31: halfkey.type.v1.Resharing.answer:type_name -> halfkey.type.v1.Envelope
-	14, // 32: halfkey.type.v1.Resharing.record:type_name -> halfkey.type.v1.Envelope
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	18, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
+	18, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
+	18, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
+	18, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
+	18, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
+	19, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
+	18, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
+	19, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
+	18, // 21: halfkey.type.v1.Owner.keys:type_name -> halfkey.type.v1.Envelope
+	20, // 22: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
+	19, // 23: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
+	18, // 24: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
+	18, // 25: halfkey.type.v1.Freeze.revocation:type_name -> halfkey.type.v1.Envelope
+	18, // 26: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	18, // 27: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
+	18, // 28: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
+	18, // 29: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
+	1,  // 30: halfkey.type.v1.Resharing.state:type_name -> halfkey.type.v1.ResharingState
+	18, // 31: halfkey.type.v1.Resharing.order:type_name -> halfkey.type.v1.Envelope
+	18, // 32: halfkey.type.v1.Resharing.start:type_name -> halfkey.type.v1.Envelope
+	18, // 33: halfkey.type.v1.Resharing.answer:type_name -> halfkey.type.v1.Envelope
+	18, // 34: halfkey.type.v1.Resharing.record:type_name -> halfkey.type.v1.Envelope
+	19, // 35: halfkey.type.v1.LimitUse.reset_time:type_name -> google.protobuf.Timestamp
+	18, // 36: halfkey.type.v1.Limits.guard_rails:type_name -> halfkey.type.v1.Envelope
+	12, // 37: halfkey.type.v1.Limits.limits:type_name -> halfkey.type.v1.LimitUse
+	7,  // 38: halfkey.type.v1.Limits.balances:type_name -> halfkey.type.v1.Balance
+	19, // 39: halfkey.type.v1.Limits.ledger_time:type_name -> google.protobuf.Timestamp
+	18, // 40: halfkey.type.v1.Limits.head:type_name -> halfkey.type.v1.Envelope
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_resource_proto_init() }
@@ -1192,8 +1586,8 @@ func file_halfkey_type_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_resource_proto_rawDesc), len(file_halfkey_type_v1_resource_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   9,
+			NumEnums:      3,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
