@@ -126,6 +126,11 @@ func checkFields(m proto.Message) error {
 		f.installation(m.GetInstallation())
 		f.scopeSubject(m.GetScope(), m.GetWallet(), m.GetOwner())
 		f.id("freeze_id", m.GetFreezeId())
+	case *typev1.Revocation:
+		f.installation(m.GetInstallation())
+		f.wallet(m.GetWallet())
+		f.id("freeze_id", m.GetFreezeId())
+		f.key("request_key", m.GetRequestKey())
 	case *typev1.Acknowledgement:
 		f.acknowledgement(m)
 	case *typev1.Deposit:
@@ -182,6 +187,12 @@ func checkFields(m proto.Message) error {
 		if m.GetHandle() != "" {
 			f.handle(m.GetHandle())
 		}
+	case *typev1.OwnerKeys:
+		f.installation(m.GetInstallation())
+		f.noWallet(m.GetWallet())
+		f.owner(m.GetOwner())
+		f.number("number", m.GetNumber())
+		f.keys("owner_keys", m.GetOwnerKeys(), 1, OwnerKeysMax)
 	case *typev1.Installation:
 		f.installationFile(m)
 	case *typev1.Entry:
@@ -265,8 +276,14 @@ func (f *fields) acknowledgement(m *typev1.Acknowledgement) {
 	f.installation(m.GetInstallation())
 	f.optionalDigest("guard_rails_digest", m.GetGuardRailsDigest())
 	f.millis("time_millis", m.GetTimeMillis())
+	if m.GetKind() == typev1.Acknowledged_ACKNOWLEDGED_REVOCATION {
+		f.check(m.GetScope() == typev1.Scope_SCOPE_WALLET, "scope", "is not a wallet's, and it acknowledges a revocation")
+		f.digest("revocation_digest", m.GetRevocationDigest())
+	} else {
+		f.check(len(m.GetRevocationDigest()) == 0, "revocation_digest", "is given, and it acknowledges no revocation")
+	}
 	switch m.GetKind() {
-	case typev1.Acknowledged_ACKNOWLEDGED_FREEZE, typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE:
+	case typev1.Acknowledged_ACKNOWLEDGED_FREEZE, typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, typev1.Acknowledged_ACKNOWLEDGED_REVOCATION:
 		f.scopeSubject(m.GetScope(), m.GetWallet(), m.GetOwner())
 		f.id("freeze_id", m.GetFreezeId())
 	case typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS:

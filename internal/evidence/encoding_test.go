@@ -28,7 +28,7 @@ import (
 func TestSamplesAreWhole(t *testing.T) {
 	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey"}
 	empty := []string{
-		"OwnerRegistration.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet", "Unfreeze.wallet", "Acknowledgement.owner",
+		"OwnerRegistration.wallet", "OwnerKeys.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet", "Unfreeze.wallet", "Acknowledgement.owner",
 		"Installation.predecessor", "Entry.freeze_id", "Entry.scope", "Entry.signature",
 	}
 	messages := typev1.File_halfkey_type_v1_evidence_proto.Messages()
@@ -103,8 +103,8 @@ func TestTypes(t *testing.T) {
 		}
 		seen[payloadType] = true
 	}
-	if len(seen) != 29 {
-		t.Errorf("%d types have samples, want 29", len(seen))
+	if len(seen) != 31 {
+		t.Errorf("%d types have samples, want 31", len(seen))
 	}
 }
 
@@ -369,6 +369,16 @@ func TestFields(t *testing.T) {
 		{"unfreeze", "wallet", func(m proto.Message) { m.(*typev1.Unfreeze).Wallet = "wallets/a" }},
 		{"unfreeze", "owner", func(m proto.Message) { m.(*typev1.Unfreeze).Scope = typev1.Scope_SCOPE_INSTALLATION }},
 		{"unfreeze", "wallet", func(m proto.Message) { m.(*typev1.Unfreeze).Scope = typev1.Scope_SCOPE_WALLET }},
+		{"revocation", "wallet", func(m proto.Message) { m.(*typev1.Revocation).Wallet = "" }},
+		{"revocation", "freeze_id", func(m proto.Message) { m.(*typev1.Revocation).FreezeId = "Stolen" }},
+		{"revocation", "request_key", func(m proto.Message) { m.(*typev1.Revocation).RequestKey = make([]byte, 33) }},
+		{"acknowledgement of a revocation", "revocation_digest", func(m proto.Message) { m.(*typev1.Acknowledgement).RevocationDigest = nil }},
+		{"acknowledgement of a revocation", "freeze_id", func(m proto.Message) { m.(*typev1.Acknowledgement).FreezeId = "" }},
+		{"acknowledgement of a revocation", "scope", func(m proto.Message) {
+			a := m.(*typev1.Acknowledgement)
+			a.Scope, a.Wallet, a.Owner = typev1.Scope_SCOPE_OWNER, "", "owners/owner"
+		}},
+		{"acknowledgement of a freeze", "revocation_digest", func(m proto.Message) { m.(*typev1.Acknowledgement).RevocationDigest = digestOf(1) }},
 		{"acknowledgement of a freeze", "kind", func(m proto.Message) { m.(*typev1.Acknowledgement).Kind = 0 }},
 		{"acknowledgement of guard rails", "guard_rails_digest", func(m proto.Message) { m.(*typev1.Acknowledgement).GuardRailsDigest = nil }},
 		{"acknowledgement of guard rails", "scope", func(m proto.Message) { m.(*typev1.Acknowledgement).Scope = typev1.Scope_SCOPE_WALLET }},
@@ -386,6 +396,11 @@ func TestFields(t *testing.T) {
 		{"owner-registration", "wallet", func(m proto.Message) { m.(*typev1.OwnerRegistration).Wallet = "wallets/a" }},
 		{"owner-registration", "owner_keys", func(m proto.Message) { m.(*typev1.OwnerRegistration).OwnerKeys = nil }},
 		{"owner-registration", "owner_keys", func(m proto.Message) { slices.Reverse(m.(*typev1.OwnerRegistration).OwnerKeys) }},
+		{"owner-keys", "wallet", func(m proto.Message) { m.(*typev1.OwnerKeys).Wallet = "wallets/a" }},
+		{"owner-keys", "owner", func(m proto.Message) { m.(*typev1.OwnerKeys).Owner = "" }},
+		{"owner-keys", "number", func(m proto.Message) { m.(*typev1.OwnerKeys).Number = 0 }},
+		{"owner-keys", "owner_keys", func(m proto.Message) { m.(*typev1.OwnerKeys).OwnerKeys = nil }},
+		{"owner-keys", "owner_keys", func(m proto.Message) { slices.Reverse(m.(*typev1.OwnerKeys).OwnerKeys) }},
 		{"entry", "wallet", func(m proto.Message) { m.(*typev1.Entry).Wallet = "" }},
 		{"entry", "number", func(m proto.Message) { m.(*typev1.Entry).Number = 0 }},
 		{"entry", "previous", func(m proto.Message) { m.(*typev1.Entry).Number = 1 }},

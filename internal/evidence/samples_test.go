@@ -78,6 +78,9 @@ func samples(t testing.TB) []sample {
 	reshareStart := &typev1.ResharingStart{
 		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, StaticKey: evidencetest.Public(w.Key("agent static")),
 	}
+	revocation := &typev1.Revocation{
+		Installation: id, Wallet: wallet, FreezeId: "stolen-laptop", RequestKey: evidencetest.Public(l.RequestKey), Abandon: true,
+	}
 	sharingRecord := &typev1.SharingRecord{
 		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, Epoch: 2, Sharing: []byte("the new sharing"), TimeMillis: now,
 	}
@@ -129,6 +132,12 @@ func samples(t testing.TB) []sample {
 		{"unfreeze", evidence.TypeUnfreeze, &typev1.Unfreeze{
 			Installation: id, Scope: typev1.Scope_SCOPE_OWNER, Owner: l.Owner, FreezeId: "lost-laptop",
 		}, "owner/owner"},
+		{"revocation", evidence.TypeRevocation, revocation, "owner/owner"},
+		{"acknowledgement of a revocation", evidence.TypeAcknowledgement, &typev1.Acknowledgement{
+			Installation: id, Wallet: wallet, Kind: typev1.Acknowledged_ACKNOWLEDGED_REVOCATION, Scope: typev1.Scope_SCOPE_WALLET,
+			FreezeId: revocation.GetFreezeId(), Frozen: true, TimeMillis: now,
+			RevocationDigest: evidence.EnvelopeDigest(w.Sign(l.OwnerKey, revocation)).Bytes(),
+		}, "ledger"},
 		{"acknowledgement of a freeze", evidence.TypeAcknowledgement, &typev1.Acknowledgement{
 			Installation: id, Wallet: wallet, Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, Scope: typev1.Scope_SCOPE_WALLET,
 			FreezeId: "lost-laptop", Frozen: true, TimeMillis: now,
@@ -156,6 +165,10 @@ func samples(t testing.TB) []sample {
 		{"owner-invitation", evidence.TypeOwnerInvitation, &typev1.OwnerInvitation{
 			Installation: id, Owner: l.Owner, InvitationKey: evidencetest.Public(w.Key("invitation")), Email: "colleague@company.example",
 			ExpiryMillis: now + 86_400_000,
+		}, "owner/owner"},
+		{"owner-keys", evidence.TypeOwnerKeys, &typev1.OwnerKeys{
+			Installation: id, Owner: l.Owner, Number: 1,
+			OwnerKeys: sortedKeys(evidencetest.Public(w.Key("owner new")), evidencetest.Public(w.Key("owner second"))),
 		}, "owner/owner"},
 		{"installation", evidence.TypeInstallation, w.Installation.Content(), "operator"},
 		{"entry", evidence.TypeEntry, &typev1.Entry{

@@ -134,6 +134,21 @@ func CheckOwnerRegistration(i *Installation, e *typev1.Envelope, oneTimeKey []by
 	return m, nil
 }
 
+// CheckOwnerKeys verifies an owner's statement of its keys, under keys: those that it had before. That its number is above the
+// one before is whoever holds that one's to compare.
+func CheckOwnerKeys(i *Installation, e *typev1.Envelope, keys ...[]byte) (*typev1.OwnerKeys, error) {
+	m := new(typev1.OwnerKeys)
+	if _, err := open(i, e, m, keys...); err != nil {
+		return nil, err
+	}
+	for _, k := range m.GetOwnerKeys() {
+		if !ValidKey(k) {
+			return nil, bad("owner-keys", "owner_keys", "hold one that is not a point of prime order")
+		}
+	}
+	return m, nil
+}
+
 // CheckToken verifies that a token authenticates a call of method about resource at now, under one of the caller's keys,
 // which Peek and a look-up found. It names one method and one resource, so a token that leaks opens nothing else.
 func CheckToken(i *Installation, e *typev1.Envelope, method, resource string, now time.Time, keys ...[]byte) (*typev1.Token, error) {

@@ -33,6 +33,7 @@ const (
 	TypeSettlement          = "application/vnd.halfkey.settlement.v1"
 	TypeDeadMessage         = "application/vnd.halfkey.dead-message.v1"
 	TypeUnfreeze            = "application/vnd.halfkey.unfreeze.v1"
+	TypeRevocation          = "application/vnd.halfkey.revocation.v1"
 	TypeAcknowledgement     = "application/vnd.halfkey.acknowledgement.v1"
 	TypeDeposit             = "application/vnd.halfkey.deposit.v1"
 	TypeRedemption          = "application/vnd.halfkey.redemption.v1"
@@ -42,6 +43,7 @@ const (
 	TypeOwnerRegistration   = "application/vnd.halfkey.owner-registration.v1"
 	TypeOwnerInvitation     = "application/vnd.halfkey.owner-invitation.v1"
 	TypeEnrolment           = "application/vnd.halfkey.enrolment.v1"
+	TypeOwnerKeys           = "application/vnd.halfkey.owner-keys.v1"
 	TypeInstallation        = "application/vnd.halfkey.installation.v1"
 	TypeJournalHead         = "application/vnd.halfkey.journal-head.v1"
 )
@@ -90,6 +92,8 @@ func TypeOf(m proto.Message) (payloadType string, ok bool) {
 		return TypeDeadMessage, true
 	case *typev1.Unfreeze:
 		return TypeUnfreeze, true
+	case *typev1.Revocation:
+		return TypeRevocation, true
 	case *typev1.Acknowledgement:
 		return TypeAcknowledgement, true
 	case *typev1.Deposit:
@@ -108,6 +112,8 @@ func TypeOf(m proto.Message) (payloadType string, ok bool) {
 		return TypeOwnerInvitation, true
 	case *typev1.Enrolment:
 		return TypeEnrolment, true
+	case *typev1.OwnerKeys:
+		return TypeOwnerKeys, true
 	case *typev1.Installation:
 		return TypeInstallation, true
 	case *typev1.JournalHead:
@@ -155,6 +161,8 @@ func NewStatement(payloadType string) (m proto.Message, ok bool) {
 		return new(typev1.DeadMessage), true
 	case TypeUnfreeze:
 		return new(typev1.Unfreeze), true
+	case TypeRevocation:
+		return new(typev1.Revocation), true
 	case TypeAcknowledgement:
 		return new(typev1.Acknowledgement), true
 	case TypeDeposit:
@@ -173,6 +181,8 @@ func NewStatement(payloadType string) (m proto.Message, ok bool) {
 		return new(typev1.OwnerInvitation), true
 	case TypeEnrolment:
 		return new(typev1.Enrolment), true
+	case TypeOwnerKeys:
+		return new(typev1.OwnerKeys), true
 	case TypeInstallation:
 		return new(typev1.Installation), true
 	case TypeJournalHead:

@@ -149,6 +149,10 @@ var reasons = map[typev1.Reason]row{
 		code: codes.FailedPrecondition,
 		next: "ask whoever gave it for a new code, invitation or token",
 	},
+	typev1.Reason_REASON_REVOKED: {
+		code: codes.FailedPrecondition,
+		next: "take the wallet over with its recovery share and end the revocation; a payer asks the recipient's owner",
+	},
 	typev1.Reason_REASON_ABORTED: {
 		code: codes.Aborted, retry: retrySoon,
 		next: "repeat the call",
