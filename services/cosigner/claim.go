@@ -11,8 +11,9 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// SealWallet is the claim. One transaction takes the registration's row, the handle and the group key, and puts share,
-// record and guard rails number 0 in their place: so a wallet is claimed once, and a registration is either sealed or ended.
+// SealWallet is the claim. One transaction takes the registration's row, the handle and the group key, and the token if one
+// claims in the owner's place, and puts share, record and guard rails number 0 in their place: so a wallet is claimed once, a
+// token claims one wallet, and a registration is either sealed or ended.
 func (s *Service) SealWallet(ctx context.Context, req *cosignerv1.SealWalletRequest) (*cosignerv1.SealWalletResponse, error) {
 	registration, claim, err := evidence.CheckClaim(s.installation, req.GetRegistration(), req.GetGuardRails())
 	if err != nil {
@@ -26,8 +27,12 @@ func (s *Service) SealWallet(ctx context.Context, req *cosignerv1.SealWalletRequ
 	if err != nil {
 		return nil, err
 	}
+	terms, err := evidence.EnrolmentOf(claim)
+	if err != nil {
+		return nil, refused(err)
+	}
 	c := &claiming{
-		id: id, owner: owner, registration: registration, claim: claim,
+		id: id, owner: owner, registration: registration, claim: claim, terms: terms,
 		registrationDigest: evidence.EnvelopeDigest(req.GetRegistration()),
 	}
 	var record *typev1.Envelope
@@ -47,12 +52,34 @@ type claiming struct {
 	registration       *typev1.Registration
 	registrationDigest evidence.Digest
 	claim              *evidence.Head
+	// terms are those of the token that claims in the owner's place, nil for none.
+	terms *typev1.Enrolment
+}
+
+// rows are the keys of all that a claim reads, in the order that seal takes them; the token's comes last, if there is one.
+func (c *claiming) rows() []string {
+	keys := []string{
+		keyRegistration(c.id), keyEnd(c.id), keyRecord(c.id), keyHead(c.id),
+		keyHandle(c.registration.GetHandle()), keyGroupKey(c.registration.GetGroupKey()),
+	}
+	if c.terms != nil {
+		keys = append(keys, keyEnrolment(c.terms.GetTokenKey()))
+	}
+	return keys
+}
+
+// tokenRefusal refuses a token that has claimed another wallet, or whose deadline has passed. Only here is either decided: a
+// repeat of what it claimed was answered before.
+func (s *Service) tokenRefusal(c *claiming, token row) error {
+	if token.exists() {
+		return refusal(typev1.Reason_REASON_CODE_USED, "the enrolment token has claimed another wallet")
+	}
+	return evidence.CheckEnrolmentTime(c.terms, s.clock())
 }
 
 // seal decides a claim once, on what the store holds now.
 func (s *Service) seal(ctx context.Context, c *claiming) (record *typev1.Envelope, done bool, err error) {
-	rows, err := s.store.read(ctx, keyRegistration(c.id), keyEnd(c.id), keyRecord(c.id), keyHead(c.id),
-		keyHandle(c.registration.GetHandle()), keyGroupKey(c.registration.GetGroupKey()))
+	rows, err := s.store.read(ctx, c.rows()...)
 	if err != nil {
 		return nil, false, err
 	}
@@ -84,6 +111,11 @@ func (s *Service) seal(ctx context.Context, c *claiming) (record *typev1.Envelop
 		return nil, false, refusal(typev1.Reason_REASON_HANDLE_TAKEN, "the handle was taken meanwhile", "handle", c.registration.GetHandle())
 	case groupKey.exists():
 		return nil, false, refusal(typev1.Reason_REASON_ALREADY_EXISTS, "the group key is another wallet's", "field", "group_key")
+	}
+	if c.terms != nil {
+		if err := s.tokenRefusal(c, rows[len(rows)-1]); err != nil {
+			return nil, false, err
+		}
 	}
 	record, changes, err := s.sealing(c, r)
 	if err != nil {
@@ -121,6 +153,9 @@ func (s *Service) sealing(c *claiming, r *registered) (*typev1.Envelope, []clien
 		clientv3.OpPut(keyShare(c.id, r.Epoch), string(r.Share)),
 		s.store.put(keyHandle(c.registration.GetHandle()), []byte(c.id)),
 		s.store.put(keyGroupKey(c.registration.GetGroupKey()), []byte(c.id)),
+	}
+	if c.terms != nil {
+		changes = append(changes, s.store.put(keyEnrolment(c.terms.GetTokenKey()), []byte(c.id)))
 	}
 	return record, append(changes, s.nameOwnerKeys(c.owner, c.claim)...), nil
 }

@@ -30,6 +30,7 @@ import (
 //	resharings/{wallet}               the newest order for new shares, and how far it has come
 //	handles/{handle}                  the wallet that took it, never reassigned
 //	groupkeys/{key}                   the wallet that it is the key of
+//	enrolments/{key}                  the wallet that the token of this key claimed, for ever
 //	ownerkeys/{owner}/{key}           a key that some accepted document named as the owner's
 //	freezes/{scope}/{subject}/{id}    a freeze; gone when a wallet's or the installation's is ended, since nobody else judges it
 //	unfreezes/{scope}/{subject}/{id}/{key}
@@ -48,6 +49,7 @@ func prefixShares(id string) string    { return "shares/" + id + "/" }
 func keyResharing(id string) string    { return "resharings/" + id }
 func keyHandle(handle string) string   { return "handles/" + handle }
 func keyGroupKey(key []byte) string    { return "groupkeys/" + hex.EncodeToString(key) }
+func keyEnrolment(key []byte) string   { return "enrolments/" + hex.EncodeToString(key) }
 
 func keyOwnerKey(owner string, key []byte) string {
 	return "ownerkeys/" + owner + "/" + hex.EncodeToString(key)
