@@ -90,8 +90,11 @@ func Count(doc *typev1.GuardRails, f Facts, sums []Sum, now time.Time) Judgement
 
 // judgeable reports whether document, payment and time are such that rules can speak at all.
 func judgeable(doc *typev1.GuardRails, f Facts, now time.Time) bool {
-	return doc.GetNumber() != 0 && f.Units > 0 && now.Unix() > 0 && now.Unix() < timeMaxSeconds
+	return doc.GetNumber() != 0 && f.Units > 0 && datable(now)
 }
+
+// datable reports whether windows can hold a moment.
+func datable(now time.Time) bool { return now.Unix() > 0 && now.Unix() < timeMaxSeconds }
 
 func denied() Judgement { return Judgement{Light: typev1.Light_LIGHT_RED} }
 

@@ -70,6 +70,13 @@ func windows(doc *typev1.GuardRails, f Facts, now time.Time) ([]Span, bool) {
 	if !judgeable(doc, f, now) || !ok {
 		return nil, false
 	}
+	spans, ok := windowsOf(doc, now, func(l *typev1.Limit) bool { return l.GetUnit() == unit })
+	// Validate demands one for every asset.
+	return spans, ok && len(spans) > 0
+}
+
+// windowsOf returns the windows of the limits per window that speak, each of them holding now.
+func windowsOf(doc *typev1.GuardRails, now time.Time, speaks func(*typev1.Limit) bool) ([]Span, bool) {
 	location, err := zone(doc.GetTimeZone())
 	if err != nil {
 		return nil, false
@@ -79,7 +86,7 @@ func windows(doc *typev1.GuardRails, f Facts, now time.Time) ([]Span, bool) {
 		if _, why := checkLimit(l); why != "" {
 			return nil, false
 		}
-		if l.GetUnit() != unit || l.GetWindow() == typev1.Window_WINDOW_PAYMENT {
+		if l.GetWindow() == typev1.Window_WINDOW_PAYMENT || !speaks(l) {
 			continue
 		}
 		from, to, ok := window(l, location, now)
@@ -88,8 +95,7 @@ func windows(doc *typev1.GuardRails, f Facts, now time.Time) ([]Span, bool) {
 		}
 		spans = append(spans, Span{Limit: i, From: from, To: to, Measure: l.GetMeasure()})
 	}
-	// Validate demands one for every asset.
-	return spans, len(spans) > 0
+	return spans, true
 }
 
 // window returns the bounds of a limit's window that holds now.
