@@ -272,6 +272,13 @@ type operation struct {
 	begin func(ctx context.Context, t *testing.T, w *world, n int) round
 	// clock says that it takes a clock that the test moves.
 	clock bool
+	// only, if there are any, are the methods at which it crashes. The others of its steps have their points in another operation.
+	only []string
+}
+
+// points are those of its steps.
+func (o operation) points() []point {
+	return slices.DeleteFunc(points(o.steps), func(p point) bool { return len(o.only) > 0 && !slices.Contains(o.only, p.method) })
 }
 
 // round is one time that an operation happens.
@@ -311,7 +318,7 @@ func (o operation) run(t *testing.T, w *world) {
 	if !recorded {
 		return
 	}
-	for _, p := range points(o.steps) {
+	for _, p := range o.points() {
 		passed := t.Run(p.String(), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), callMax)
 			defer cancel()
@@ -370,21 +377,9 @@ func runOperations(t *testing.T, operations []operation) {
 	}
 }
 
-// byOneService is what the co-signer alone holds: there is nothing that a crash could leave apart, and the co-signer's own
-// tests crash it after each call.
-const byOneService = "new shares concern agent, owner and co-signer alone"
-
 // uncrashed are the methods of the services that no operation above makes, and why that is right. Whatever the reads answer
 // decides nothing: a caller who got no answer asks again.
 var uncrashed = map[string]string{
-	cosignerv1.CosignerService_OrderResharing_FullMethodName:    byOneService,
-	cosignerv1.CosignerService_GetResharing_FullMethodName:      byOneService,
-	cosignerv1.CosignerService_StartResharing_FullMethodName:    byOneService,
-	cosignerv1.CosignerService_ExchangeResharing_FullMethodName: byOneService,
-	cosignerv1.CosignerService_ConfirmResharing_FullMethodName:  byOneService,
-	cosignerv1.CosignerService_CompleteResharing_FullMethodName: byOneService,
-	cosignerv1.CosignerService_ConfirmRecovery_FullMethodName:   byOneService,
-
 	identityv1.IdentityService_GetOwner_FullMethodName:    "reads an owner",
 	identityv1.IdentityService_ListWallets_FullMethodName: "reads a page of the directory",
 	ledgerv1.LedgerService_GetAccount_FullMethodName:      "reads balances",
@@ -403,9 +398,9 @@ var uncrashed = map[string]string{
 func TestEveryCallCrashes(t *testing.T) {
 	crashed := make(map[string]bool)
 	for _, o := range slices.Concat(paymentOperations, registrationOperations, claimOperations, guardRailsOperations,
-		freezeOperations(), []operation{{steps: firstOwnerSteps}}) {
-		for _, s := range o.steps {
-			crashed[s.method] = true
+		freezeOperations(), resharingOperations, []operation{{steps: firstOwnerSteps}}) {
+		for _, p := range o.points() {
+			crashed[p.method] = true
 		}
 	}
 	for _, service := range []grpc.ServiceDesc{

@@ -3,6 +3,7 @@ module github.com/halfkey/halfkey/test/e2e
 go 1.26.0
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/halfkey/halfkey v0.0.0
 	google.golang.org/grpc v1.85.0
 )
@@ -13,7 +14,6 @@ require (
 	cel.dev/cel-go v0.32.0 // indirect
 	cel.dev/expr v0.25.3 // indirect
 	filippo.io/age v1.3.1 // indirect
-	filippo.io/edwards25519 v1.2.0 // indirect
 	filippo.io/hpke v0.4.0 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

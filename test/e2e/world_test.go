@@ -42,7 +42,9 @@ type world struct {
 	payer   *client.Agent
 	home    *client.Home // The payer's.
 	shop    *client.Agent
-	clock   *halfkeytest.Clock // With operations that need one.
+	// recovery is the file of the payer's recovery share, empty for none.
+	recovery string
+	clock    *halfkeytest.Clock // With operations that need one.
 	// dead, if set, is what happens between a crash and the start after it.
 	dead func()
 }
