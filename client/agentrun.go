@@ -32,8 +32,9 @@ type attemptFile struct {
 // pendingShare is share 1 of a new sharing that may be in force or not: only the co-signer's record says. It is stored beside
 // the old one before the co-signer can put the new sharing in force, and until the record was verified.
 type pendingShare struct {
-	order, start *typev1.Envelope
-	share        *frost.KeyShare
+	// run is the run as this home has verified it, without its record: what the recovery share is opened from, if it has one.
+	run   *typev1.Resharing
+	share *frost.KeyShare
 	// certificate is the dealer's over transcript, the digest of what both dealers have certified.
 	certificate [64]byte
 	transcript  [32]byte
@@ -41,8 +42,7 @@ type pendingShare struct {
 
 // pendingFile is a pendingShare in the key store.
 type pendingFile struct {
-	Order       []byte `json:"order"`
-	Start       []byte `json:"start"`
+	Run         []byte `json:"run"`
 	Share       []byte `json:"share"`
 	Certificate []byte `json:"certificate"`
 	Transcript  []byte `json:"transcript"`
@@ -62,7 +62,7 @@ func (k *agentKey) keepResharing(f *agentFile) (err error) {
 	}
 	if p := k.pending; p != nil {
 		f.Pending = &pendingFile{Share: p.share.Secret(), Certificate: p.certificate[:], Transcript: p.transcript[:]}
-		if f.Pending.Order, f.Pending.Start, err = marshalBoth(p.order, p.start); err != nil {
+		if f.Pending.Run, err = evidence.Marshal(p.run); err != nil {
 			return err
 		}
 	}
@@ -126,15 +126,12 @@ func (f *attemptFile) open() (*attempt, error) {
 }
 
 func (f *pendingFile) open() (*pendingShare, error) {
-	p := &pendingShare{order: new(typev1.Envelope), start: new(typev1.Envelope)}
+	p := &pendingShare{run: new(typev1.Resharing)}
 	if len(f.Certificate) != len(p.certificate) || len(f.Transcript) != len(p.transcript) {
 		return nil, errors.New("certificate or transcript are of another size")
 	}
 	p.certificate, p.transcript = [64]byte(f.Certificate), [32]byte(f.Transcript)
-	if err := evidence.Unmarshal(f.Order, p.order); err != nil {
-		return nil, err
-	}
-	if err := evidence.Unmarshal(f.Start, p.start); err != nil {
+	if err := evidence.Unmarshal(f.Run, p.run); err != nil {
 		return nil, err
 	}
 	var err error

@@ -125,7 +125,8 @@ func (a *Agent) saveKey(k *agentKey) error {
 	return nil
 }
 
-// reload reads the secret again, and reports whether another program has changed request key or share meanwhile.
+// reload reads the secret again, and reports whether another program has changed request key or share meanwhile, or was about
+// to.
 func (a *Agent) reload() (bool, error) {
 	old := a.state.now()
 	k, err := a.c.loadAgentKey(old.keyName())
@@ -136,7 +137,8 @@ func (a *Agent) reload() (bool, error) {
 		return false, local("load agent", typev1.Reason_REASON_NOT_ACTIVE, "this home no longer holds a share of the wallet", "wallet", a.wallet)
 	}
 	a.state.put(k)
-	return k.share.Epoch() != old.share.Epoch() || !k.request.public.Equal(old.request.public), nil
+	begun := k.pending != nil && old.pending == nil
+	return begun || k.share.Epoch() != old.share.Epoch() || !k.request.public.Equal(old.request.public), nil
 }
 
 // renew looks, after a call was refused as a stranger's, whether the wallet has another request key by now: one that another

@@ -1,13 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"crypto/ed25519"
-	"errors"
-	"io/fs"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/frost"
+	"github.com/halfkey/halfkey/internal/evidence"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -33,10 +31,13 @@ func ExitSign(agent *Agent, file string, passphrase, message []byte) (frost.Sign
 	if f.wallet != agent.wallet || f.installation != agent.c.Installation().ID() || f.groupKey != agent.groupKey {
 		return frost.Signature{}, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the recovery file is another wallet's", "field", "file")
 	}
-	if _, err := agent.reload(); err != nil {
-		return frost.Signature{}, err
+	// A copy of its own: what makes new shares meanwhile, here or in another program, erases no share that this call uses.
+	k, err := agent.c.loadAgentKey(agent.state.now().keyName())
+	if err != nil {
+		return frost.Signature{}, wrap(op, err, notMoved)
 	}
-	share1, share3, err := agent.exitPair(f)
+	defer k.zeroShares()
+	share1, share3, err := agent.exitPair(k, f)
 	if err != nil {
 		return frost.Signature{}, wrap(op, err, notMoved)
 	}
@@ -44,6 +45,7 @@ func ExitSign(agent *Agent, file string, passphrase, message []byte) (frost.Sign
 		err := local(op, typev1.Reason_REASON_KEY_LOST, "the agent's share and the recovery file's are not of one sharing", "wallet", agent.wallet)
 		return frost.Signature{}, advised(err, "use the newest home and the newest recovery file")
 	}
+	defer share3.Zero()
 	signature, err := frost.Exit(message, share1, share3)
 	if err != nil {
 		return frost.Signature{}, wrap(op, err, notMoved)
@@ -56,39 +58,57 @@ func ExitSign(agent *Agent, file string, passphrase, message []byte) (frost.Sign
 
 // exitPair finds an agent's share and a recovery share of one sharing; nil for none. A share whose record was not seen serves as
 // well: both are there.
-func (a *Agent) exitPair(f *recoveryFile) (share1, share3 *frost.KeyShare, err error) {
-	k := a.state.now()
-	shares := []*frost.KeyShare{k.share}
-	if k.pending != nil {
-		shares = append(shares, k.pending.share)
-	}
-	for _, one := range shares {
+func (a *Agent) exitPair(k *agentKey, f *recoveryFile) (share1, share3 *frost.KeyShare, err error) {
+	for _, one := range k.shares() {
 		for _, three := range []*frost.KeyShare{f.share, f.next} {
 			if three != nil && sameSharing(one.Sharing(), three.Sharing()) {
 				return one, three, nil
 			}
 		}
 	}
-	told, err := a.c.pinnedResharing(a.wallet)
-	if err != nil || told == nil {
+	pinned, _, err := a.c.pinnedResharing(a.wallet)
+	if err != nil {
 		return nil, nil, err
 	}
-	three, err := f.open(a.c.Installation(), told, k.share.Sharing())
-	return k.share, three, err
+	kept := []*typev1.Resharing{pinned}
+	if k.pending != nil {
+		kept = append(kept, k.pending.run)
+	}
+	for _, run := range kept {
+		order := new(typev1.ResharingOrder)
+		if run == nil || len(run.GetDealings()) == 0 || evidence.Peek(run.GetOrder(), order) != nil || !f.isRecipient(order) {
+			continue
+		}
+		for _, one := range k.shares() {
+			if one.Epoch() == order.GetToEpoch() {
+				share3, err = f.open(a.c.Installation(), run, one.Sharing())
+				return one, share3, err
+			}
+		}
+	}
+	return nil, nil, nil
 }
 
-// pinnedResharing is the newest resharing that this home has verified, nil for none.
-func (c *Client) pinnedResharing(wallet string) (*typev1.Resharing, error) {
-	b, err := c.payments.Pinned(resharingPin(wallet))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// isRecipient reports whether an order deals to the file's key.
+func (f *recoveryFile) isRecipient(order *typev1.ResharingOrder) bool {
+	own := f.static.Public()
+	return bytes.Equal(order.GetRecoveryKey(), own[:])
+}
+
+// shares are the shares that the secret holds.
+func (k *agentKey) shares() []*frost.KeyShare {
+	var shares []*frost.KeyShare
+	if k.share != nil {
+		shares = append(shares, k.share)
 	}
-	if err != nil {
-		return nil, err
+	if k.pending != nil {
+		shares = append(shares, k.pending.share)
 	}
-	told := new(typev1.Resharing)
-	if err := proto.Unmarshal(b, told); err != nil {
-		return nil, err
+	return shares
+}
+
+func (k *agentKey) zeroShares() {
+	for _, share := range k.shares() {
+		share.Zero()
 	}
-	return told, nil
 }

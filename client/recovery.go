@@ -11,11 +11,14 @@ import (
 )
 
 // CreateRecovery gives a wallet a recovery share, the owner's third share of its key: with the co-signer's it replaces an agent's
-// share that was lost (Replace), and with the agent's it is the owner's last way out (ExitSign). It writes file, mode 0600,
-// encrypted under passphrase, which must not exist, and orders the enrolment. The share itself comes into the file by OpenRecovery, after the agent has
-// carried the order out by Reshare.
+// share that was lost (Replace), and with the agent's it is the owner's last way out (ExitSign). It writes file, which must not
+// exist, mode 0600 and encrypted under passphrase, and orders the enrolment. The share itself comes into the file by
+// OpenRecovery, after the agent has carried the order out by Reshare.
 //
-// A wallet that has a recovery share gets this one in its place: that is what to do when its file or passphrase was lost.
+// A wallet that has a recovery share gets this one in its place: that is what to do when its file or passphrase was lost, and
+// after a leak of an agent's home. A file's key is the same from its enrolment on, and opens what was dealt to it in any sharing
+// since: with a home that was stolen after the enrolment even a file that was opened since is the whole key, until it is
+// destroyed and a new one has taken its place.
 // Repeated with the file that it wrote, CreateRecovery goes on from where it stopped. The passphrase, at least 12 bytes, is
 // wiped when the call returns.
 func (o *Owner) CreateRecovery(ctx context.Context, wallet, file string, passphrase []byte) (*Resharing, error) {
@@ -35,7 +38,7 @@ func (o *Owner) CreateRecovery(ctx context.Context, wallet, file string, passphr
 	if err != nil {
 		return nil, err
 	}
-	f, err := o.openEnrolment(ctx, wallet, file, passphrase, now)
+	f, err := o.openEnrolment(ctx, file, passphrase, wallet, now)
 	if err != nil {
 		return nil, err
 	}
@@ -54,24 +57,29 @@ func (o *Owner) CreateRecovery(ctx context.Context, wallet, file string, passphr
 
 // openEnrolment is the recovery file of an enrolment: the one that a call before has written and that no share came into yet,
 // or a new one, which is durable before anybody deals to its key.
-func (o *Owner) openEnrolment(ctx context.Context, wallet, file string, passphrase []byte, now *standing) (*recoveryFile, error) {
+func (o *Owner) openEnrolment(ctx context.Context, file string, passphrase []byte, wallet string, now *standing) (*recoveryFile, error) {
 	const op = "create recovery share"
+	record, err := o.record(ctx, wallet)
+	if err != nil {
+		return nil, err
+	}
 	if exists(file) {
 		f, err := o.readRecovery(op, wallet, file, passphrase)
 		if err != nil {
 			return nil, err
 		}
 		if f.share != nil {
+			err = local(op, typev1.Reason_REASON_ALREADY_EXISTS, "the file holds a recovery share, and is not overwritten", "field", "file")
+		} else {
+			err = f.checkKey(op, record)
+		}
+		if err != nil {
 			f.zero()
-			return nil, local(op, typev1.Reason_REASON_ALREADY_EXISTS, "the file holds a recovery share, and is not overwritten", "field", "file")
+			return nil, err
 		}
 		return f, nil
 	}
 	if err := now.settled(op); err != nil {
-		return nil, err
-	}
-	record, err := o.record(ctx, wallet)
-	if err != nil {
 		return nil, err
 	}
 	static, err := frost.NewStaticKey()
@@ -84,7 +92,7 @@ func (o *Owner) openEnrolment(ctx context.Context, wallet, file string, passphra
 	}
 	if err := f.create(); err != nil {
 		f.zero()
-		return nil, wrap(op, err, notMoved)
+		return nil, badFile(op, "the recovery file cannot be written", err)
 	}
 	return f, nil
 }
@@ -98,8 +106,7 @@ func (s *standing) settled(op string) error {
 	return advised(err, "open it with its file; if file or passphrase are lost, give the recovery share up, and create another")
 }
 
-// readRecovery opens a recovery file that is this installation's, and of one wallet unless that is empty: its key is the one
-// of the wallet's verified record.
+// readRecovery opens a recovery file that is this installation's, and of one wallet unless that is empty.
 func (o *Owner) readRecovery(op, wallet, file string, passphrase []byte) (*recoveryFile, error) {
 	f, err := readRecovery(op, file, passphrase)
 	if err != nil {
@@ -111,6 +118,14 @@ func (o *Owner) readRecovery(op, wallet, file string, passphrase []byte) (*recov
 		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the recovery file is another wallet's", "field", "file")
 	}
 	return f, nil
+}
+
+// checkKey holds a recovery file to its wallet's verified record.
+func (f *recoveryFile) checkKey(op string, record *typev1.WalletRecord) error {
+	if f.groupKey != [32]byte(record.GetGroupKey()) {
+		return local(op, typev1.Reason_REASON_BAD_STATEMENT, "the recovery file is of another key than the wallet's record", "field", "file")
+	}
+	return nil
 }
 
 // OpenRecovery opens the recovery share of the wallet's present sharing into its file, after an enrolment or a refresh that the
@@ -137,8 +152,8 @@ func (o *Owner) openRecovery(ctx context.Context, op string, f *recoveryFile) (*
 	if err != nil {
 		return nil, err
 	}
-	if f.groupKey != [32]byte(record.GetGroupKey()) {
-		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the recovery file is of another key than the wallet's record", "field", "file")
+	if err := f.checkKey(op, record); err != nil {
+		return nil, err
 	}
 	now, err := o.standing(ctx, head) // Verifies the owner's order and the co-signer's record.
 	if err != nil {
@@ -152,38 +167,44 @@ func (o *Owner) openRecovery(ctx context.Context, op string, f *recoveryFile) (*
 	case !bytes.Equal(now.recovery, own[:]):
 		return nil, local(op, typev1.Reason_REASON_WRONG_STATE, "the wallet's sharing has another recovery share than this file's, or none", "wallet", f.wallet)
 	}
-	s, err := checkSharing(o.c.Installation(), now.told, f.wallet, f.groupKey)
-	if err != nil {
-		return nil, distrust(op, notMoved, "the record of the wallet's sharing does not verify", err)
-	}
-	if err := f.receive(o.c.Installation(), now.told, s); err != nil {
-		return nil, distrust(op, notMoved, "the recovery share does not open", err)
+	if err := f.receive(op, o.c.Installation(), now); err != nil {
+		return nil, err
 	}
 	return o.confirmRecovery(ctx, op, head, now)
 }
 
 // receive brings the share of a sharing into the file: it is there, a run that replaced share 1 has left it, or it is opened
 // from what the co-signer kept.
-func (f *recoveryFile) receive(i *evidence.Installation, told *typev1.Resharing, s *frost.Sharing) error {
-	share := f.next
+func (f *recoveryFile) receive(op string, i *evidence.Installation, now *standing) error {
+	s, share := now.inForce, f.next
 	switch {
-	case f.share != nil && sameSharing(f.share.Sharing(), s):
+	case f.holds(s):
 		return nil
-	case share == nil || !sameSharing(share.Sharing(), s):
+	case f.share != nil && f.share.Epoch() >= s.Epoch():
+		// An owner's other home may have seen less than the file has: the newest share is not given for an older one.
+		return distrust(op, notMoved, "the recovery file holds the share of a newer sharing than the answer's", nil)
+	case share != nil && sameSharing(share.Sharing(), s):
+	case now.told.GetState() == reshareDone:
+		err := local(op, typev1.Reason_REASON_WRONG_STATE, "the recovery share was opened into another copy of this file, or given up", "wallet", f.wallet)
+		return advised(err, "use the newest copy of the file; if there is none, create another recovery share")
+	default:
 		var err error
-		if share, err = f.open(i, told, s); err != nil {
-			return err
+		if share, err = f.open(i, now.told, s); err != nil {
+			return distrust(op, notMoved, "the recovery share does not open", err)
 		}
 	}
 	old := f.share
 	wipe(f.dealer)
 	f.share, f.next, f.dealer, f.dealtFor = share, nil, nil, nil
 	if err := f.rewrite(); err != nil {
-		return err
+		return badFile(op, "the recovery file cannot be written", err)
 	}
 	old.Zero()
 	return nil
 }
+
+// holds reports whether the share that was opened last is of a sharing.
+func (f *recoveryFile) holds(s *frost.Sharing) bool { return f.share != nil && sameSharing(f.share.Sharing(), s) }
 
 // open makes the recovery share of a sharing: from the start under the request key that the order names, the co-signer's
 // answer to it, and both dealers' dealings and certificates, so that only what was dealt in the ordered run opens.

@@ -3,15 +3,19 @@ package client
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -77,7 +81,7 @@ func readRecovery(op, path string, passphrase []byte) (*recoveryFile, error) {
 	}
 	sealed, err := readFile(path)
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, badFile(op, "the recovery file cannot be read", err)
 	}
 	// age takes a string, of which Go may keep copies; what this package holds is wiped.
 	identity, err := age.NewScryptIdentity(string(passphrase))
@@ -101,10 +105,24 @@ func readRecovery(op, path string, passphrase []byte) (*recoveryFile, error) {
 	}
 	f, err := text.open()
 	if err != nil {
-		return nil, wrap(op, fmt.Errorf("recovery file: %w", err), notMoved)
+		return nil, badFile(op, "the recovery file holds something else", err)
 	}
 	f.path, f.passphrase = path, bytes.Clone(passphrase)
 	return f, nil
+}
+
+// badFile says what is wrong with a file that the caller names: it is the caller's to put right.
+func badFile(op, msg string, err error) error {
+	reason := typev1.Reason_REASON_INVALID_ARGUMENT
+	if errors.Is(err, fs.ErrNotExist) {
+		reason = typev1.Reason_REASON_NOT_FOUND
+	}
+	f := wrap(op, fault.Caused(err, reason, notMoved, msg, "field", "file"), notMoved)
+	var e *Error
+	if errors.As(f, &e) {
+		e.Message += ": " + strings.TrimPrefix(err.Error(), "halfkey: ")
+	}
+	return f
 }
 
 // open decodes a recovery file's parts and checks that they belong together.

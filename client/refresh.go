@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -17,8 +18,9 @@ import (
 const runSize = 16
 
 // Refresh answers a leak, and needs no freeze: it puts the request key of an agent's offer in the guard rails, which are
-// otherwise kept as they are and in force with policy, ledger and co-signer when it returns, so that the key which leaked gets no call through; and it orders new
-// shares, which make the share that leaked worthless as soon as the agent has carried the order out by Reshare. The address stays.
+// otherwise kept as they are and in force with policy, ledger and co-signer when it returns, so that the key which leaked gets
+// no call through; and it orders new shares, which make the share that leaked worthless as soon as the agent has carried the
+// order out by Reshare. The address stays.
 //
 // A wallet with a recovery share keeps it: that one is renewed too, and until the owner has opened it by OpenRecovery the
 // co-signer keeps its older share, so that an older agent's share and the older recovery share, in one hand, are still the
@@ -78,6 +80,8 @@ func (o *Owner) nameRequestKey(ctx context.Context, wallet string, key []byte) (
 type standing struct {
 	// epoch is the sharing's in force.
 	epoch uint64
+	// inForce is that sharing; nil if an open order ends it, which the co-signer says no more of, and before the first.
+	inForce *frost.Sharing
 	// recovery is the static key of its recovery share, nil for none; recoveryErr says why it is not known.
 	recovery    []byte
 	recoveryErr error
@@ -87,8 +91,30 @@ type standing struct {
 }
 
 // standing asks how a wallet's key is shared, and verifies the answer: a sharing in force by the co-signer's record and the
-// owner's own signature on its order. An answer that is kept back or old names an epoch that the co-signer refuses.
+// owner's own signature on its order. It is not older than what this home has seen before; one that is older all the same names
+// an epoch that the co-signer refuses.
 func (o *Owner) standing(ctx context.Context, head *evidence.Head) (*standing, error) {
+	const op = "get resharing"
+	s, err := o.verifyStanding(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	wallet := head.Document.GetWallet()
+	_, seen, err := o.c.pinnedResharing(wallet)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if s.epoch < seen {
+		return nil, distrust(op, notMoved, "a newer sharing of the wallet's key was seen before", nil)
+	}
+	if s.inForce == nil {
+		return s, nil
+	}
+	// What a recovery share is opened from was not verified here, and is not pinned.
+	return s, wrap(op, o.c.pinResharing(wallet, &typev1.Resharing{State: s.told.GetState(), Order: s.told.GetOrder(), Record: s.told.GetRecord()}), notMoved)
+}
+
+func (o *Owner) verifyStanding(ctx context.Context, head *evidence.Head) (*standing, error) {
 	const op = "get resharing"
 	wallet := head.Document.GetWallet()
 	record, err := o.record(ctx, wallet)
@@ -115,12 +141,12 @@ func (o *Owner) standing(ctx context.Context, head *evidence.Head) (*standing, e
 		s.recovery, s.recoveryErr = o.recoveryBefore(m)
 		return s, nil
 	}
-	sharing, err := checkSharing(o.c.Installation(), told, wallet, [32]byte(record.GetGroupKey()))
+	s.inForce, err = checkSharing(o.c.Installation(), told, wallet, [32]byte(record.GetGroupKey()))
 	if err != nil {
 		return nil, distrust(op, notMoved, "the record of the wallet's sharing does not verify", err)
 	}
-	s.epoch, s.recovery = sharing.Epoch(), m.GetRecoveryKey()
-	return s, wrap(op, o.c.pinResharing(wallet, told), notMoved)
+	s.epoch, s.recovery = s.inForce.Epoch(), m.GetRecoveryKey()
+	return s, nil
 }
 
 // checkOrder verifies an order under the owner's keys, those of the guard rails and those of its registration: the head may
@@ -146,7 +172,7 @@ func (o *Owner) recoveryBefore(open *typev1.ResharingOrder) ([]byte, error) {
 		return open.GetRecoveryKey(), nil
 	}
 	const op = "get resharing"
-	told, err := o.c.pinnedResharing(open.GetWallet())
+	told, _, err := o.c.pinnedResharing(open.GetWallet())
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}

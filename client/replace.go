@@ -16,9 +16,9 @@ import (
 )
 
 // Replace takes a wallet over whose agent was lost or is no longer trusted: this home becomes the agent's. It makes a new request
-// key here, puts it in the guard rails, which ends the old one, and makes share 1 anew with the co-signer and the owner's recovery share, whose
-// file is rewritten with its new share on the way. The address stays, and the owner pays out by ordinary payments. What leaked
-// of the old shares signs nothing any more.
+// key here, puts it in the guard rails, which ends the old one, and makes share 1 anew with the co-signer and the owner's
+// recovery share, whose file is rewritten with its new share on the way. The address stays, and the owner pays out by ordinary
+// payments. What leaked of the old shares signs nothing any more.
 //
 // It resumes: called again with the same file, after a crash or a lost answer, it goes on from where it stopped. A recovery
 // share that waits to be opened is opened first. The passphrase is wiped when the call returns.
@@ -77,6 +77,13 @@ func (t *takeover) load(ctx context.Context) (err error) {
 	if t.key != nil && t.key.stage != stageRegistered && t.key.stage != stageReplacing {
 		return local(replaceOp, typev1.Reason_REASON_NOT_ACTIVE, "the registration of this wallet has not ended", "wallet", t.file.wallet)
 	}
+	record, err := t.o.record(ctx, t.file.wallet)
+	if err != nil {
+		return err
+	}
+	if err := t.file.checkKey(replaceOp, record); err != nil {
+		return err
+	}
 	return t.ask(ctx)
 }
 
@@ -105,10 +112,7 @@ func (t *takeover) resume(ctx context.Context) (bool, error) {
 	if !sharingInForce(t.now.told) {
 		return true, t.carry(ctx, t.now.told.GetOrder(), m, t.now.told)
 	}
-	s, err := checkSharing(t.o.c.Installation(), t.now.told, t.file.wallet, t.file.groupKey)
-	if err != nil {
-		return false, distrust(replaceOp, notMoved, "the record of the wallet's sharing does not verify", err)
-	}
+	s := t.now.inForce
 	if k.pending != nil && sameSharing(k.pending.share.Sharing(), s) || k.share != nil && sameSharing(k.share.Sharing(), s) {
 		return true, t.run(t.now.told.GetOrder(), m).adopt(t.now.told)
 	}
@@ -145,8 +149,8 @@ func (t *takeover) begin(ctx context.Context) error {
 	if err := t.now.settled(replaceOp); err != nil {
 		return err
 	}
-	if t.file.share == nil {
-		return local(replaceOp, typev1.Reason_REASON_WRONG_STATE, "the recovery file holds no share: it was never opened after its enrolment", "field", "file")
+	if err := t.checkShare(); err != nil {
+		return err
 	}
 	if err := t.nameKey(ctx); err != nil {
 		return err
@@ -162,6 +166,19 @@ func (t *takeover) begin(ctx context.Context) error {
 		return wrap(replaceOp, err, notMoved)
 	}
 	return t.carry(ctx, ordered.Proto.GetOrder(), m, ordered.Proto)
+}
+
+// checkShare refuses a file that the co-signer would not go on with, before the agent's request key is ended for it.
+func (t *takeover) checkShare() error {
+	share := t.file.share
+	if share == nil {
+		return local(replaceOp, typev1.Reason_REASON_WRONG_STATE, "the recovery file holds no share: it was never opened after its enrolment", "field", "file")
+	}
+	if share.Epoch() == t.now.epoch && (t.now.inForce == nil || t.file.holds(t.now.inForce)) {
+		return nil
+	}
+	err := local(replaceOp, typev1.Reason_REASON_WRONG_STATE, "the recovery file's share is not of the wallet's present sharing", "field", "file")
+	return advised(err, "use the newest copy of the newest recovery file")
 }
 
 // nameKey makes a request key of this home the wallet's.
@@ -277,7 +294,10 @@ func (r *run) replacingSides(a *attempt, agreed frost.Resharing) (s *sides, err 
 	}
 	wipe(f.dealer)
 	f.dealer, f.dealtFor = s.dealer.Secret(), evidence.EnvelopeDigest(a.start).Bytes()
-	return s, wrap(r.op, f.rewrite(), notMoved)
+	if err := f.rewrite(); err != nil {
+		return s, badFile(r.op, "the recovery file cannot be written", err)
+	}
+	return s, nil
 }
 
 // keepRecovery makes the recovery share's new share and stores it in its file, beside the old one, before the new sharing can
@@ -292,5 +312,8 @@ func (r *run) keepRecovery(dealer *frost.Reshare, certificates [2][64]byte, shar
 		return wrap(r.op, err, notMoved)
 	}
 	r.recovery.next = share
-	return wrap(r.op, r.recovery.rewrite(), notMoved)
+	if err := r.recovery.rewrite(); err != nil {
+		return badFile(r.op, "the recovery file cannot be written", err)
+	}
+	return nil
 }

@@ -4,8 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-
-	"google.golang.org/protobuf/proto"
+	"io/fs"
 
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -116,6 +115,9 @@ func (a *Agent) Reshare(ctx context.Context) (*Resharing, error) {
 		return nil, err
 	}
 	if told == nil {
+		if a.state.now().pending != nil {
+			return nil, withheld(op)
+		}
 		return nil, a.notOrdered(op)
 	}
 	order := new(typev1.ResharingOrder)
@@ -181,10 +183,45 @@ func (a *Agent) checkOrder(ctx context.Context, e *typev1.Envelope) error {
 // service answers any more. It holds no secret.
 func resharingPin(wallet string) string { return "resharings/" + wallet }
 
-func (c *Client) pinResharing(wallet string, told *typev1.Resharing) error {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(told)
+// pinResharing pins a verified resharing. A newer one stays, and one of the same sharing that a recovery share is opened from
+// is not replaced by one that it is not.
+func (c *Client) pinResharing(wallet string, verified *typev1.Resharing) error {
+	before, epoch, err := c.pinnedResharing(wallet)
+	if err != nil {
+		return err
+	}
+	order := new(typev1.ResharingOrder)
+	if err := evidence.Peek(verified.GetOrder(), order); err != nil {
+		return err
+	}
+	if next := order.GetToEpoch(); next < epoch || next == epoch && len(verified.GetDealings()) == 0 && before != nil {
+		return nil
+	}
+	b, err := evidence.Marshal(verified)
 	if err != nil {
 		return err
 	}
 	return c.payments.Pin(resharingPin(wallet), b)
+}
+
+// pinnedResharing is the newest resharing that this home has verified, and the epoch that it made; nil and 0 for none.
+func (c *Client) pinnedResharing(wallet string) (*typev1.Resharing, uint64, error) {
+	b, err := c.payments.Pinned(resharingPin(wallet))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	told, order := new(typev1.Resharing), new(typev1.ResharingOrder)
+	if err := evidence.Unmarshal(b, told); err != nil {
+		return nil, 0, err
+	}
+	if err := evidence.Peek(told.GetOrder(), order); err != nil {
+		return nil, 0, err
+	}
+	if order.GetWallet() != wallet || order.GetInstallation() != c.Installation().ID() {
+		return nil, 0, errors.New("halfkey: a pinned resharing is another wallet's")
+	}
+	return told, order.GetToEpoch(), nil
 }

@@ -26,11 +26,24 @@ type resharingWorld struct {
 
 func newResharingWorld(t *testing.T, home *client.Home, h *halfkeytest.System) *resharingWorld {
 	t.Helper()
-	ctx := testContext(t)
-	w := &resharingWorld{System: h, home: home}
-	w.shop = h.Agent("Shop")
-	c := h.Client(home)
-	r, err := c.Register(ctx, client.RegisterOptions{Name: "Payer", OwnerEmail: halfkeytest.Email})
+	w := &resharingWorld{System: h, home: home, shop: h.Agent("Shop")}
+	w.register(t, "Payer")
+	return w
+}
+
+// newResharingWorldOf is another payer on the same installation.
+func newResharingWorldOf(t *testing.T, h *halfkeytest.System, name string, shop *client.Agent) *resharingWorld {
+	t.Helper()
+	w := &resharingWorld{System: h, home: h.Home(), shop: shop}
+	w.register(t, name)
+	return w
+}
+
+func (w *resharingWorld) register(t *testing.T, name string) {
+	t.Helper()
+	ctx, h := testContext(t), w.System
+	c := h.Client(w.home)
+	r, err := c.Register(ctx, client.RegisterOptions{Name: name, OwnerEmail: halfkeytest.Email})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +55,6 @@ func newResharingWorld(t *testing.T, home *client.Home, h *halfkeytest.System) *
 	}
 	h.GuardRails(w.payer, client.StandardRules(w.shop.GroupKey()))
 	h.Fund(w.payer, 500*usd)
-	return w
 }
 
 // steal copies a home, as a thief does.

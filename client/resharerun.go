@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -29,13 +31,16 @@ type run struct {
 // co-signer still has it where that share was made.
 func (r *run) carry(ctx context.Context, told *typev1.Resharing) (*typev1.Resharing, error) {
 	p := r.key.pending
-	if p == nil || told.GetState() != reshareStarted || !sameEnvelope(p.order, r.order) || !sameEnvelope(p.start, told.GetStart()) {
+	if p == nil || told.GetState() != reshareStarted || !p.isOf(r.order) || !sameEnvelope(p.run.GetStart(), told.GetStart()) {
 		if err := r.makeShare(ctx, told); err != nil {
 			return nil, err
 		}
 	}
 	return r.prove(ctx)
 }
+
+// isOf reports whether the share was made in a run of this order.
+func (p *pendingShare) isOf(order *typev1.Envelope) bool { return sameEnvelope(p.run.GetOrder(), order) }
 
 func sameEnvelope(a, b *typev1.Envelope) bool {
 	return evidence.EnvelopeDigest(a) == evidence.EnvelopeDigest(b)
@@ -142,7 +147,8 @@ func (r *run) makeShare(ctx context.Context, told *typev1.Resharing) error {
 	if len(exchanged.GetCertificate()) != len(certificate) {
 		return distrust(r.op, notMoved, "the co-signer's certificate is malformed", frost.ErrCertificate)
 	}
-	return r.keepShares(a, s, certificate, [64]byte(exchanged.GetCertificate()))
+	run := &typev1.Resharing{Order: r.order, Start: a.start, Answer: started.GetAnswer(), Dealings: dealings[:]}
+	return r.keepShares(s, run, certificate, [64]byte(exchanged.GetCertificate()))
 }
 
 // agree is what both sides of a run agree on. The sharing that ends is the co-signer's signed word, held to the order here and
@@ -208,11 +214,14 @@ func sameSharing(a, b *frost.Sharing) bool { return bytes.Equal(a.Bytes(), b.Byt
 
 // keepShares makes the new shares and stores them. A pending share of a run before is dropped for them: the co-signer's answer
 // to this run has said that its sharing is not in force.
-func (r *run) keepShares(a *attempt, s *sides, certificate, cosigners [64]byte) error {
+func (r *run) keepShares(s *sides, run *typev1.Resharing, certificate, cosigners [64]byte) error {
 	certificates := inOrder(r.m, certificate, cosigners)
 	share, err := s.share1.Finish(certificates)
 	if err != nil {
 		return distrust(r.op, notMoved, "the co-signer saw another resharing than this home", err)
+	}
+	for _, c := range certificates {
+		run.Certificates = append(run.Certificates, bytes.Clone(c[:]))
 	}
 	transcript, err := s.share1.TranscriptDigest()
 	if err != nil {
@@ -225,7 +234,7 @@ func (r *run) keepShares(a *attempt, s *sides, certificate, cosigners [64]byte) 
 	}
 	return r.put(func(next *agentKey) {
 		next.attempt = nil
-		next.pending = &pendingShare{order: r.order, start: a.start, share: share, certificate: certificate, transcript: transcript}
+		next.pending = &pendingShare{run: run, share: share, certificate: certificate, transcript: transcript}
 	})
 }
 
@@ -233,6 +242,9 @@ func (r *run) keepShares(a *attempt, s *sides, certificate, cosigners [64]byte) 
 func (r *run) promote() error {
 	old := r.key.share
 	err := r.put(func(next *agentKey) {
+		if a := next.attempt; a != nil && r.key.pending.isOf(a.order) {
+			next.attempt = nil // Its run has ended.
+		}
 		next.share, next.pending, next.stage = r.key.pending.share, nil, stageRegistered
 	})
 	if err == nil {
@@ -285,23 +297,35 @@ func (r *run) adopt(told *typev1.Resharing) error {
 	p, share := r.key.pending, r.key.share
 	isPending, isPresent := p != nil && sameSharing(p.share.Sharing(), s), share != nil && sameSharing(share.Sharing(), s)
 	switch {
-	case isPending || isPresent:
+	case isPending || isPresent && p == nil:
+	case isPresent:
+		return withheld(r.op)
 	case share != nil && s.Epoch() <= share.Epoch():
 		return distrust(r.op, notMoved, "the record is of an older sharing than this home's", nil)
 	default:
 		err := local(r.op, typev1.Reason_REASON_KEY_LOST, "new shares of this wallet's key were made, and this home has none of them", "wallet", r.key.wallet)
 		return advised(err, "use the home that the new share went to; if there is none, the owner replaces it with the recovery share")
 	}
-	// Before the share: whoever holds the two can open the recovery share without any service.
-	if len(told.GetDealings()) > 0 {
-		if err := r.c.pinResharing(r.key.wallet, told); err != nil {
+	if !isPending {
+		return nil
+	}
+	// Before the share: whoever holds the two can open the recovery share without any service. What it is opened from is what
+	// this home has verified, not what the answer says that it was.
+	if len(r.m.GetRecoveryKey()) > 0 {
+		kept := proto.CloneOf(p.run)
+		kept.State, kept.Record = told.GetState(), told.GetRecord()
+		if err := r.c.pinResharing(r.key.wallet, kept); err != nil {
 			return wrap(r.op, err, notMoved)
 		}
 	}
-	if isPending {
-		return r.promote()
-	}
-	return nil
+	return r.promote()
+}
+
+// withheld refuses an answer that is older than a share which this home has made: by whoever stands between, or because the
+// co-signer was put back to a backup. Which share it signs with is not known then.
+func withheld(op string) error {
+	err := distrust(op, notMoved, "the answer does not know of new shares that this home has made with the co-signer", nil)
+	return advised(err, "repeat the call; if it happens again, tell the operator, and let the owner order new shares again")
 }
 
 // groupKey is the wallet's key by the registration that the home holds.
