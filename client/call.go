@@ -32,8 +32,6 @@ const (
 	// tokenBefore is how far before the estimated present a token's life begins, so that a clock which is off by half a
 	// minute, either way, still authenticates its first call, from which the ledger's time is then learned.
 	tokenBefore = evidence.TokenLife / 2
-	// tokenMetadata carries a call's token.
-	tokenMetadata = "halfkey-token-bin"
 )
 
 const (
@@ -104,25 +102,11 @@ type caller struct {
 
 // token returns a context that carries a token for one method and one resource.
 func (c *Client) token(ctx context.Context, who *caller, method, about string) (context.Context, error) {
-	now, _ := c.now()
-	from := now.Add(-tokenBefore)
-	e, err := evidence.Sign(who.key(), &typev1.Token{
-		Installation: c.Installation().ID(),
-		Wallet:       who.wallet,
-		Caller:       who.name,
-		Method:       method,
-		Resource:     about,
-		TimeMillis:   from.UnixMilli(),
-		ExpiryMillis: from.Add(evidence.TokenLife).UnixMilli(),
-	})
+	t, err := c.makeToken(who, method, about)
 	if err != nil {
 		return nil, err
 	}
-	b, err := evidence.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	return metadata.AppendToOutgoingContext(ctx, tokenMetadata, string(b)), nil
+	return metadata.AppendToOutgoingContext(ctx, TokenMetadata, string(t.Bytes)), nil
 }
 
 // rpc describes one call.

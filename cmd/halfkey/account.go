@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// balanceEntry is one asset of a wallet.
+type balanceEntry struct {
+	Asset string `json:"asset"`
+	// AvailableUnits can be paid; HeldUnits are held by payments that may still settle.
+	AvailableUnits string `json:"available_units"`
+	HeldUnits      string `json:"held_units"`
+	// Available and Held are the same for people.
+	Available string `json:"available"`
+	Held      string `json:"held"`
+}
+
+// accountResult is what the ledger says of a wallet.
+type accountResult struct {
+	Wallet   string         `json:"wallet"`
+	Balances []balanceEntry `json:"balances"`
+	// Frozen says that a freeze stops the wallet.
+	Frozen     bool      `json:"frozen"`
+	LedgerTime time.Time `json:"ledger_time"`
+	// Entry is the number of the wallet's newest journal entry.
+	Entry uint64 `json:"entry"`
+}
+
+func newAccountResult(acc *client.Account, installation string) *accountResult {
+	r := &accountResult{
+		Wallet: acc.Wallet, Balances: []balanceEntry{}, Frozen: acc.Frozen, LedgerTime: acc.Time.UTC(), Entry: acc.Head.GetEntry(),
+	}
+	for _, b := range acc.Balances {
+		r.Balances = append(r.Balances, balanceEntry{
+			Asset: b.Asset, AvailableUnits: resource.FormatUnits(b.Available), HeldUnits: resource.FormatUnits(b.Held),
+			Available: formatAmount(b.Available, b.Asset, installation), Held: formatAmount(b.Held, b.Asset, installation),
+		})
+	}
+	return r
+}
+
+func (r *accountResult) people(p *printer) {
+	p.line("%s", r.Wallet)
+	if len(r.Balances) == 0 {
+		p.line("It holds nothing.")
+	}
+	for _, b := range r.Balances {
+		p.line("%s available, %s held", b.Available, b.Held)
+	}
+	if r.Frozen {
+		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
+	}
+}
+
+// balanceCommand is `halfkey balance`.
+type balanceCommand struct{}
+
+// Run shows what the wallet holds. A frozen wallet is told by the exit code as well.
+func (*balanceCommand) Run(ctx context.Context, a *app) error {
+	c, agent, err := a.clientAgent()
+	if err != nil {
+		return err
+	}
+	acc, err := agent.Account(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(newAccountResult(acc, c.Installation().ID()))
+}
+
+// limitsCommand is `halfkey limits`.
+type limitsCommand struct{}
+
+// limitsResult is what a wallet may pay.
+type limitsResult struct {
+	Wallet string `json:"wallet"`
+	// Number is the version's of the guard rails.
+	Number uint64 `json:"number"`
+	// GuardRails are the rules themselves.
+	GuardRails message        `json:"guard_rails"`
+	Account    *accountResult `json:"account"`
+
+	document *typev1.GuardRails
+}
+
+// Run shows rules and account.
+func (*limitsCommand) Run(ctx context.Context, a *app) error {
+	c, agent, err := a.clientAgent()
+	if err != nil {
+		return err
+	}
+	rules, err := agent.GuardRails(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	acc, err := agent.Account(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(&limitsResult{
+		Wallet: rules.Wallet, Number: rules.Number, GuardRails: message{rules.Document},
+		Account: newAccountResult(acc, c.Installation().ID()), document: rules.Document,
+	})
+}
+
+func (r *limitsResult) people(p *printer) {
+	p.line("%s, guard rails number %d", r.Wallet, r.Number)
+	printRules(p, r.document)
+	for _, b := range r.Account.Balances {
+		p.line("It holds %s, and %s is held by payments.", b.Available, b.Held)
+	}
+	if r.Account.Frozen {
+		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
+	}
+}
+
+// whoamiCommand is `halfkey whoami`.
+type whoamiCommand struct{}
+
+// whoamiResult is what this home is; it asks nobody.
+type whoamiResult struct {
+	installationResult
+	// Wallet, Handle and GroupKey are the chosen wallet's, empty if the home holds none or does not know which.
+	Wallet   string `json:"wallet"`
+	Handle   string `json:"handle"`
+	GroupKey string `json:"group_key"`
+	// Owner is the home's owner, empty if it has none.
+	Owner string `json:"owner"`
+}
+
+// Run shows it.
+func (*whoamiCommand) Run(a *app) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	h, err := a.home()
+	if err != nil {
+		return err
+	}
+	r := &whoamiResult{installationResult: *newInstallationResult(h.Dir(), c.Installation())}
+	name, err := a.wallet(c)
+	if err != nil {
+		return err
+	}
+	agent, err := c.Agent(name)
+	switch {
+	case err == nil:
+		key := agent.GroupKey()
+		r.Wallet, r.Handle, r.GroupKey = agent.Wallet(), agent.Handle(), keyText(key[:])
+	case name != "" || client.ReasonOf(err) == typev1.Reason_REASON_UNSPECIFIED:
+		return unmoved(err)
+	}
+	owner, err := c.Owner()
+	switch {
+	case err == nil:
+		r.Owner = owner.Name()
+	case client.ReasonOf(err) == typev1.Reason_REASON_UNSPECIFIED:
+		return unmoved(err)
+	}
+	return a.show(r)
+}
+
+func (r *whoamiResult) people(p *printer) {
+	p.line("Home         %s", r.Home)
+	p.line("Installation %s, file number %d, digest %s", r.Installation, r.Number, r.Digest)
+	if r.Wallet == "" {
+		p.line("Wallet       none, or several and none chosen: see `halfkey wallet list`")
+	} else {
+		p.line("Wallet       %s of @%s, key %s", r.Wallet, r.Handle, r.GroupKey)
+	}
+	if r.Owner != "" {
+		p.line("Owner        %s", r.Owner)
+	}
+}
+
+// clientAgent is agent with its client.
+func (a *app) clientAgent() (*client.Client, *client.Agent, error) {
+	agent, err := a.agent()
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.clients[len(a.clients)-1], agent, nil
+}

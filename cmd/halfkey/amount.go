@@ -1,0 +1,49 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/halfkey/halfkey/internal/resource"
+)
+
+const (
+	// usd is how people call book dollars, and every asset that counts as them.
+	usd = "USD"
+	// usdDecimals are the decimals of the unit of account USD.
+	usdDecimals = 6
+)
+
+// parseAmount reads an amount as people type it, in whole dollars: "5", "0.25" or "5 USD". It is exact or refused: no sign,
+// exponent, separator, further space or digit of another script, no more decimals than the asset has, nothing that is zero or
+// too large.
+func parseAmount(field, text string) (int64, error) {
+	number := strings.TrimSuffix(text, " "+usd)
+	units, err := resource.ParseDecimal(number, usdDecimals)
+	if err != nil {
+		return 0, usage(field, "an amount is a number like 5, 0.25 or \"5 USD\", with at most 6 decimals and not too large", "value", shorten(text))
+	}
+	if units == 0 {
+		return 0, usage(field, "an amount is more than zero")
+	}
+	return units, nil
+}
+
+// formatAmount writes units as people read them.
+func formatAmount(units int64, asset, installation string) string {
+	unit, decimals, ok := resource.UnitOf(asset, installation)
+	if !ok || unit != resource.UnitUSD {
+		return resource.FormatUnits(units) + " units of " + asset
+	}
+	return resource.FormatDecimal(units, decimals) + " " + usd
+}
+
+// shownMax bounds how much of a refused text is repeated.
+const shownMax = 64
+
+// shorten makes a text fit for an error.
+func shorten(s string) string {
+	if len(s) > shownMax {
+		return s[:shownMax] + "…"
+	}
+	return s
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/evidence"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// The environment that this program reads.
+const (
+	envInstallation = "HALFKEY_INSTALLATION"
+	envWallet       = "HALFKEY_WALLET"
+)
+
+// app is what a command works with.
+type app struct {
+	globals        *globals
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+	model          *kong.Application
+	// code is the exit code of a command that did not fail.
+	code int
+
+	stdinTaken bool
+	clients    []*client.Client
+}
+
+// close ends the connections.
+func (a *app) close() {
+	for _, c := range a.clients {
+		_ = c.Close() // Its calls have ended.
+	}
+}
+
+// home opens the home, which is made if it is not there.
+func (a *app) home() (*client.Home, error) {
+	dir, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	h, err := client.OpenHome(dir)
+	return h, unmoved(err)
+}
+
+// homeDir is the home's directory by flag or environment, or empty for the SDK's default.
+func (a *app) homeDir() (string, error) {
+	if a.globals.Home != "" {
+		return a.globals.Home, nil
+	}
+	dir := a.env(client.HomeVariable)
+	if dir != "" && !filepath.IsAbs(dir) {
+		return "", usage(client.HomeVariable, "the home is not an absolute path")
+	}
+	return dir, nil
+}
+
+// client opens a client on the home, connected by HALFKEY_INSTALLATION if it was not before.
+func (a *app) client() (*client.Client, error) {
+	h, err := a.home()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.connectByEnvironment(h); err != nil {
+		return nil, err
+	}
+	c, err := client.Open(h, client.Options{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, localError(typev1.Reason_REASON_NOT_ACTIVE, "this home is not connected with an installation",
+			"run `halfkey connect FILE` with the installation file that its operator gives out", "home", h.Dir())
+	}
+	if err != nil {
+		return nil, unmoved(err)
+	}
+	a.clients = append(a.clients, c)
+	return c, nil
+}
+
+// connectByEnvironment pins the installation file that the environment names. A home that has taken a later file of the
+// same installation keeps it.
+func (a *app) connectByEnvironment(h *client.Home) error {
+	path := a.env(envInstallation)
+	if path == "" {
+		return nil
+	}
+	if !filepath.IsAbs(path) {
+		return usage(envInstallation, "the installation file is not an absolute path")
+	}
+	file, err := readInput(path)
+	if err != nil {
+		return err
+	}
+	given, err := evidence.LoadInstallation(file)
+	if err != nil {
+		return usage(envInstallation, "the file is no installation file", "file", path)
+	}
+	pinned, err := h.Installation()
+	if err == nil && pinned.ID() == given.ID() && pinned.Number() > given.Number() {
+		return nil
+	}
+	return unmoved(h.Connect(file))
+}
+
+// agent loads the agent of the chosen wallet.
+func (a *app) agent() (*client.Agent, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	wallet, err := a.wallet(c)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := c.Agent(wallet)
+	return agent, unmoved(err)
+}
+
+// owner loads the home's owner.
+func (a *app) owner() (*client.Owner, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	owner, err := c.Owner()
+	return owner, unmoved(err)
+}
+
+// walletChoice is the pin that `wallet use` writes.
+const walletChoice = "cli/wallet"
+
+// wallet is the chosen wallet's name: by flag, environment or `wallet use`; empty leaves it to the SDK, which takes the only
+// one.
+func (a *app) wallet(c *client.Client) (string, error) {
+	name := a.globals.Wallet
+	if name == "" {
+		name = a.env(envWallet)
+	}
+	if name != "" {
+		return ownWallet(c, name)
+	}
+	h, err := a.home()
+	if err != nil {
+		return "", err
+	}
+	chosen, err := h.Pinned(walletChoice)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(chosen), unmoved(err)
+}
+
+// ownWallet turns the handle of an agent of this home into its wallet's name; any other name stays.
+func ownWallet(c *client.Client, name string) (string, error) {
+	if !strings.HasPrefix(name, "@") {
+		return name, nil
+	}
+	wallets, err := c.Wallets()
+	if err != nil {
+		return "", unmoved(err)
+	}
+	found := ""
+	for _, w := range wallets {
+		agent, err := c.Agent(w)
+		if client.ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE {
+			continue
+		}
+		if err != nil {
+			return "", unmoved(err)
+		}
+		if "@"+agent.Handle() == name {
+			found = w // The newest: wallet ids are drawn in ascending order.
+		}
+	}
+	if found == "" {
+		return "", localError(typev1.Reason_REASON_NOT_FOUND, "this home holds no wallet of this handle", "look at `halfkey wallet list`", "wallet", shorten(name))
+	}
+	return found, nil
+}
+
+// inputMax bounds a file or standard input: installation files, documents and keys are far below.
+const inputMax = 1 << 20
+
+// input reads a file that an argument names, or standard input for `-`, at most once.
+func (a *app) input(path string) ([]byte, error) {
+	if path != "-" {
+		return readInput(path)
+	}
+	if a.stdinTaken {
+		return nil, usage("-", "standard input is named twice")
+	}
+	a.stdinTaken = true
+	return readAll(a.stdin, "standard input")
+}
+
+func readInput(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = errors.New("it is a directory")
+	}
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	return readAll(f, path)
+}
+
+func readAll(r io.Reader, name string) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, inputMax+1))
+	if err == nil && len(b) > inputMax {
+		err = errors.New("it is larger than 1 MiB")
+	}
+	if err != nil {
+		return nil, unreadable(name, err)
+	}
+	return b, nil
+}
+
+func unreadable(name string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return usage("file", "a file cannot be read: "+err.Error(), "file", name)
+}

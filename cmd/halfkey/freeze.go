@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+
+	"github.com/halfkey/halfkey/client"
+)
+
+// freezeCommand is `halfkey freeze`.
+type freezeCommand struct {
+	Name string  `arg:"" optional:"" name:"wallet" complete:"wallet" help:"A wallet of this home's owner, to be stopped as the owner. Without it the agent stops its own."`
+	ID   *string `name:"id" placeholder:"ID" help:"The freeze's id, for repeating it and for ending it; drawn by default."`
+}
+
+// freezeResult is what ledger and co-signer have signed about a freeze.
+type freezeResult struct {
+	// Subject is what is stopped: a wallet, an owner or the installation.
+	Subject  string `json:"subject"`
+	FreezeID string `json:"freeze_id"`
+	// Frozen says whether the subject is stopped now.
+	Frozen bool `json:"frozen"`
+	// Unresolved are AUTHORIZED payments that may still land on a chain.
+	Unresolved []string `json:"unresolved"`
+}
+
+// Run freezes.
+func (c *freezeCommand) Run(ctx context.Context, a *app) error {
+	id, err := optionalID(c.ID)
+	if err != nil {
+		return err
+	}
+	if c.Name != "" {
+		owner, err := a.owner()
+		if err != nil {
+			return err
+		}
+		wallet, err := ownWallet(a.clients[len(a.clients)-1], c.Name)
+		if err != nil {
+			return err
+		}
+		s, err := owner.Freeze(ctx, wallet, id)
+		return a.showFreeze(wallet, s, err)
+	}
+	agent, err := a.agent()
+	if err != nil {
+		return err
+	}
+	s, err := agent.Freeze(ctx, id)
+	return a.showFreeze(agent.Wallet(), s, err)
+}
+
+// optionalID is an id that the command line gives, or empty for one that is drawn.
+func optionalID(given *string) (string, error) {
+	if given == nil {
+		return "", nil
+	}
+	return chosenID(given)
+}
+
+func (a *app) showFreeze(subject string, s *client.FreezeStatus, err error) error {
+	if err != nil {
+		return unmoved(err)
+	}
+	r := &freezeResult{Subject: subject, FreezeID: s.FreezeID, Frozen: s.Frozen, Unresolved: s.Unresolved}
+	if r.Unresolved == nil {
+		r.Unresolved = []string{}
+	}
+	return a.show(r)
+}
+
+func (r *freezeResult) people(p *printer) {
+	if r.Frozen {
+		p.line("%s is FROZEN: ledger and co-signer have both signed it.", r.Subject)
+	} else {
+		p.line("%s is not frozen.", r.Subject)
+	}
+	p.line("Freeze id: %s", r.FreezeID)
+	for _, name := range r.Unresolved {
+		p.line("May still land on a chain: %s", name)
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// payCommand is `halfkey pay`.
+type payCommand struct {
+	Recipient string        `arg:"" complete:"recipient" help:"wallets/{wallet}, @handle, or a key of 64 hexadecimal digits."`
+	Amount    string        `arg:"" help:"In whole units: 5, 0.25 or \"5 USD\"."`
+	Unit      string        `arg:"" optional:"" help:"USD, which is the default."`
+	Asset     string        `default:"USD" placeholder:"ASSET" help:"USD, or the asset's CAIP-19 id."`
+	Memo      string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
+	ID        *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
+	Deadline  time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
+	Wait      bool          `help:"Wait until a person has answered, and then pay."`
+}
+
+// Run pays.
+func (c *payCommand) Run(ctx context.Context, a *app) error {
+	cl, agent, err := a.clientAgent()
+	if err != nil {
+		return err
+	}
+	order, err := c.order(cl.Installation().ID())
+	if err != nil {
+		return err
+	}
+	a.note("payment %s: cut off, repeat the command with --id %s", order.ID, order.ID)
+	p, err := agent.Pay(ctx, order)
+	if err == nil && c.Wait {
+		p, err = a.await(ctx, agent, p)
+	}
+	if err != nil {
+		return repeatable(err, order.ID)
+	}
+	r := newPaymentResult(p, cl.Installation().ID())
+	if r.FirstToRecipient, err = a.firstTime(p.Recipient); err != nil {
+		a.note("what was paid before is not known: %s", err)
+	}
+	a.code = paymentCode(p.State)
+	return a.show(r)
+}
+
+// order reads the command's values.
+func (c *payCommand) order(installation string) (client.Order, error) {
+	o := client.Order{Recipient: c.Recipient, Purpose: c.Memo, Deadline: c.Deadline}
+	if c.Unit != "" && c.Unit != usd {
+		return o, usage("UNIT", "an amount is followed by USD or nothing", "value", shorten(c.Unit))
+	}
+	if c.Asset != usd && c.Asset != resource.BookUSD(installation) {
+		return o, usage("--asset", "this installation's asset is USD", "value", shorten(c.Asset))
+	}
+	var err error
+	if o.Units, err = parseAmount("AMOUNT", c.Amount); err != nil {
+		return o, err
+	}
+	o.ID, err = chosenID(c.ID)
+	return o, err
+}
+
+// chosenID is an id that the command line gives, or a fresh one. An empty one is refused: a script whose variable is not set
+// would pay anew at every repeat.
+func chosenID(given *string) (string, error) {
+	if given == nil {
+		id, err := uuid.NewV7()
+		return id.String(), unmoved(err)
+	}
+	if err := resource.ValidID(*given); err != nil {
+		return "", usage("--id", "an id is 1 to 63 of [a-z0-9-]", "value", shorten(*given))
+	}
+	return *given, nil
+}
+
+// await waits for a payment that has not ended. One that waits for a person when the time is up is returned as it is.
+func (a *app) await(ctx context.Context, agent *client.Agent, p *client.Payment) (*client.Payment, error) {
+	if p.State == typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
+		a.note("waiting for the owner to answer payment %s, until %s", p.Name, timeText(p.Deadline))
+	}
+	last, err := agent.Wait(ctx, p.ID)
+	if err != nil && ctx.Err() != nil && last != nil && last.State == typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
+		return last, nil
+	}
+	return last, err
+}
+
+// repeatable tells what to repeat after a payment that failed.
+func repeatable(err error, id string) error {
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	told := *e
+	if told.MoneyMoved != notMoved || told.Metadata["payment"] != "" {
+		told.Next = fmt.Sprintf("%s; the same command with --id %s is the same payment", e.Next, id)
+	}
+	return &told
+}
+
+// paidPin begins the pins of keys that were shown because they were paid.
+const paidPin = "cli/paid/"
+
+// firstTime reports whether a recipient is paid for the first time from this home, and notes it.
+func (a *app) firstTime(key [32]byte) (bool, error) {
+	h, err := a.home()
+	if err != nil {
+		return true, err
+	}
+	name := paidPin + keyText(key[:])
+	if _, err := h.Pinned(name); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, h.Pin(name, nil)
+}

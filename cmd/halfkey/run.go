@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/halfkey/halfkey/client"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errTimeout     = errors.New("the time that --timeout gives has passed")
+)
+
+// exited is what kong's exit panics with: it prints help and wants to end the process.
+type exited int
+
+// run runs one command line and returns the exit code. It reads nothing but what it is given, the home, and files that args
+// name.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) (code int) {
+	var c cli
+	a := &app{globals: &c.globals, stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	defer a.close()
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case exited:
+			code = int(v)
+		default:
+			panic(v)
+		}
+	}()
+	parser, err := newParser(&c, a)
+	if err != nil {
+		return a.fail(ctx, err)
+	}
+	a.model = parser.Model
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		c.JSON = c.JSON || wantsJSON(args)
+		return a.fail(ctx, misuse(parsed, err))
+	}
+	if c.Timeout < 0 {
+		return a.fail(ctx, usage("--timeout", "a timeout is not negative"))
+	}
+	if c.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, errTimeout)
+		defer cancel()
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(a); err != nil {
+		return a.fail(ctx, err)
+	}
+	return a.code
+}
+
+// newParser builds the parser. Its help goes where results go, its exit ends run.
+func newParser(c *cli, a *app) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("halfkey"),
+		kong.Description("Every AI agent its own wallet.\n\n"+
+			"Exit codes: 0 done, 1 other, 2 usage, 3 refused, 4 waits for a person, 5 frozen or revoked, 6 outcome unknown, 7 unavailable."),
+		kong.Writers(terminal{a.stdout}, terminal{a.stderr}),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+	)
+}
+
+// wantsJSON looks for --json in a command line that does not parse.
+func wantsJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	return slices.Contains(args, "--json") || slices.Contains(args, "--json=true")
+}
+
+// misuse is a command line that does not parse, and where to read how it would.
+func misuse(parsed *kong.Context, err error) error {
+	command := "halfkey"
+	var parsing *kong.ParseError
+	if errors.As(err, &parsing) && parsed == nil {
+		parsed = parsing.Context
+	}
+	if parsed != nil && parsed.Selected() != nil {
+		command += " " + parsed.Selected().Path()
+	}
+	return &client.Error{
+		Op: "read the command line", Reason: typev1.Reason_REASON_INVALID_ARGUMENT, MoneyMoved: notMoved, Message: err.Error(),
+		Next: fmt.Sprintf("run `%s --help`", command),
+	}
+}

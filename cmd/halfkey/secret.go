@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// secret reads a secret from a file or, for `-`, from standard input: one line, without its end. A file that others can read
+// is refused. The caller wipes what it gets.
+func (a *app) secret(field, path string) ([]byte, error) {
+	if path != "-" {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, unreadable(path, err)
+		}
+		if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+			return nil, usage(field, "a secret's file can be read by others: give it mode 0600 first", "file", path)
+		}
+	}
+	b, err := a.input(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	line := bytes.TrimRight(b, "\r\n")
+	if len(line) == 0 || bytes.ContainsAny(line, "\r\n") {
+		return nil, usage(field, "a secret is one line and not empty")
+	}
+	return bytes.Clone(line), nil
+}
+
+// signingKey reads an Ed25519 key: the seed's 64 hexadecimal digits.
+func (a *app) signingKey(field, path string) (ed25519.PrivateKey, error) {
+	line, err := a.secret(field, path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(line)
+	seed := make([]byte, hex.DecodedLen(len(line)))
+	defer clear(seed)
+	if n, err := hex.Decode(seed, line); err != nil || n != ed25519.SeedSize {
+		return nil, usage(field, "a key is one line of 64 hexadecimal digits") // Without the text: it may be half a key.
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// errNoTerminal is why nothing was asked.
+var errNoTerminal = errors.New("standard input is no terminal")
+
+// ask puts a question to a person and reports whether the answer is yes. Without a terminal nothing is asked.
+func (a *app) ask(question string, args ...any) (bool, error) {
+	f, ok := a.stdin.(*os.File)
+	if !ok || a.globals.JSON || !term.IsTerminal(int(f.Fd())) {
+		return false, errNoTerminal
+	}
+	p := printer{w: a.stderr}
+	p.line(question+" [y/N]", args...)
+	answer := make([]byte, 64)
+	n, err := f.Read(answer)
+	if err != nil {
+		return false, unmoved(err)
+	}
+	switch strings.ToLower(strings.TrimSpace(string(answer[:n]))) {
+	case "y", "yes":
+		return true, nil
+	default:
+		return false, nil
+	}
+}
