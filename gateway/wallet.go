@@ -13,9 +13,9 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// CreateOwner makes the first owner by the bootstrap code.
+// CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation.
 func (s *Service) CreateOwner(ctx context.Context, req *gatewayv1.CreateOwnerRequest) (*typev1.Owner, error) {
-	resp, err := s.identity.CreateOwner(ctx, &identityv1.CreateOwnerRequest{Registration: req.GetRegistration()})
+	resp, err := s.identity.CreateOwner(ctx, &identityv1.CreateOwnerRequest{Registration: req.GetRegistration(), Invitation: req.GetInvitation()})
 	return resp.GetOwner(), err
 }
 
@@ -23,7 +23,7 @@ func (s *Service) CreateOwner(ctx context.Context, req *gatewayv1.CreateOwnerReq
 func (s *Service) StartRegistration(ctx context.Context, req *gatewayv1.StartRegistrationRequest) (*gatewayv1.StartRegistrationResponse, error) {
 	s.endExpired(ctx)
 	_, err := s.identity.CreateRegistration(ctx, &identityv1.CreateRegistrationRequest{
-		Start: req.GetStart(), DisplayName: req.GetDisplayName(), Source: source(ctx),
+		Start: req.GetStart(), DisplayName: req.GetDisplayName(), Source: source(ctx), Enrolment: req.GetEnrolment(),
 	})
 	if err != nil {
 		return nil, err

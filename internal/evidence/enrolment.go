@@ -123,32 +123,22 @@ func CheckEnrolmentTime(m *typev1.Enrolment, now time.Time) error {
 	return notPassed(pieceEnrolment, m.GetExpiryMillis(), now)
 }
 
-// CheckInvitation verifies an owner's invitation under one of keys, which a look-up of the owner that it names found.
-func CheckInvitation(i *Installation, e *typev1.Envelope, keys ...[]byte) (*typev1.OwnerInvitation, error) {
-	m := new(typev1.OwnerInvitation)
-	if _, err := open(i, e, m, keys...); err != nil {
+// CheckInvitation verifies, under one of keys, which a look-up of the owner that it names found, that an invitation is for a
+// new owner whose statement m CheckOwnerRegistration has verified under the invitation's key.
+func CheckInvitation(i *Installation, e *typev1.Envelope, m *typev1.OwnerRegistration, keys ...[]byte) (*typev1.OwnerInvitation, error) {
+	invitation := new(typev1.OwnerInvitation)
+	if _, err := open(i, e, invitation, keys...); err != nil {
 		return nil, err
 	}
-	switch {
-	case !ValidKey(m.GetInvitationKey()):
+	switch email := invitation.GetEmail(); {
+	case !ValidKey(invitation.GetInvitationKey()):
 		return nil, bad(pieceInvitation, "invitation_key", "is not a point of prime order")
-	case slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, m.GetInvitationKey()) }):
+	case slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, invitation.GetInvitationKey()) }):
 		return nil, bad(pieceInvitation, "invitation_key", "is an owner key")
-	}
-	return m, nil
-}
-
-// CheckInvitedOwner verifies a new owner's statement by an invitation that CheckInvitation has taken: signed by one of the
-// owner keys that it names and by the invitation's key, and of the address that was invited.
-func CheckInvitedOwner(i *Installation, e *typev1.Envelope, invitation *typev1.OwnerInvitation) (*typev1.OwnerRegistration, error) {
-	m, err := CheckOwnerRegistration(i, e, invitation.GetInvitationKey())
-	if err != nil {
-		return nil, err
-	}
-	if email := invitation.GetEmail(); email != "" && email != m.GetEmail() {
+	case email != "" && email != m.GetEmail():
 		return nil, mismatch(pieceInvitation, "email", "is another address")
 	}
-	return m, nil
+	return invitation, nil
 }
 
 // CheckInvitationTime refuses an invitation past its deadline.

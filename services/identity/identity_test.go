@@ -39,6 +39,8 @@ type fixture struct {
 	clock    *clock
 	bounds   identity.Bounds
 	identity identityv1.IdentityServiceClient
+	// demandEnrolment is what the next start demands.
+	demandEnrolment bool
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -58,6 +60,7 @@ func (f *fixture) replica() identityv1.IdentityServiceClient {
 	f.t.Helper()
 	s, err := identity.New(identity.Config{
 		Installation: f.Installation, KV: f.kv, Clock: f.clock.Now, Bounds: f.bounds, BootstrapKey: evidencetest.Public(f.Key("bootstrap")),
+		DemandEnrolment: f.demandEnrolment,
 	})
 	if err != nil {
 		f.t.Fatal(err)

@@ -62,7 +62,7 @@ type owner struct {
 	Created      int64  `json:"created"`
 }
 
-// bootstrap says what a bootstrap code was used for.
+// bootstrap says what a bootstrap code or an invitation was used for.
 type bootstrap struct {
 	Version int    `json:"version"`
 	Owner   string `json:"owner"`

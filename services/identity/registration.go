@@ -20,7 +20,8 @@ const (
 )
 
 // CreateRegistration opens a registration: CREATING. A repeat of the same statement answers the same; another run under the
-// same request key takes the place of the last one while the wallet is CREATING.
+// same request key takes the place of the last one while the wallet is CREATING. An enrolment token is checked and not used
+// up: that is the co-signer's, when it claims the wallet, and until then the bounds hold for it as for everybody.
 func (s *Service) CreateRegistration(ctx context.Context, req *identityv1.CreateRegistrationRequest) (*identityv1.CreateRegistrationResponse, error) {
 	m, err := evidence.CheckKeyGenerationStart(s.installation, req.GetStart())
 	if err != nil {
@@ -30,7 +31,10 @@ func (s *Service) CreateRegistration(ctx context.Context, req *identityv1.Create
 		return nil, fault.Invalid(fault.Violation{Field: "display_name", Why: "is not at most 64 bytes of UTF-8 without control characters"})
 	}
 	digest, p := evidence.EnvelopeDigest(req.GetStart()), placeOf(m.GetOwnerEmail(), req.GetSource())
-	w, err := s.open(ctx, m.GetWallet(), func(_ *tx, old *wallet) (*wallet, error) {
+	w, err := s.open(ctx, m.GetWallet(), func(t *tx, old *wallet) (*wallet, error) {
+		if err := s.enrolled(t, m, req); err != nil {
+			return nil, err
+		}
 		return start(old, m, digest, req.GetDisplayName(), p, s.clock())
 	})
 	if err != nil {

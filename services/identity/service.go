@@ -44,6 +44,8 @@ type Config struct {
 	BootstrapKey []byte
 	// Bounds bounds open registrations.
 	Bounds Bounds
+	// DemandEnrolment refuses every registration that does not bring an owner's enrolment token.
+	DemandEnrolment bool
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 	// Logger receives what the service has to say; nil means slog.Default.
@@ -58,8 +60,10 @@ type Service struct {
 	store        *store
 	bootstrapKey []byte
 	bounds       Bounds
-	clock        func() time.Time
-	logger       *slog.Logger
+	// demandEnrolment refuses registrations without a token.
+	demandEnrolment bool
+	clock           func() time.Time
+	logger          *slog.Logger
 
 	// counting serialises this replica's transactions on the counters of open registrations, which all touch the same
 	// row. It only saves retries: what decides is that each transaction compares the rows it has read.
@@ -84,13 +88,14 @@ func New(c Config) (*Service, error) {
 		c.Logger = slog.Default()
 	}
 	return &Service{
-		installation: c.Installation,
-		store:        &store{kv: c.KV},
-		bootstrapKey: bytes.Clone(c.BootstrapKey),
-		bounds:       c.Bounds.orDefaults(),
-		clock:        c.Clock,
-		logger:       c.Logger,
-		counting:     make(chan struct{}, 1),
+		installation:    c.Installation,
+		store:           &store{kv: c.KV},
+		bootstrapKey:    bytes.Clone(c.BootstrapKey),
+		bounds:          c.Bounds.orDefaults(),
+		demandEnrolment: c.DemandEnrolment,
+		clock:           c.Clock,
+		logger:          c.Logger,
+		counting:        make(chan struct{}, 1),
 	}, nil
 }
 

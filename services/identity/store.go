@@ -14,14 +14,15 @@ import (
 
 // Keys, inside the service's namespace. Ids and digests have no slash, so no key is another's prefix by accident.
 const (
-	walletKeys    = "wallets/"       // {wallet id}: a wallet's row
-	ownerKeys     = "owners/"        // {owner id}: an owner's row
-	emailKeys     = "owner-emails/"  // {sha256 of the address}: the owner's name
-	bootstrapKeys = "bootstraps/"    // {public half of the code}: what it was used for
-	claimKeys     = "claims/"        // {claim code}: the wallet's name
-	handleKeys    = "handles/"       // {handle}: the ACTIVE wallet's name
-	groupKeys     = "groupkeys/"     // {group key}: the ACTIVE wallet's name
-	ownedKeys     = "owner-wallets/" // {owner id}/{wallet id}: empty, for lists
+	walletKeys     = "wallets/"       // {wallet id}: a wallet's row
+	ownerKeys      = "owners/"        // {owner id}: an owner's row
+	emailKeys      = "owner-emails/"  // {sha256 of the address}: the owner's name
+	bootstrapKeys  = "bootstraps/"    // {public half of the code}: what it was used for
+	invitationKeys = "invitations/"   // {public half of an invitation}: the same
+	claimKeys      = "claims/"        // {claim code}: the wallet's name
+	handleKeys     = "handles/"       // {handle}: the ACTIVE wallet's name
+	groupKeys      = "groupkeys/"     // {group key}: the ACTIVE wallet's name
+	ownedKeys      = "owner-wallets/" // {owner id}/{wallet id}: empty, for lists
 
 	creatingKeys   = "creating/"   // {since}/{wallet id}: CREATING and holding a place
 	unfinishedKeys = "unfinished/" // {since}/{wallet id}: CREATING whose place was freed
