@@ -11,7 +11,7 @@ BUF := GOWORK=off go tool -modfile=tools/buf/go.mod buf
 GOFUMPT := GOWORK=off go tool -modfile=tools/golangci/go.mod gofumpt
 
 # Go files that a person wrote.
-GOFILES := find . \( -path ./proto/gen -o -path ./bin -o -name node_modules -o -name .git \) -prune -o -name '*.go' -print0
+GOFILES := find . \( -path ./proto/gen -o -path ./gateway/httpjson/gen -o -path ./bin -o -name node_modules -o -name .git \) -prune -o -name '*.go' -print0
 
 # Seconds or a count, for each fuzz target; the benchmarks to run.
 FUZZTIME ?= 10s
@@ -26,8 +26,10 @@ check: ## everything CI runs, from format to lint, in its order
 	.ci/run
 
 .PHONY: generate
-generate: ## write proto/gen from proto
+generate: ## write proto/gen from proto, and from it and its routes gateway/httpjson/gen and docs/openapi
 	$(BUF) generate
+	rm -rf gateway/httpjson/gen
+	$(BUF) generate --template buf.gen.http.yaml
 
 .PHONY: format
 format: ## format Go and protobuf files in place
@@ -69,7 +71,10 @@ lint: lint-proto lint-go ## both linters
 drift: ## generated code and validate.proto are what their sources give
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(BUF) generate -o "$$tmp"; \
-	diff -r "$$tmp/proto/gen" proto/gen || { echo 'proto/gen is stale: "make generate"'; exit 1; }
+	$(BUF) generate --template buf.gen.http.yaml -o "$$tmp"; \
+	for made in proto/gen gateway/httpjson/gen docs/openapi/halfkey.swagger.json; do \
+		diff -r "$$tmp/$$made" "$$made" || { echo "$$made is stale: \"make generate\""; exit 1; }; \
+	done
 	cd tools/printvalidate && GOWORK=off go test .
 
 .PHONY: test

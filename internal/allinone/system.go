@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/gateway"
+	"github.com/halfkey/halfkey/gateway/httpjson"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -52,7 +52,8 @@ type System struct {
 	host           string
 	listener       net.Listener
 	httpsListener  net.Listener
-	https          *http.Server
+	pipe           *rpc.Pipe // into the gateway's public server
+	https          *httpjson.Server
 	httpsAddress   string
 	gateway        *gateway.Service
 	servers        []*rpc.Server // the gateway's last
@@ -96,7 +97,7 @@ func Start(ctx context.Context, c Config) (_ *System, err error) {
 	if err := s.startServices(starting, etcd, c); err != nil {
 		return nil, err
 	}
-	return s, s.startHTTPS(https)
+	return s, s.startHTTPS(https, c.Logger)
 }
 
 // listen takes the installation's addresses and opens the directory, which keeps them.
@@ -223,7 +224,7 @@ func (s *System) serve(name authz.Service, service registrar, c Config) (*grpc.C
 	if err != nil {
 		return nil, err
 	}
-	s.run(server, l, c.Logger)
+	s.run(server, c.Logger, l)
 	credentials, err := s.credentials(authz.Gateway)
 	if err != nil {
 		return nil, err
@@ -271,13 +272,15 @@ func (s *System) credentials(name authz.Service) (*rpc.Credentials, error) {
 	return rpc.NewCredentials(s.material.installation.ID(), pair.Certificate, pair.Key, s.material.authority.Certificate())
 }
 
-func (s *System) run(server *rpc.Server, l net.Listener, logger *slog.Logger) {
+func (s *System) run(server *rpc.Server, logger *slog.Logger, on ...net.Listener) {
 	s.servers = append(s.servers, server)
-	s.background.Go(func() {
-		if err := server.Serve(l); err != nil {
-			logger.Error("a listener ended", "error", err)
-		}
-	})
+	for _, l := range on {
+		s.background.Go(func() {
+			if err := server.Serve(l); err != nil {
+				logger.Error("a listener ended", "error", err)
+			}
+		})
+	}
 }
 
 func (s *System) serveGateway(c Config) error {
@@ -286,7 +289,8 @@ func (s *System) serveGateway(c Config) error {
 		return err
 	}
 	s.gateway.Register(server)
-	s.run(server, s.listener, c.Logger)
+	s.pipe = rpc.NewPipe()
+	s.run(server, c.Logger, s.listener, s.pipe)
 	return nil
 }
 

@@ -14,6 +14,9 @@ type limitListener struct {
 	open  atomic.Int64
 }
 
+// Limit bounds a listener's open connections as Serve does its own.
+func Limit(l net.Listener) net.Listener { return newLimitListener(l, connectionsMax) }
+
 func newLimitListener(l net.Listener, limit int64) *limitListener {
 	return &limitListener{Listener: l, limit: limit}
 }
