@@ -88,7 +88,8 @@ type crasher struct {
 	killed      chan struct{}
 	recording   bool
 	calls       []string
-	request     *typev1.Envelope // The newest agent's request that identity was asked about.
+	request     *typev1.Envelope           // The newest agent's request that identity was asked about.
+	evidence    *cosignerv1.ReleaseRequest // What the co-signer was asked for a share with last.
 	connections map[string]grpc.ClientConnInterface
 }
 
@@ -123,6 +124,9 @@ func (c *crasher) see(method string, args any) role {
 	if r, ok := args.(*identityv1.AuthenticateRequest); ok && r.GetRequest() != nil {
 		c.request = r.GetRequest()
 	}
+	if r, ok := args.(*cosignerv1.ReleaseRequest); ok {
+		c.evidence = r
+	}
 	switch {
 	case c.left > 0 && method == c.armed.method:
 		if c.left--; c.left == 0 {
@@ -142,6 +146,13 @@ func (c *crasher) lastRequest() *typev1.Envelope {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.request
+}
+
+// lastEvidence is what the co-signer was asked for a share with last.
+func (c *crasher) lastEvidence() *cosignerv1.ReleaseRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.evidence
 }
 
 // conn is the gateway's connection to a service, which is called by it without being seen.
@@ -386,6 +397,9 @@ var uncrashed = map[string]string{
 	ledgerv1.LedgerService_GetDocuments_FullMethodName:    "reads guard rails, to bring holders together",
 	ledgerv1.LedgerService_ListPayments_FullMethodName:    "reads a page of payments",
 	ledgerv1.LedgerService_WatchPayment_FullMethodName:    "reads a payment again and again; SDK's Wait outlives its end",
+	ledgerv1.LedgerService_WatchPayments_FullMethodName:   "reads what has changed again and again; SDK's Watch outlives its end",
+	ledgerv1.LedgerService_GetLimits_FullMethodName:       "reads a wallet",
+	ledgerv1.LedgerService_GetSpending_FullMethodName:     "reads payments",
 	ledgerv1.LedgerService_ListEntries_FullMethodName:     "reads a page of a journal",
 	ledgerv1.LedgerService_ListReviews_FullMethodName:     "reads what waits for a person",
 	ledgerv1.LedgerService_ListFreezes_FullMethodName:     "reads freezes, to bring holders together",
