@@ -1,7 +1,6 @@
 package frost
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -54,39 +53,24 @@ func (n *Nonces) finish(peerID Identifier, message []byte, r Release) (Signature
 	}
 	defer c.pair.zero()
 	share := c.share
-	if err := share.usable(); err != nil {
+	if err := share.checkCall(peerID, message); err != nil {
 		return Signature{}, err
 	}
-	if len(message) > MessageSizeMax {
-		return Signature{}, fmt.Errorf("message of %d bytes: %w", len(message), ErrParameter)
-	}
-	peer, known := share.publicShare(peerID)
-	if !known || peerID == share.id {
-		return Signature{}, fmt.Errorf("%s signing with %s: %w", share.id, peerID, ErrParameter)
-	}
-	d, e, err := r.Commitment.decode()
+	peer, err := decodeSigner(peerID, r.Commitment)
 	if err != nil {
-		return Signature{}, blame(peerID, err)
+		return Signature{}, err
 	}
-	z2, err := decodeScalar(r.Share[:])
-	if err != nil {
-		return Signature{}, blame(peerID, err)
-	}
-
-	second := signer{id: peerID, commitment: r.Commitment, d: d, e: e}
-	s, err := newSigning(share.groupKey, pair(c.pair.signer(share.id), second), message)
+	s, err := newSigning(share.groupKey, pair(c.pair.signer(share.id), peer), message)
 	if err != nil {
 		return Signature{}, blame(peerID, err) // the peer committed last, so only it can make commitments cancel
 	}
-	if !s.verifyShare(s.place(peerID), z2, lambda(peerID, share.id), peer.point) {
-		return Signature{}, blame(peerID, ErrShare)
+	own := s.place(share.id)
+	peerShare, err := s.peerShare(1-own, r.Share, &share.sharing)
+	if err != nil {
+		return Signature{}, err
 	}
 	var z edwards25519.Scalar
 	defer wipe(&z) // until the signature is out, z is a share plus what came on the wire
-	s.share(&z, s.place(share.id), c.pair, lambda(share.id, peerID), share.secret)
-	signature := s.signature(z.Add(&z, z2))
-	if !ed25519.Verify(share.groupKey[:], message, signature[:]) {
-		return Signature{}, fmt.Errorf("signature: %w", ErrSelfCheck)
-	}
-	return signature, nil
+	s.share(&z, own, c.pair, s.coefficient(own), share.secret)
+	return s.signature(z.Add(&z, peerShare), share.groupKey, message)
 }

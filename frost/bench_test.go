@@ -199,6 +199,7 @@ func refresh(b *testing.B, shares []*KeyShare) {
 type floor struct {
 	scalar   *edwards25519.Scalar
 	zero     *edwards25519.Scalar
+	minusOne *edwards25519.Scalar
 	points   []*edwards25519.Point
 	scalars  []*edwards25519.Scalar
 	encoded  [2][]byte
@@ -212,6 +213,7 @@ type floor struct {
 
 func newFloor(b *testing.B) *floor {
 	f := &floor{scalar: random(b), zero: new(edwards25519.Scalar), input: make([]byte, 4<<10), message: benchMessage}
+	f.minusOne = new(edwards25519.Scalar).Negate(Identifier(1).scalar())
 	for range 3 {
 		s := random(b)
 		f.scalars, f.points = append(f.scalars, s), append(f.points, basePoint(s))
@@ -241,7 +243,7 @@ func (f *floor) decode() {
 		if _, err := f.scratch.SetBytes(encoded); err != nil {
 			panic(err)
 		}
-		f.scratch.VarTimeDoubleScalarBaseMult(minusOne, f.points[0], f.zero)
+		f.scratch.VarTimeDoubleScalarBaseMult(f.minusOne, f.points[0], f.zero)
 	}
 }
 

@@ -54,24 +54,33 @@ func CoSign(share *KeyShare, peer Commitment, message, request []byte) (Release,
 	return coSign(systemRandom(), share, Agent, peer, message, request)
 }
 
+// checkCall refuses to sign with an erased share, a message too long, or a peer that has no other share of the key.
+func (s *KeyShare) checkCall(peer Identifier, message []byte) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if len(message) > MessageSizeMax {
+		return fmt.Errorf("message of %d bytes: %w", len(message), ErrParameter)
+	}
+	if _, known := s.publicShare(peer); !known || peer == s.id {
+		return fmt.Errorf("%s signing with %s: %w", s.id, peer, ErrParameter)
+	}
+	return nil
+}
+
 // coSign answers the commitment of any peer with any share.
 func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitment, message, request []byte) (Release, error) {
-	if len(message) > MessageSizeMax || len(request) > RequestSizeMax {
-		return Release{}, fmt.Errorf("message of %d and request of %d bytes: %w", len(message), len(request), ErrParameter)
+	if err := share.checkCall(peerID, message); err != nil {
+		return Release{}, err
 	}
-	if _, known := share.publicShare(peerID); !known || peerID == share.id {
-		return Release{}, fmt.Errorf("%s signing with %s: %w", share.id, peerID, ErrParameter)
+	if len(request) > RequestSizeMax {
+		return Release{}, fmt.Errorf("request of %d bytes: %w", len(request), ErrParameter)
 	}
-	d, e, err := peer.decode()
+	first, err := decodeSigner(peerID, peer)
 	if err != nil {
-		return Release{}, blame(peerID, err)
+		return Release{}, err
 	}
-	first := signer{id: peerID, commitment: peer, d: d, e: e}
-
-	hiding, binding, err := hedgedRandomness(random, transcript{
-		share: share, peer: first, message: message, request: request,
-		identity: [2]Identifier{min(share.id, peerID), max(share.id, peerID)},
-	})
+	hiding, binding, err := hedgedRandomness(random, share, first, message, request)
 	if err != nil {
 		return Release{}, err
 	}

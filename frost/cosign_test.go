@@ -371,11 +371,8 @@ func TestStuckRandomness(t *testing.T) {
 			c.share = altered(share, func(s *KeyShare) { s.public[1].encoded[0] ^= 1 })
 		})},
 	} {
-		hiding, binding, err := hedgedRandomness(stuck{}, transcript{
-			share: tt.call.share, peer: signer{id: tt.call.peerID, commitment: tt.call.peer},
-			message: []byte(tt.call.message), request: []byte(tt.call.request),
-			identity: [2]Identifier{min(tt.call.share.id, tt.call.peerID), max(tt.call.share.id, tt.call.peerID)},
-		})
+		hiding, binding, err := hedgedRandomness(stuck{}, tt.call.share, signer{id: tt.call.peerID, commitment: tt.call.peer},
+			[]byte(tt.call.message), []byte(tt.call.request))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -452,10 +449,7 @@ func TestHedgedRandomness(t *testing.T) {
 		{"the largest", MessageSizeMax, RequestSizeMax},
 	} {
 		message, request := bytes.Repeat([]byte{0xa5}, tt.message), bytes.Repeat([]byte{0x5a}, tt.request)
-		hiding, binding, err := hedgedRandomness(stuck{}, transcript{
-			share: share, peer: signer{id: Recovery, commitment: peer}, message: message, request: request,
-			identity: [2]Identifier{CoSigner, Recovery},
-		})
+		hiding, binding, err := hedgedRandomness(stuck{}, share, signer{id: Recovery, commitment: peer}, message, request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,24 +11,12 @@ import "fmt"
 // the secret that of the participant's public share. It keeps no reference to secret, which the caller wipes. A share that was
 // ever elsewhere is only as good as its deletion there.
 func NewKeyShare(id Identifier, epoch uint64, secret []byte, public [][32]byte) (*KeyShare, error) {
-	if n := len(public); n < participantsMin || n > participantsMax || epoch == 0 {
-		return nil, fmt.Errorf("key share of %d participants in epoch %d: %w", n, epoch, ErrEncoding)
-	}
-	shares := make([]publicShare, len(public))
-	for k := range public {
-		point, err := decodePoint(public[k][:])
-		if err != nil {
-			return nil, fmt.Errorf("public share of %s: %w", Identifier(k+1), err)
-		}
-		shares[k] = publicShare{id: Identifier(k + 1), point: point, encoded: public[k]}
-	}
-	s, err := decodeScalar(secret)
+	s, err := newWalletSharing(epoch, public)
 	if err != nil {
 		return nil, fmt.Errorf("key share: %w", err)
 	}
-	share, err := newKeyShare(id, epoch, thresholdOfWallet, s, shares)
+	share, err := s.decodeKeyShare(id, secret)
 	if err != nil {
-		wipe(s)
 		return nil, fmt.Errorf("key share: %w", err)
 	}
 	return share, nil

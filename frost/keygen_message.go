@@ -1,7 +1,6 @@
 package frost
 
 import (
-	"bytes"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"slices"
 
 	"filippo.io/edwards25519"
-	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // suiteKeyGeneration is the ciphersuite_id of COCKTAIL-DKG, byte for byte.
@@ -31,35 +29,22 @@ type ceremony struct {
 	payloadSize int
 }
 
-// newCeremony decodes the static keys, which must be distinct, and makes the context: it binds the session, the suite, the
-// number of participants and all static keys in order into every proof, ciphertext and certificate.
-func newCeremony(self Identifier, threshold int, session []byte, statics [][pointSize]byte) (*ceremony, error) {
-	n := len(statics)
-	if self < 1 || int(self) > n || threshold < 1 || threshold > n {
-		return nil, fmt.Errorf("participant %d in %d of %d: %w", uint16(self), threshold, n, ErrParameter)
+// newCeremony makes the context: it binds the session, the suite, the number of participants and all static keys in order into
+// every proof, ciphertext and certificate.
+func newCeremony(self Identifier, static *StaticKey, threshold int, session []byte, statics [][pointSize]byte) (*ceremony, error) {
+	if threshold < 1 || threshold > len(statics) {
+		return nil, fmt.Errorf("key generation %d of %d: %w", threshold, len(statics), ErrParameter)
 	}
-	points, err := decodeStaticKeys(statics)
+	p, err := newParticipants(keyGenerationPrefix, self, static, session, statics)
 	if err != nil {
 		return nil, err
 	}
-	c := &ceremony{threshold: threshold, participants: participants{
-		self: self, session: bytes.Clone(session), statics: slices.Clone(statics), points: points,
-	}}
-	for k := range n {
-		c.senders = append(c.senders, Identifier(k+1))
+	for k := range statics {
+		p.senders = append(p.senders, Identifier(k+1))
 	}
-	h := sha512.New()
-	h.Write([]byte(contextLabel))
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(session))))
-	h.Write(session)
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(suiteKeyGeneration))))
-	h.Write([]byte(suiteKeyGeneration))
-	h.Write(binary.LittleEndian.AppendUint32(nil, uint32(n)))
-	for _, static := range c.statics {
-		h.Write(static[:])
-	}
-	h.Sum(c.context[:0])
-	return c, nil
+	p.context = sha512.Sum512(slices.Concat([]byte(contextLabel), framed(session), framed([]byte(suiteKeyGeneration)),
+		binary.LittleEndian.AppendUint32(nil, uint32(len(statics))), joined(statics)))
+	return &ceremony{participants: p, threshold: threshold}, nil
 }
 
 func (c *ceremony) n() int { return len(c.statics) }
@@ -73,23 +58,15 @@ func (c *ceremony) messageSize() int {
 	return c.threshold*pointSize + signatureSize + pointSize + c.n()*(framePrefixSize+c.ciphertextSize())
 }
 
-// message is a decoded msg1 of COCKTAIL-DKG:
-// C_0 ‖ ... ‖ C_(t-1) ‖ PoP ‖ E ‖ framed c_1 ‖ ... ‖ framed c_n.
-type message struct {
-	commitment   []*edwards25519.Point
-	commitBytes  []byte // the encoding of commitment
-	proof        [signatureSize]byte
-	ephemeral    *edwards25519.Point
-	ephemeralKey [pointSize]byte
-	sealed       [][]byte // sealed[k] is for participant k+1
-}
-
-func (c *ceremony) parse(b []byte) (*message, error) {
+// parse decodes msg1 of COCKTAIL-DKG, C_0 ‖ ... ‖ C_(t-1) ‖ PoP ‖ E ‖ framed c_1 ‖ ... ‖ framed c_n, and checks the proof of
+// possession: that the sender knows the secret behind its contribution, so that nobody chooses one that cancels another's;
+// bound to this run by the context in it.
+func (c *ceremony) parse(_ int, b []byte) (*message, error) {
 	if len(b) != c.messageSize() {
 		return nil, fmt.Errorf("message of %d bytes instead of %d: %w", len(b), c.messageSize(), ErrEncoding)
 	}
-	r := reader{b}
-	m := &message{commitBytes: b[: c.threshold*pointSize : c.threshold*pointSize]}
+	r := reader{rest: b}
+	m := &message{encoded: b, context: c.context[:]}
 	for k := range c.threshold {
 		p, err := decodePoint(r.next(pointSize))
 		if err != nil {
@@ -97,8 +74,8 @@ func (c *ceremony) parse(b []byte) (*message, error) {
 		}
 		m.commitment = append(m.commitment, p)
 	}
-	m.proof = [signatureSize]byte(r.next(signatureSize))
-	m.ephemeralKey = [pointSize]byte(r.next(pointSize))
+	proof := [signatureSize]byte(r.next(signatureSize))
+	m.ephemeralKey = r.point()
 	var err error
 	if m.ephemeral, err = decodePoint(m.ephemeralKey[:]); err != nil {
 		return nil, fmt.Errorf("ephemeral key: %w", err)
@@ -109,20 +86,28 @@ func (c *ceremony) parse(b []byte) (*message, error) {
 		}
 		m.sealed = append(m.sealed, r.next(c.ciphertextSize()))
 	}
+	if !schnorrVerify(m.commitment[0], [pointSize]byte(b), c.proofMessage(c.commitment(m), m.ephemeralKey), proof) {
+		return nil, ErrProof
+	}
 	return m, nil
 }
 
+// commitment and proof are these parts of a message.
+func (c *ceremony) commitment(m *message) []byte { return m.encoded[:c.threshold*pointSize] }
+
+func (c *ceremony) proof(m *message) []byte {
+	return m.encoded[c.threshold*pointSize:][:signatureSize]
+}
+
 // proofMessage is what a proof of possession signs: context ‖ C ‖ E.
-func (c *ceremony) proofMessage(commitBytes []byte, ephemeralKey [pointSize]byte) []byte {
-	b := append([]byte(nil), c.context[:]...)
-	b = append(b, commitBytes...)
-	return append(b, ephemeralKey[:]...)
+func (c *ceremony) proofMessage(commitment []byte, ephemeralKey [pointSize]byte) []byte {
+	return slices.Concat(c.context[:], commitment, ephemeralKey[:])
 }
 
 // draw makes the own msg1: a polynomial, its commitment and proof, and a share of it for each participant, the own one
 // included, encrypted under a fresh ephemeral key (COCKTAIL-DKG algorithm 4). Polynomial and ephemeral key are erased here:
 // the own share comes back from the own ciphertext, so nothing later needs them, and no stored state can give them away.
-func (c *ceremony) draw(random io.Reader, static *edwards25519.Scalar, payload []byte) ([]byte, error) {
+func (c *ceremony) draw(random io.Reader, payload []byte) ([]byte, error) {
 	coefficients := make([]*edwards25519.Scalar, c.threshold)
 	b := make([]byte, 0, c.messageSize())
 	for k := range coefficients {
@@ -145,46 +130,19 @@ func (c *ceremony) draw(random io.Reader, static *edwards25519.Scalar, payload [
 	}
 	b = append(b, proof[:]...)
 	b = append(b, ephemeralKey[:]...)
-	for k, p := range c.points {
+	for k := range c.points {
 		share := evaluate(coefficients, Identifier(k+1))
 		plaintext := append(share.Bytes(), payload...)
 		wipe(share)
-		key := sealing{
-			prefix:        keyGenerationPrefix,
-			fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, p),
-			fromStatic:    new(edwards25519.Point).ScalarMult(static, p),
-			ephemeralKey:  ephemeralKey, sender: c.statics[c.self-1], recipient: c.statics[k], context: c.context[:],
-		}
-		b = binary.BigEndian.AppendUint64(b, uint64(len(plaintext)+chacha20poly1305.Overhead))
-		b = key.seal(b, plaintext)
+		b = append(b, framed(c.seal(Identifier(k+1), ephemeral, ephemeralKey, c.context[:], plaintext))...)
 		clear(plaintext)
 	}
 	return b, nil
 }
 
-// open decrypts the share for self from a participant's message and checks it against the participant's commitment
-// (COCKTAIL-DKG algorithm 5, steps 3.3 to 3.5).
-func (c *ceremony) open(from Identifier, m *message, static *edwards25519.Scalar) (*edwards25519.Scalar, error) {
-	key := sealing{
-		prefix:        keyGenerationPrefix,
-		fromEphemeral: new(edwards25519.Point).ScalarMult(static, m.ephemeral),
-		fromStatic:    new(edwards25519.Point).ScalarMult(static, c.points[from-1]),
-		ephemeralKey:  m.ephemeralKey, sender: c.statics[from-1], recipient: c.statics[c.self-1], context: c.context[:],
-	}
-	plaintext, err := key.open(m.sealed[c.self-1])
-	if err != nil {
-		return nil, err
-	}
-	defer clear(plaintext)
-	share, err := decodeScalar(plaintext[:scalarSize])
-	if err != nil {
-		return nil, fmt.Errorf("share: %w", err)
-	}
-	if new(edwards25519.Point).ScalarBaseMult(share).Equal(evaluateCommitment(m.commitment, c.self)) != 1 {
-		wipe(share)
-		return nil, ErrShare
-	}
-	return share, nil
+// combine makes the sharing of epoch 1.
+func (c *ceremony) combine(messages []*message) (*sharing, error) {
+	return sharingOf(1, c.n(), messages)
 }
 
 // transcript is T of COCKTAIL-DKG round 3: everything public, in one order. Ciphertexts are not in it; one that was altered
@@ -196,14 +154,12 @@ func (c *ceremony) transcript(messages []*message) []byte {
 	b = append(b, c.context[:]...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.n()))
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.threshold))
-	for _, static := range c.statics {
-		b = append(b, static[:]...)
+	b = append(b, joined(c.statics)...)
+	for _, m := range messages {
+		b = append(b, c.commitment(m)...)
 	}
 	for _, m := range messages {
-		b = append(b, m.commitBytes...)
-	}
-	for _, m := range messages {
-		b = append(b, m.proof[:]...)
+		b = append(b, c.proof(m)...)
 	}
 	for _, m := range messages {
 		b = append(b, m.ephemeralKey[:]...)

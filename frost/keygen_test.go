@@ -119,7 +119,7 @@ func TestKeyGeneration(t *testing.T) {
 func TestPolynomialIsErased(t *testing.T) {
 	parties, messages := begin(t, "erased", statics(t, 2))
 	c := parties[0].run.c
-	m, err := c.parse(messages[0])
+	m, err := c.parse(0, messages[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +158,9 @@ func (r *recorder) scalar(t testing.TB, k int) *edwards25519.Scalar {
 func forge(t testing.TB, c *ceremony, static *StaticKey, change func(commitment [][]byte, share *edwards25519.Scalar) []byte) []byte {
 	t.Helper()
 	as := *c
-	as.self = CoSigner
+	as.self, as.static = CoSigner, static.secret
 	var r recorder
-	b, err := as.draw(&r, static.secret, nil)
+	b, err := as.draw(&r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,8 +180,7 @@ func forge(t testing.TB, c *ceremony, static *StaticKey, change func(commitment 
 		fromStatic:    new(edwards25519.Point).ScalarMult(static.secret, c.points[0]),
 		ephemeralKey:  ephemeralKey, sender: c.statics[1], recipient: c.statics[0], context: c.context[:],
 	}
-	sealedAt := 2*pointSize + signatureSize + pointSize + framePrefixSize
-	key.seal(b[:sealedAt], plaintext)
+	copy(b[2*pointSize+signatureSize+pointSize+framePrefixSize:], key.seal(plaintext))
 	return b
 }
 

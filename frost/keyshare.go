@@ -1,7 +1,6 @@
 package frost
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"filippo.io/edwards25519"
@@ -29,13 +28,23 @@ func newKeyShare(id Identifier, epoch uint64, threshold int, secret *edwards2551
 // keyShare adds a participant's secret to a sharing.
 func (s *sharing) keyShare(id Identifier, secret *edwards25519.Scalar) (*KeyShare, error) {
 	own, ok := s.publicShare(id)
-	if !ok {
-		return nil, fmt.Errorf("no public share of %s: %w", id, ErrEncoding)
-	}
-	if new(edwards25519.Point).ScalarBaseMult(secret).Equal(own.point) != 1 {
+	if !ok || new(edwards25519.Point).ScalarBaseMult(secret).Equal(own.point) != 1 {
 		return nil, fmt.Errorf("secret is not that of the public share of %s: %w", id, ErrEncoding)
 	}
 	return &KeyShare{sharing: *s, id: id, secret: secret}, nil
+}
+
+// decodeKeyShare is keyShare with an encoded secret, to which it keeps no reference.
+func (s *sharing) decodeKeyShare(id Identifier, encoded []byte) (*KeyShare, error) {
+	secret, err := decodeScalar(encoded)
+	if err != nil {
+		return nil, err
+	}
+	share, err := s.keyShare(id, secret)
+	if err != nil {
+		wipe(secret)
+	}
+	return share, err
 }
 
 // Identifier returns whose share it is.
@@ -66,65 +75,23 @@ func (s *KeyShare) Secret() []byte {
 	if s.usable() != nil {
 		return nil
 	}
-	b := make([]byte, 0, keyShareHeader+len(s.public)*publicShareSize)
-	b = append(b, byte(len(Suite)))
-	b = append(b, Suite...)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.id))
-	b = binary.BigEndian.AppendUint64(b, s.epoch)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.threshold))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s.public)))
-	b = append(b, s.groupKey[:]...)
-	b = append(b, s.secret.Bytes()...)
-	return s.appendPublic(b)
+	secret := s.secret.Bytes()
+	defer clear(secret)
+	return s.encode(append(suiteID(Suite), uint16s(int(s.id))...), secret)
 }
-
-const keyShareHeader = 1 + len(Suite) + 2 + 8 + 2 + 2 + pointSize + scalarSize
 
 // ParseKeyShare is the inverse of Secret, and accepts nothing else: this suite, a wallet's participants and threshold, an
 // epoch from 1, canonical values, points of prime order, and shares that belong together (see newKeyShare). It keeps no
 // reference to b, which the caller wipes.
 func ParseKeyShare(b []byte) (share *KeyShare, err error) {
-	r := reader{b}
-	if err := r.suite(Suite); err != nil {
-		return nil, fmt.Errorf("key share: %w", err)
-	}
-	if len(b) < keyShareHeader {
-		return nil, fmt.Errorf("key share of %d bytes: %w", len(b), ErrEncoding)
-	}
-	id, epoch, threshold, n := Identifier(r.uint16()), r.uint64(), int(r.uint16()), int(r.uint16())
-	groupKey := [pointSize]byte(r.next(pointSize))
-	secret, err := decodeScalar(r.next(scalarSize))
-	if err != nil {
-		return nil, fmt.Errorf("key share: %w", err)
-	}
-	public, err := parseSharing(epoch, threshold, n, groupKey, r)
+	r := newReader(b, Suite)
+	id := r.id()
+	public, secret, err := parseSharing(r, scalarSize)
 	if err == nil {
-		share, err = public.keyShare(id, secret)
+		share, err = public.decodeKeyShare(id, secret)
 	}
 	if err != nil {
-		wipe(secret)
 		return nil, fmt.Errorf("key share: %w", err)
 	}
 	return share, nil
-}
-
-// reader takes a byte string apart. Its callers check lengths before they take.
-type reader struct{ rest []byte }
-
-func (r *reader) next(n int) []byte {
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return b
-}
-
-func (r *reader) uint16() uint16 { return binary.BigEndian.Uint16(r.next(2)) }
-func (r *reader) uint64() uint64 { return binary.BigEndian.Uint64(r.next(8)) }
-
-// suite takes a suite id that has its length in one byte before it.
-func (r *reader) suite(want string) error {
-	if len(r.rest) < 1+len(want) || int(r.rest[0]) != len(want) || string(r.rest[1:1+len(want)]) != want {
-		return fmt.Errorf("not of suite %s: %w", want, ErrEncoding)
-	}
-	r.next(1 + len(want))
-	return nil
 }

@@ -143,7 +143,9 @@ func TestSharesThatAreTheKey(t *testing.T) {
 	if _, err := NewKeyShare(Agent, 1, key.Bytes(), [][32]byte{public[0].encoded, public[1].encoded}); !errors.Is(err, ErrEncoding) {
 		t.Errorf("NewKeyShare = %v, want ErrEncoding", err)
 	}
-	flat := altered(good, func(s *KeyShare) { s.secret, s.public, s.group, s.groupKey = key, public, public[0].point, public[0].encoded })
+	flat := altered(good, func(s *KeyShare) {
+		s.secret, s.public, s.group, s.groupKey = key, public, public[0].point, public[0].encoded
+	})
 	if _, err := ParseKeyShare(flat.Secret()); !errors.Is(err, ErrEncoding) {
 		t.Errorf("ParseKeyShare = %v, want ErrEncoding", err)
 	}

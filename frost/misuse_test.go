@@ -394,7 +394,7 @@ func TestIdentifiersDoNotWrap(t *testing.T) {
 	}
 	shares := deal(t, 3, 1)
 	row := shares[1].Secret()
-	const ownAt, firstAt = 1 + len(Suite), keyShareHeader
+	const ownAt, firstAt = 1 + len(Suite), 1 + len(Suite) + 2 + 8 + 2 + 2 + pointSize + scalarSize
 	for _, id := range []uint16{0, 1, 3, 4, 0x0102, 0x0200, 0x8002, 0xffff} {
 		for _, at := range []int{ownAt, firstAt + publicShareSize} {
 			b := bytes.Clone(row)

@@ -68,15 +68,6 @@ func (n *Nonces) take() (*committed, error) {
 	return c, nil
 }
 
-// transcript is all that a co-signature depends on, but for the secret and fresh randomness.
-type transcript struct {
-	share    *KeyShare
-	peer     signer
-	message  []byte
-	request  []byte
-	identity [thresholdOfWallet]Identifier // the signer set, ascending
-}
-
 const (
 	// nonceKeyLabel derives the key for hedging from the share, apart from the share's other uses.
 	nonceKeyLabel   = "halfkey/nonce-key/v1"
@@ -86,48 +77,49 @@ const (
 )
 
 // hedgedRandomness returns random_bytes for both nonces: HMAC-SHA512(K, fresh ‖ transcript) under a key made from the share.
+// The transcript is all that the co-signature depends on, but for the secret.
 // Should the randomness repeat — a cloned machine, a fork, a broken generator — nonces repeat only for the identical
 // transcript, and then so does the share, and nothing leaks. Two things make that true (BIP-445 records the attacks where
 // they are missing): the signer set is in the transcript, and in the order in which the coefficients have it. The fresh
 // part keeps faults in a deterministic signature from being repeated. Only the last committer can do this.
-func hedgedRandomness(random io.Reader, t transcript) (hiding, binding [nonceRandomSize]byte, err error) {
+func hedgedRandomness(
+	random io.Reader, share *KeyShare, peer signer, message, request []byte,
+) (hiding, binding [nonceRandomSize]byte, err error) {
 	var fresh [nonceRandomSize]byte
 	defer clear(fresh[:])
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
 		return hiding, binding, fmt.Errorf("frost: randomness: %w", err)
 	}
-	secret := t.share.secret.Bytes()
+	secret := share.secret.Bytes()
 	defer clear(secret)
 	key := hmacSHA512(secret, []byte(nonceKeyLabel))
 	defer clear(key[:])
 
 	input := make([]byte, 0, hashBufferSize) // on the stack
-	if size := transcriptSize + len(t.message) + len(t.request); size > hashBufferSize {
+	if size := transcriptSize + len(message) + len(request); size > hashBufferSize {
 		input = make([]byte, 0, size)
 	}
 	write := func(field []byte) {
 		input = binary.BigEndian.AppendUint64(input, uint64(len(field)))
 		input = append(input, field...)
 	}
-	own, _ := t.share.publicShare(t.share.id)
-	var set [2 * thresholdOfWallet]byte
-	for k, id := range t.identity {
-		binary.BigEndian.PutUint16(set[2*k:], uint16(id))
-	}
-	var number [8]byte
+	own, _ := share.publicShare(share.id)
+	var numbers [8 + 2 + 2*thresholdOfWallet]byte
+	binary.BigEndian.PutUint64(numbers[:], share.epoch)
+	binary.BigEndian.PutUint16(numbers[8:], uint16(share.id))
+	binary.BigEndian.PutUint16(numbers[10:], uint16(min(share.id, peer.id))) // the signer set, ascending
+	binary.BigEndian.PutUint16(numbers[12:], uint16(max(share.id, peer.id)))
 	input = append(input, fresh[:]...)
 	write([]byte(transcriptLabel))
 	write([]byte(Suite))
-	binary.BigEndian.PutUint64(number[:], t.share.epoch)
-	write(number[:])
-	binary.BigEndian.PutUint16(number[:], uint16(t.share.id))
-	write(number[:2])
-	write(set[:])
-	write(t.share.groupKey[:]) // the key's id: there is one wallet per group key
+	write(numbers[:8])
+	write(numbers[8:10])
+	write(numbers[10:])
+	write(share.groupKey[:]) // the key's id: there is one wallet per group key
 	write(own.encoded[:])
-	write(t.peer.commitment[:])
-	write(t.message)
-	write(t.request)
+	write(peer.commitment[:])
+	write(message)
+	write(request)
 
 	seed := hmacSHA512(key[:], input)
 	clear(input)

@@ -1,8 +1,8 @@
 package frost
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -44,12 +44,7 @@ func setPoint(p *edwards25519.Point, b []byte) error {
 // canonicalY reports whether the 255 bits of y are below p = 2^255 - 19: all above it have 30 bytes of ones between the
 // first byte and the last.
 func canonicalY(b []byte) bool {
-	return b[0] < 0xed || b[31]&0x7f != 0x7f || !bytes.Equal(b[1:31], ones[:])
-}
-
-var ones = [30]byte{
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	return b[0] < 0xed || b[31]&0x7f != 0x7f || slices.ContainsFunc(b[1:31], func(c byte) bool { return c != 0xff })
 }
 
 func isIdentity(p *edwards25519.Point) bool {

@@ -69,47 +69,25 @@ func lagrange(i Identifier, set []Identifier, x Identifier) *edwards25519.Scalar
 // interpolate returns the value at x, in the exponent, of the polynomial through the given public shares.
 func interpolate(shares []publicShare, x Identifier) *edwards25519.Point {
 	set := make([]Identifier, len(shares))
-	points := make([]*edwards25519.Point, len(shares))
-	for k, share := range shares {
-		set[k], points[k] = share.id, share.point
+	for k := range shares {
+		set[k] = shares[k].id
 	}
-	coefficients := make([]*edwards25519.Scalar, len(shares))
-	for k, id := range set {
-		coefficients[k] = lagrange(id, set, x)
+	var coefficients []*edwards25519.Scalar
+	var points []*edwards25519.Point
+	for _, share := range shares {
+		coefficients, points = append(coefficients, lagrange(share.id, set, x)), append(points, share.point)
 	}
 	return sumPublic(coefficients, points)
 }
 
-// lambda returns self's coefficient at 0 when it signs with peer: peer/(peer - self). For the pairs of a wallet these are
-// constants, so that no signature costs an inversion.
+// lambda returns self's coefficient at 0 when it signs with peer: peer/(peer - self). For neighbours, which the two signers of
+// a payment are, it costs no inversion.
 func lambda(self, peer Identifier) *edwards25519.Scalar {
-	small := func(v Identifier) *edwards25519.Scalar { return v.scalar() }
-	negative := func(v Identifier) *edwards25519.Scalar { return new(edwards25519.Scalar).Negate(v.scalar()) }
-	switch [2]Identifier{self, peer} {
-	case [2]Identifier{1, 2}:
-		return small(2) // 2/(2-1)
-	case [2]Identifier{2, 1}:
-		return negative(1) // 1/(1-2)
-	case [2]Identifier{2, 3}:
-		return small(3) // 3/(3-2)
-	case [2]Identifier{3, 2}:
-		return negative(2) // 2/(2-3)
-	case [2]Identifier{1, 3}:
-		return new(edwards25519.Scalar).Multiply(small(3), half()) // 3/(3-1)
-	case [2]Identifier{3, 1}:
-		return new(edwards25519.Scalar).Multiply(negative(1), half()) // 1/(1-3)
+	switch int(peer) - int(self) {
+	case 1:
+		return peer.scalar()
+	case -1:
+		return new(edwards25519.Scalar).Negate(peer.scalar())
 	}
 	return lagrange(self, []Identifier{self, peer}, 0)
-}
-
-// half returns 1/2 modulo L, which is (L + 1)/2.
-func half() *edwards25519.Scalar {
-	s, err := new(edwards25519.Scalar).SetCanonicalBytes([]byte{
-		0xf7, 0xe9, 0x7a, 0x2e, 0x8d, 0x31, 0x09, 0x2c, 0x6b, 0xce, 0x7b, 0x51, 0xef, 0x7c, 0x6f, 0x0a,
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08,
-	})
-	if err != nil {
-		panic("frost: (L + 1)/2 is below L: " + err.Error())
-	}
-	return s
 }

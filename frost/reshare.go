@@ -2,11 +2,8 @@ package frost
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
-
-	"filippo.io/edwards25519"
 )
 
 // Resharing is what all participants of one resharing agree on before it; whoever disagrees opens no share and verifies no
@@ -53,11 +50,8 @@ func NewReshare(self Identifier, static *StaticKey, share *KeyShare, r Resharing
 }
 
 func newReshare(random io.Reader, self Identifier, static *StaticKey, share *KeyShare, r Resharing) (*Reshare, error) {
-	a, err := newAgreement(self, r)
+	a, err := newAgreement(self, static, r)
 	if err != nil {
-		return nil, err
-	}
-	if err := static.usable(self, a.statics); err != nil {
 		return nil, err
 	}
 	var own []byte
@@ -68,15 +62,11 @@ func newReshare(random io.Reader, self Identifier, static *StaticKey, share *Key
 		if err := a.checkShare(share); err != nil {
 			return nil, err
 		}
-		if own, err = a.deal(random, static, share); err != nil {
+		if own, err = a.deal(random, share.secret); err != nil {
 			return nil, err
 		}
 	}
-	return reshareOf(a, new(edwards25519.Scalar).Set(static.secret), own), nil
-}
-
-func reshareOf(a *agreement, static *edwards25519.Scalar, own []byte) *Reshare {
-	return &Reshare{progress{among: &a.participants, static: static, stage: stageDrawn, own: own}, a}
+	return &Reshare{newProgress(&a.participants, a, own), a}, nil
 }
 
 // checkShare holds a dealer's share to the old sharing: what is dealt from another epoch, key or role, or from a damaged
@@ -102,21 +92,13 @@ func (x *Reshare) Deal() []byte { return bytes.Clone(x.own) }
 // certificate: a signature over everything in the run, which the others need if self deals.
 //
 // It may be repeated with the same dealings. With others it is ErrStage: a participant certifies one transcript, so a state
-// that is sealed is sealed again before the certificate leaves. What does not check is a *CulpritError and ends the run.
+// that is sealed is sealed again before the certificate leaves. What does not check ends the run, and is a *CulpritError
+// where it can be told whose it is.
 func (x *Reshare) Accept(deals [2][]byte) (certificate [64]byte, err error) {
-	if certificate, err = x.accept(deals[:], x.combine); err != nil {
+	if certificate, err = x.accept(deals[:]); err != nil {
 		return certificate, fmt.Errorf("resharing: %w", err)
 	}
 	return certificate, nil
-}
-
-func (x *Reshare) combine(deals [][]byte) (transcript []byte, share *KeyShare, err error) {
-	messages, renewed, err := x.a.verify(deals)
-	if err != nil {
-		return nil, nil, err
-	}
-	share, err = x.a.receive(messages, renewed, x.static)
-	return x.a.transcript(deals), share, err
 }
 
 // Finish takes both dealers' certificates in their order, the own one included, and returns the new share once each verifies
@@ -134,21 +116,18 @@ func (x *Reshare) Finish(certificates [2][64]byte) (*KeyShare, error) {
 func OpenReshare(
 	self Identifier, static *StaticKey, r Resharing, deals [2][]byte, certificates [2][64]byte,
 ) (*KeyShare, error) {
-	a, err := newAgreement(self, r)
+	a, err := newAgreement(self, static, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := static.usable(self, a.statics); err != nil {
-		return nil, err
-	}
-	messages, renewed, err := a.verify(deals[:])
+	messages, err := a.parseAll(a, deals[:])
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkCertificates(a.transcript(deals[:]), certificates[:]); err != nil {
+	if err := a.checkCertificates(a.transcript(messages), certificates[:]); err != nil {
 		return nil, err
 	}
-	return a.receive(messages, renewed, static.secret)
+	return a.receive(a, messages)
 }
 
 // Sharing returns the public half being made, after Accept. It is in force only after Finish and the test signatures.
@@ -175,88 +154,43 @@ func (x *Reshare) Secret() []byte {
 	if x.stage == stageEnded {
 		return nil
 	}
-	a, old := x.a, x.a.old.Bytes()
-	deals := x.kept()
-	b := make([]byte, 0, reshareHeader+len(a.session)+len(old)+scalarSize+len(a.statics)*pointSize+len(deals))
-	b = append(b, byte(len(suiteResharing)))
-	b = append(b, suiteResharing...)
-	b = append(b, byte(x.stage))
-	for _, number := range []int{int(a.self), int(a.senders[0]), int(a.senders[1]), len(a.statics), len(a.session), len(old)} {
-		b = binary.BigEndian.AppendUint16(b, uint16(number))
-	}
-	b = append(b, a.session...)
-	b = append(b, old...)
-	b = append(b, x.static.Bytes()...)
-	for _, static := range a.statics {
-		b = append(b, static[:]...)
-	}
-	return append(b, deals...)
+	old := x.a.old.Bytes()
+	numbers := []int{int(x.self), int(x.senders[0]), int(x.senders[1]), len(x.statics), len(x.session), len(old)}
+	return x.state(suiteResharing, numbers, old)
 }
-
-const reshareHeader = 1 + len(suiteResharing) + 1 + 6*2
 
 // ParseReshare is the inverse of Secret, and accepts nothing else. It verifies the dealings in it again, so a state that was
 // damaged or put together from two runs does not come back.
 func ParseReshare(b []byte) (*Reshare, error) {
-	r := reader{b}
-	if err := r.suite(suiteResharing); err != nil {
-		return nil, fmt.Errorf("resharing: %w", err)
-	}
-	if len(b) < reshareHeader {
-		return nil, fmt.Errorf("resharing of %d bytes: %w", len(b), ErrEncoding)
-	}
-	at, self := stage(r.next(1)[0]), Identifier(r.uint16())
-	dealers := [2]Identifier{Identifier(r.uint16()), Identifier(r.uint16())}
-	n, sessionSize, oldSize := int(r.uint16()), int(r.uint16()), int(r.uint16())
-	size := sessionSize + oldSize + scalarSize + n*pointSize
-	if at != stageDrawn && at != stageCertified || n > participantsMax || len(r.rest) < size {
-		return nil, fmt.Errorf("resharing of %d bytes at stage %d with %d recipients: %w", len(b), at, n, ErrEncoding)
-	}
-	run := Resharing{Session: r.next(sessionSize), Dealers: dealers}
-	old, err := ParseSharing(r.next(oldSize))
+	x, err := parseReshare(newReader(b, suiteResharing))
 	if err != nil {
-		return nil, fmt.Errorf("resharing: %w", err)
-	}
-	run.Old = old
-	static, err := decodeScalar(r.next(scalarSize))
-	if err != nil {
-		return nil, fmt.Errorf("resharing: static key: %w", err)
-	}
-	for range n {
-		run.StaticKeys = append(run.StaticKeys, [pointSize]byte(r.next(pointSize)))
-	}
-	x, err := resumeReshare(at, self, static, run, r)
-	if err != nil {
-		wipe(static)
 		return nil, fmt.Errorf("resharing: %w: %w", err, ErrEncoding)
 	}
 	return x, nil
 }
 
-// resumeReshare takes the dealings from r and leads a run to the stage it was in.
-func resumeReshare(at stage, self Identifier, static *edwards25519.Scalar, run Resharing, r reader) (*Reshare, error) {
-	a, err := newAgreement(self, run)
+func parseReshare(r *reader) (*Reshare, error) {
+	at, self, dealers := stage(r.next(1)[0]), r.id(), [2]Identifier{r.id(), r.id()}
+	n, sessionSize, oldSize := r.uint16(), r.uint16(), r.uint16()
+	run := Resharing{Session: r.next(sessionSize), Dealers: dealers}
+	encoded := r.next(oldSize)
+	static, statics, err := parseKeys(r, at, n)
 	if err != nil {
 		return nil, err
 	}
-	if err := newStaticKey(static).usable(self, a.statics); err != nil {
+	defer static.Zero()
+	run.StaticKeys = statics
+	if run.Old, err = ParseSharing(encoded); err != nil {
 		return nil, err
 	}
-	x := reshareOf(a, static, nil)
-	return x, x.resume(at, r, a.dealingSize(), x.checkOwn, x.combine)
-}
-
-// checkOwn verifies the own dealing without the other.
-func (x *Reshare) checkOwn(b []byte) error {
-	d := x.a.place()
-	m, err := x.a.parse(d, b)
+	a, err := newAgreement(self, static, run)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	value, err := x.a.open(d, m, x.static)
-	if err != nil {
-		return err
+	x := &Reshare{newProgress(&a.participants, a, nil), a}
+	if err := x.resume(r, at); err != nil {
+		x.Zero()
+		return nil, err
 	}
-	wipe(value)
-	return nil
+	return x, nil
 }

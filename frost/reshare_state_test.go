@@ -83,7 +83,7 @@ func TestOpenReshareRefuses(t *testing.T) {
 		return b
 	}
 	// Dealings whose agent sealed rubbish for the recovery, certified by both all the same.
-	agent, err := newAgreement(Agent, r)
+	agent, err := newAgreement(Agent, keys[0], r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestOpenReshareRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	certified := [2][]byte{rubbish, x.Deal()}
-	ofAgent, err := schnorrSign(keys[0].secret, agent.transcript(certified[:]))
+	ofAgent, err := schnorrSign(keys[0].secret, agent.transcript([]*message{{encoded: rubbish}, {encoded: x.Deal()}}))
 	if err != nil {
 		t.Fatal(err)
 	}

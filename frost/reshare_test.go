@@ -360,12 +360,12 @@ func TestStuckRandomnessInResharing(t *testing.T) {
 	}
 	value := func(x *Reshare) *edwards25519.Scalar { // what the agent gets
 		a := *x.a
-		a.self = Agent
+		a.self, a.static = Agent, keys[0].secret
 		m, err := a.parse(x.a.place(), x.Deal())
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := a.open(x.a.place(), m, keys[0].secret)
+		v, err := a.open(CoSigner, m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -400,9 +400,12 @@ func TestLineIsErased(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The agent's static key against its own ephemeral key and the other's static key: all that is left to it.
-	key := a.sealing(0, CoSigner, m.header, m.ephemeralKey)
-	key.fromEphemeral = new(edwards25519.Point).ScalarMult(runs[0].static, m.ephemeral)
-	key.fromStatic = new(edwards25519.Point).ScalarMult(runs[0].static, a.points[1])
+	key := sealing{
+		prefix:        resharingPrefix,
+		fromEphemeral: new(edwards25519.Point).ScalarMult(runs[0].static, m.ephemeral),
+		fromStatic:    new(edwards25519.Point).ScalarMult(runs[0].static, a.points[1]),
+		ephemeralKey:  m.ephemeralKey, sender: a.statics[0], recipient: a.statics[1], context: m.context,
+	}
 	if _, err := key.open(m.sealed[1]); !errors.Is(err, ErrDecryption) {
 		t.Errorf("opening what was sealed for the co-signer = %v, want ErrDecryption", err)
 	}

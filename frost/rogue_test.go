@@ -55,7 +55,7 @@ func (a *attempt) craft(t testing.TB, commitment []*edwards25519.Point, ephemera
 				fromStatic:    new(edwards25519.Point).ScalarMult(a.static.secret, a.c.points[k]),
 				ephemeralKey:  ephemeralKey, sender: a.c.statics[a.attacker-1], recipient: a.c.statics[k], context: a.c.context[:],
 			}
-			sealed = key.seal(nil, share.Bytes())
+			sealed = key.seal(share.Bytes())
 		}
 		b = binary.BigEndian.AppendUint64(b, uint64(len(sealed)))
 		b = append(b, sealed...)

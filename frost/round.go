@@ -2,7 +2,6 @@ package frost
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"fmt"
 
 	"filippo.io/edwards25519"
@@ -80,22 +79,13 @@ func AggregateShares(sharing *Sharing, message []byte, signers []SignerCommitmen
 	}
 	sum := new(edwards25519.Scalar)
 	for k := range shares {
-		id := s.set[k].id
-		z, err := decodeScalar(shares[k][:])
+		z, err := s.peerShare(k, shares[k], &sharing.sharing)
 		if err != nil {
-			return Signature{}, blame(id, err)
-		}
-		y, _ := sharing.publicShare(id)
-		if !s.verifyShare(k, z, s.coefficient(k), y.point) {
-			return Signature{}, blame(id, ErrShare)
+			return Signature{}, err
 		}
 		sum.Add(sum, z)
 	}
-	signature := s.signature(sum)
-	if !ed25519.Verify(sharing.groupKey[:], message, signature[:]) {
-		return Signature{}, fmt.Errorf("signature: %w", ErrSelfCheck)
-	}
-	return signature, nil
+	return s.signature(sum, sharing.groupKey, message)
 }
 
 // signingBy is newSigning for a commitment list from outside: exactly two signers of the sharing, ascending, each with a
@@ -113,11 +103,10 @@ func signingBy(sharing *sharing, message []byte, signers []SignerCommitment) (*s
 		if _, known := sharing.publicShare(given.Signer); !known {
 			return nil, fmt.Errorf("%s has no share: %w", given.Signer, ErrParameter)
 		}
-		d, e, err := given.Commitment.decode()
-		if err != nil {
-			return nil, blame(given.Signer, err)
+		var err error
+		if set[k], err = decodeSigner(given.Signer, given.Commitment); err != nil {
+			return nil, err
 		}
-		set[k] = signer{id: given.Signer, commitment: given.Commitment, d: d, e: e}
 	}
 	return newSigning(sharing.groupKey, set, message)
 }

@@ -3,6 +3,7 @@ package frost
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -25,9 +26,8 @@ type publicShare struct {
 	encoded [pointSize]byte
 }
 
-// newPublicShare makes the public share of id from a point that was computed; it is decoded strictly, like one from outside.
-func newPublicShare(id Identifier, p *edwards25519.Point) (publicShare, error) {
-	encoded := encodePoint(p)
+// newPublicShare decodes strictly, also what was computed here.
+func newPublicShare(id Identifier, encoded [pointSize]byte) (publicShare, error) {
 	point, err := decodePoint(encoded[:])
 	if err != nil {
 		return publicShare{}, fmt.Errorf("public share of %s: %w", id, err)
@@ -46,34 +46,49 @@ type sharing struct {
 
 // newSharing checks that the public shares belong together: they lie on one polynomial of degree threshold - 1, whose value at
 // 0 is the group key, and which is not constant. It takes any identifiers and threshold, and keeps its arguments.
-func newSharing(epoch uint64, threshold int, public []publicShare) (sharing, error) {
+func newSharing(epoch uint64, threshold int, public []publicShare) (*sharing, error) {
 	if threshold < 1 || threshold > len(public) {
-		return sharing{}, fmt.Errorf("threshold %d of %d: %w", threshold, len(public), ErrEncoding)
+		return nil, fmt.Errorf("threshold %d of %d: %w", threshold, len(public), ErrEncoding)
 	}
 	previous := Identifier(0)
 	for _, share := range public {
 		// Strictly ascending from 1: no identifier twice, and none is 0, where the polynomial's value is the key itself.
 		if share.id <= previous {
-			return sharing{}, fmt.Errorf("public shares out of order at %s: %w", share.id, ErrEncoding)
+			return nil, fmt.Errorf("public shares out of order at %s: %w", share.id, ErrEncoding)
 		}
 		previous = share.id
 	}
 	for _, share := range public[threshold:] {
 		if interpolate(public[:threshold], share.id).Equal(share.point) != 1 {
-			return sharing{}, fmt.Errorf("public share of %s is of another sharing: %w", share.id, ErrEncoding)
+			return nil, fmt.Errorf("public share of %s is of another sharing: %w", share.id, ErrEncoding)
 		}
 	}
 	group := interpolate(public[:threshold], 0)
 	if isIdentity(group) {
-		return sharing{}, fmt.Errorf("group key is the identity: %w", ErrEncoding)
+		return nil, fmt.Errorf("group key is the identity: %w", ErrEncoding)
 	}
 	groupKey := encodePoint(group)
 	for _, share := range public {
 		if threshold > 1 && share.encoded == groupKey {
-			return sharing{}, fmt.Errorf("share of %s alone is the key: %w", share.id, ErrEncoding)
+			return nil, fmt.Errorf("share of %s alone is the key: %w", share.id, ErrEncoding)
 		}
 	}
-	return sharing{epoch: epoch, threshold: threshold, group: group, groupKey: groupKey, public: public}, nil
+	return &sharing{epoch: epoch, threshold: threshold, group: group, groupKey: groupKey, public: public}, nil
+}
+
+// newWalletSharing decodes the public shares of participants 1, 2 and perhaps 3, and holds them to what a wallet's are.
+func newWalletSharing(epoch uint64, encoded [][pointSize]byte) (*sharing, error) {
+	if n := len(encoded); n < participantsMin || n > participantsMax || epoch == 0 {
+		return nil, fmt.Errorf("%d participants in epoch %d: %w", n, epoch, ErrEncoding)
+	}
+	public := make([]publicShare, len(encoded))
+	for k := range public {
+		var err error
+		if public[k], err = newPublicShare(Identifier(k+1), encoded[k]); err != nil {
+			return nil, err
+		}
+	}
+	return newSharing(epoch, thresholdOfWallet, public)
 }
 
 // Epoch returns the number of the sharing: 1 from key generation, one more with each resharing. Shares of two epochs do not
@@ -98,13 +113,46 @@ func (s *sharing) publicShare(id Identifier) (publicShare, bool) {
 	return publicShare{}, false
 }
 
-// appendPublic appends each public share in ascending order: identifier (2 bytes) and point (32).
-func (s *sharing) appendPublic(b []byte) []byte {
+// encode appends what a serialised sharing and a key share have in common, with the key share's secret where it stands.
+func (s *sharing) encode(begin, secret []byte) []byte {
+	b := slices.Grow(begin, 8+2+2+pointSize+len(secret)+len(s.public)*publicShareSize) // a buffer that grows later leaves copies
+	b = binary.BigEndian.AppendUint64(b, s.epoch)
+	b = append(b, uint16s(s.threshold, len(s.public))...)
+	b = append(b, s.groupKey[:]...)
+	b = append(b, secret...)
 	for _, share := range s.public {
-		b = binary.BigEndian.AppendUint16(b, uint16(share.id))
+		b = append(b, uint16s(int(share.id))...)
 		b = append(b, share.encoded[:]...)
 	}
 	return b
+}
+
+const publicShareSize = 2 + pointSize
+
+// parseSharing is the inverse of encode, with a secret of that size, and takes what is a wallet's alone.
+func parseSharing(r *reader, secretSize int) (s *sharing, secret []byte, err error) {
+	epoch, threshold, n := r.uint64(), r.uint16(), r.uint16()
+	groupKey, secret := r.point(), r.next(secretSize)
+	if r.err == nil && (threshold != thresholdOfWallet || n > participantsMax) {
+		return nil, nil, fmt.Errorf("%d of %d: %w", threshold, n, ErrEncoding)
+	}
+	encoded := make([][pointSize]byte, n)
+	for k := range encoded {
+		if id := r.id(); r.err == nil && id != Identifier(k+1) {
+			return nil, nil, fmt.Errorf("public share of %s at place %d: %w", id, k+1, ErrEncoding)
+		}
+		encoded[k] = r.point()
+	}
+	if err := r.end(); err != nil {
+		return nil, nil, err
+	}
+	if s, err = newWalletSharing(epoch, encoded); err != nil {
+		return nil, nil, err
+	}
+	if groupKey != s.groupKey {
+		return nil, nil, fmt.Errorf("group key is not that of the public shares: %w", ErrEncoding)
+	}
+	return s, secret, nil
 }
 
 // Sharing is the public half of a wallet's key in one epoch: group key and every participant's public share. It holds no
@@ -123,68 +171,14 @@ func (s *Sharing) Participants() []Identifier {
 // Bytes returns the canonical serialisation: the suite with its length in one byte, epoch (8 bytes, big-endian as all
 // numbers here), threshold (2), number of participants (2), group key (32), and for each participant in ascending order
 // identifier (2) and public share (32).
-func (s *Sharing) Bytes() []byte {
-	b := make([]byte, 0, sharingHeader+len(s.public)*publicShareSize)
-	b = append(b, byte(len(suiteSharing)))
-	b = append(b, suiteSharing...)
-	b = binary.BigEndian.AppendUint64(b, s.epoch)
-	b = binary.BigEndian.AppendUint16(b, uint16(s.threshold))
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s.public)))
-	b = append(b, s.groupKey[:]...)
-	return s.appendPublic(b)
-}
-
-const (
-	sharingHeader   = 1 + len(suiteSharing) + 8 + 2 + 2 + pointSize
-	publicShareSize = 2 + pointSize
-)
+func (s *Sharing) Bytes() []byte { return s.encode(suiteID(suiteSharing), nil) }
 
 // ParseSharing is the inverse of Bytes, and accepts nothing else: this suite, a wallet's participants and threshold, an epoch
 // from 1, points of prime order, and public shares that belong together. It keeps no reference to b.
 func ParseSharing(b []byte) (*Sharing, error) {
-	r := reader{b}
-	if err := r.suite(suiteSharing); err != nil {
-		return nil, fmt.Errorf("sharing: %w", err)
-	}
-	if len(b) < sharingHeader {
-		return nil, fmt.Errorf("sharing of %d bytes: %w", len(b), ErrEncoding)
-	}
-	epoch, threshold, n := r.uint64(), int(r.uint16()), int(r.uint16())
-	groupKey := [pointSize]byte(r.next(pointSize))
-	s, err := parseSharing(epoch, threshold, n, groupKey, r)
+	s, _, err := parseSharing(newReader(b, suiteSharing), 0)
 	if err != nil {
 		return nil, fmt.Errorf("sharing: %w", err)
 	}
-	return &Sharing{s}, nil
-}
-
-// parseSharing decodes the public shares that r ends with, and holds a sharing to what a wallet's can be.
-func parseSharing(epoch uint64, threshold, n int, groupKey [pointSize]byte, r reader) (sharing, error) {
-	if threshold != thresholdOfWallet || n < participantsMin || n > participantsMax || epoch == 0 {
-		return sharing{}, fmt.Errorf("%d of %d in epoch %d: %w", threshold, n, epoch, ErrEncoding)
-	}
-	if len(r.rest) != n*publicShareSize {
-		return sharing{}, fmt.Errorf("%d bytes for %d public shares: %w", len(r.rest), n, ErrEncoding)
-	}
-	public := make([]publicShare, n)
-	for k := range public {
-		id := Identifier(r.uint16())
-		if id != Identifier(k+1) {
-			return sharing{}, fmt.Errorf("public share of %s at place %d: %w", id, k+1, ErrEncoding)
-		}
-		encoded := [pointSize]byte(r.next(pointSize))
-		point, err := decodePoint(encoded[:])
-		if err != nil {
-			return sharing{}, fmt.Errorf("public share of %s: %w", id, err)
-		}
-		public[k] = publicShare{id: id, point: point, encoded: encoded}
-	}
-	s, err := newSharing(epoch, threshold, public)
-	if err != nil {
-		return sharing{}, err
-	}
-	if groupKey != s.groupKey {
-		return sharing{}, fmt.Errorf("group key is not that of the public shares: %w", ErrEncoding)
-	}
-	return s, nil
+	return &Sharing{*s}, nil
 }

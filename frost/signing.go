@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha512"
 	"fmt"
+	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -61,6 +62,15 @@ type signing struct {
 	rho []edwards25519.Scalar
 	r   [pointSize]byte
 	c   edwards25519.Scalar
+}
+
+// decodeSigner decodes a commitment from outside.
+func decodeSigner(id Identifier, c Commitment) (signer, error) {
+	d, e, err := c.decode()
+	if err != nil {
+		return signer{}, blame(id, err)
+	}
+	return signer{id: id, commitment: c, d: d, e: e}, nil
 }
 
 // newSigning derives binding factors, group commitment and challenge (RFC 9591 sections 4.4 to 4.6) for any signer set,
@@ -122,21 +132,10 @@ func (s *signing) share(z *edwards25519.Scalar, k int, pair *noncePair, lambda, 
 	z.MultiplyAdd(z, &s.c, &blinded)
 }
 
-// verifyShare reports whether z·B = D_k + rho_k·E_k + lambda·c·Y, for a share that came from outside.
+// verifyShare reports whether z·B = D_k + rho_k·E_k + lambda·c·Y. It computes z·B in constant time, because z can be an own
+// share: one that passes is public, but one that does not is the work of a fault, and if that took the nonces out of it, z
+// gives the secret away.
 func (s *signing) verifyShare(k int, z, lambda *edwards25519.Scalar, y *edwards25519.Point) bool {
-	lambdaC := new(edwards25519.Scalar).Multiply(lambda, &s.c)
-	minusZ := new(edwards25519.Scalar).Negate(z)
-	sum := sumPublic(
-		[]*edwards25519.Scalar{&s.rho[k], lambdaC, minusZ},
-		[]*edwards25519.Point{s.set[k].e, y, edwards25519.NewGeneratorPoint()},
-	)
-	return isIdentity(sum.Add(sum, s.set[k].d))
-}
-
-// verifyOwn is verifyShare for an own share, of which z·B is computed in constant time. A share that passes is public, but one
-// that does not is the work of a fault: if that took the nonces out of it, z gives the secret away, and its time would say
-// something of z. The price is that of one more call, 2 % of a co-signature.
-func (s *signing) verifyOwn(k int, z, lambda *edwards25519.Scalar, y *edwards25519.Point) bool {
 	lambdaC := new(edwards25519.Scalar).Multiply(lambda, &s.c)
 	want := sumPublic([]*edwards25519.Scalar{&s.rho[k], lambdaC}, []*edwards25519.Point{s.set[k].e, y})
 	want.Add(want, s.set[k].d)
@@ -156,17 +155,34 @@ func (s *signing) ownShare(k int, pair *noncePair, share *KeyShare) (SignatureSh
 	var z edwards25519.Scalar
 	defer wipe(&z)
 	s.share(&z, k, pair, coefficient, share.secret)
-	if !s.verifyOwn(k, &z, coefficient, own.point) {
+	if !s.verifyShare(k, &z, coefficient, own.point) {
 		return SignatureShare{}, fmt.Errorf("signature share of %s in epoch %d: %w", share.id, share.epoch, ErrSelfCheck)
 	}
 	return SignatureShare(z.Bytes()), nil
 }
 
-// signature returns R ‖ z.
-func (s *signing) signature(z *edwards25519.Scalar) (signature Signature) {
+// peerShare decodes the share of the signer at place k, and checks it.
+func (s *signing) peerShare(k int, share SignatureShare, of *sharing) (*edwards25519.Scalar, error) {
+	id := s.set[k].id
+	z, err := decodeScalar(share[:])
+	if err != nil {
+		return nil, blame(id, err)
+	}
+	public, _ := of.publicShare(id)
+	if !s.verifyShare(k, z, s.coefficient(k), public.point) {
+		return nil, blame(id, ErrShare)
+	}
+	return z, nil
+}
+
+// signature returns R ‖ z, if it is a signature.
+func (s *signing) signature(z *edwards25519.Scalar, groupKey [pointSize]byte, message []byte) (signature Signature, err error) {
 	copy(signature[:pointSize], s.r[:])
 	copy(signature[pointSize:], z.Bytes())
-	return signature
+	if !ed25519.Verify(groupKey[:], message, signature[:]) {
+		return Signature{}, fmt.Errorf("signature: %w", ErrSelfCheck)
+	}
+	return signature, nil
 }
 
 // pair orders the two signers of a payment.
@@ -177,14 +193,9 @@ func pair(a, b signer) []signer {
 	return []signer{b, a}
 }
 
-// place returns where id stands in the set.
+// place returns where id, who is a signer, stands in the set.
 func (s *signing) place(id Identifier) int {
-	for k := range s.set {
-		if s.set[k].id == id {
-			return k
-		}
-	}
-	panic("frost: not a signer: " + id.String())
+	return slices.IndexFunc(s.set, func(x signer) bool { return x.id == id })
 }
 
 // VerifySignature reports whether sig is the Ed25519 signature over message under groupKey, as crypto/ed25519 and the

@@ -2,23 +2,10 @@ package frost
 
 import (
 	"fmt"
+	"slices"
 
 	"filippo.io/edwards25519"
 )
-
-const (
-	// SessionSizeMin keeps sessions unique: less cannot hold a drawn value.
-	SessionSizeMin = 16
-	// SessionSizeMax is ample for three names.
-	SessionSizeMax = 1 << 10
-)
-
-func checkSession(session []byte) error {
-	if len(session) < SessionSizeMin || len(session) > SessionSizeMax {
-		return fmt.Errorf("session of %d bytes: %w", len(session), ErrParameter)
-	}
-	return nil
-}
 
 // suiteStaticKey begins a serialised StaticKey.
 const suiteStaticKey = Suite + "/static"
@@ -51,33 +38,27 @@ func (k *StaticKey) Public() [32]byte { return k.public }
 // Secret returns the canonical serialisation, for sealing: the suite with its length in one byte, secret scalar (32 bytes)
 // and public key (32). The caller wipes it. It is nil after Zero.
 func (k *StaticKey) Secret() []byte {
-	if k == nil || k.erased() {
+	if k.erased() {
 		return nil
 	}
-	b := make([]byte, 0, staticKeySize)
-	b = append(b, byte(len(suiteStaticKey)))
-	b = append(b, suiteStaticKey...)
-	b = append(b, k.secret.Bytes()...)
-	return append(b, k.public[:]...)
+	secret := k.secret.Bytes()
+	defer clear(secret)
+	return slices.Concat(suiteID(suiteStaticKey), secret, k.public[:])
 }
-
-const staticKeySize = 1 + len(suiteStaticKey) + scalarSize + pointSize
 
 // ParseStaticKey is the inverse of Secret, and accepts nothing else. The public key is there so that damage shows.
 func ParseStaticKey(b []byte) (*StaticKey, error) {
-	r := reader{b}
-	if err := r.suite(suiteStaticKey); err != nil {
+	r := newReader(b, suiteStaticKey)
+	encoded, public := r.next(scalarSize), r.point()
+	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("static key: %w", err)
 	}
-	if len(b) != staticKeySize {
-		return nil, fmt.Errorf("static key of %d bytes: %w", len(b), ErrEncoding)
-	}
-	secret, err := decodeScalar(r.next(scalarSize))
+	secret, err := decodeScalar(encoded)
 	if err != nil {
 		return nil, fmt.Errorf("static key: %w", err)
 	}
 	k := newStaticKey(secret)
-	if k.public != [pointSize]byte(r.next(pointSize)) {
+	if k.public != public {
 		k.Zero()
 		return nil, fmt.Errorf("static key is not that of its public key: %w", ErrEncoding)
 	}
@@ -85,18 +66,7 @@ func ParseStaticKey(b []byte) (*StaticKey, error) {
 }
 
 func (k *StaticKey) erased() bool {
-	return k.secret == nil || k.secret.Equal(new(edwards25519.Scalar)) == 1
-}
-
-// usable refuses a key that is erased, or that is not self's among the keys of a run, which hold self's.
-func (k *StaticKey) usable(self Identifier, statics [][pointSize]byte) error {
-	if k == nil || k.erased() {
-		return fmt.Errorf("static key: %w", ErrErased)
-	}
-	if statics[self-1] != k.public {
-		return fmt.Errorf("static key of %s is not the one in the run: %w", self, ErrParameter)
-	}
-	return nil
+	return k == nil || k.secret == nil || k.secret.Equal(new(edwards25519.Scalar)) == 1
 }
 
 // Zero overwrites the key. A run made with it has a copy of its own.
@@ -104,23 +74,4 @@ func (k *StaticKey) Zero() {
 	if k != nil && k.secret != nil {
 		wipe(k.secret)
 	}
-}
-
-// decodeStaticKeys decodes the public static keys of a run in identifier order: each canonical, of prime order, and one
-// participant's only.
-func decodeStaticKeys(statics [][pointSize]byte) ([]*edwards25519.Point, error) {
-	points := make([]*edwards25519.Point, len(statics))
-	for k, static := range statics {
-		p, err := decodePoint(static[:])
-		if err != nil {
-			return nil, fmt.Errorf("static key of %s: %w", Identifier(k+1), err)
-		}
-		for j := range k {
-			if statics[j] == static {
-				return nil, fmt.Errorf("%s and %s with one static key: %w", Identifier(j+1), Identifier(k+1), ErrParameter)
-			}
-		}
-		points[k] = p
-	}
-	return points, nil
 }

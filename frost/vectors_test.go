@@ -172,12 +172,15 @@ func TestSigningVectors(t *testing.T) {
 				s.share(share, k, pairs[o.Identifier], coefficient, shares[o.Identifier].secret)
 				same(t, "signature share", share.Bytes(), o.Share)
 				y := public[o.Identifier-1].point
-				if !s.verifyShare(k, share, coefficient, y) || !s.verifyOwn(k, share, coefficient, y) {
+				if !s.verifyShare(k, share, coefficient, y) {
 					t.Errorf("share of %d does not verify", o.Identifier)
 				}
 				z.Add(z, share)
 			}
-			signature := s.signature(z)
+			signature, err := s.signature(z, groupKey, v.Inputs.Message)
+			if err != nil {
+				t.Fatal(err)
+			}
 			same(t, "signature", signature[:], v.Final.Signature)
 			if !ed25519.Verify(groupKey[:], v.Inputs.Message, signature[:]) {
 				t.Error("crypto/ed25519 does not verify the signature")
@@ -269,16 +272,16 @@ func TestKeyGenerationVectors(t *testing.T) {
 				return append(b, text...)
 			}
 			var statics [][pointSize]byte
-			var secrets []*edwards25519.Scalar
+			var keys []*StaticKey
 			for k, secret := range v.Config.Secret {
-				secrets = append(secrets, mustScalar(t, secret))
-				statics = append(statics, newStaticKey(secrets[k]).public)
+				keys = append(keys, newStaticKey(mustScalar(t, secret)))
+				statics = append(statics, keys[k].public)
 				same(t, "static key", statics[k][:], v.Config.Public[k])
 			}
 			encoded := make([][]byte, v.N)
 			ceremonies := make([]*ceremony, v.N)
 			for k, want := range v.Round1 {
-				c, err := newCeremony(want.ID, v.T, v.Session, statics)
+				c, err := newCeremony(want.ID, keys[want.ID-1], v.T, v.Session, statics)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -290,18 +293,18 @@ func TestKeyGenerationVectors(t *testing.T) {
 				}
 				stream := label(fmt.Sprintf("round1_participant_%d", want.ID))
 				ceremonies[k] = c
-				if encoded[k], err = c.draw(&counterStream{prefix: stream}, secrets[k], payload); err != nil {
+				if encoded[k], err = c.draw(&counterStream{prefix: stream}, payload); err != nil {
 					t.Fatal(err)
 				}
-				m, err := c.parse(encoded[k])
+				m, err := c.parse(k, encoded[k])
 				if err != nil {
 					t.Fatal(err)
 				}
 				for i, point := range want.Commitment {
-					same(t, "commitment", m.commitBytes[i*pointSize:(i+1)*pointSize], point)
+					same(t, "commitment", c.commitment(m)[i*pointSize:(i+1)*pointSize], point)
 				}
 				same(t, "ephemeral key", m.ephemeralKey[:], want.Ephemeral)
-				same(t, "proof", m.proof[:], want.PoP)
+				same(t, "proof", c.proof(m), want.PoP)
 				for i, ciphertext := range want.Encrypted {
 					same(t, "encrypted share", m.sealed[i], ciphertext)
 				}
@@ -311,10 +314,10 @@ func TestKeyGenerationVectors(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				proofMessage := c.proofMessage(m.commitBytes, m.ephemeralKey)
+				proofMessage := c.proofMessage(c.commitment(m), m.ephemeralKey)
 				nonce := schnorrNonce(constant, proofMessage)
 				r := encodePoint(basePoint(nonce))
-				public := [pointSize]byte(m.commitBytes[:pointSize])
+				public := [pointSize]byte(encoded[k])
 				same(t, "proof message", proofMessage, want.PoPParts.Message)
 				same(t, "proof nonce input", slices.Concat([]byte(schnorrPrefixNonce), constant.Bytes(), proofMessage), want.PoPParts.NonceInput)
 				same(t, "proof nonce", nonce.Bytes(), want.PoPParts.Nonce)
@@ -324,11 +327,11 @@ func TestKeyGenerationVectors(t *testing.T) {
 			}
 			for k, want := range v.Round2 {
 				c := ceremonies[k]
-				messages, shares, err := c.verify(encoded, secrets[k])
+				messages, err := c.parseAll(c, encoded)
 				if err != nil {
 					t.Fatal(err)
 				}
-				share, err := c.combine(messages, shares)
+				share, err := c.receive(c, messages)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -340,7 +343,7 @@ func TestKeyGenerationVectors(t *testing.T) {
 				transcript := c.transcript(messages)
 				digest := sha512.Sum512(transcript)
 				same(t, "transcript hash", digest[:], v.Round3.TranscriptHash)
-				certificate, err := schnorrSign(secrets[k], transcript)
+				certificate, err := schnorrSign(keys[k].secret, transcript)
 				if err != nil {
 					t.Fatal(err)
 				}
