@@ -43,7 +43,8 @@ var exitCodes = map[typev1.Reason]int{
 	// Its owner has to claim the wallet first.
 	typev1.Reason_REASON_NOT_ACTIVE: exitPerson,
 
-	typev1.Reason_REASON_FROZEN: exitFrozen,
+	typev1.Reason_REASON_FROZEN:  exitFrozen,
+	typev1.Reason_REASON_REVOKED: exitFrozen,
 
 	// An authorized payment would no longer pass: what was authorized may land all the same.
 	typev1.Reason_REASON_RULES_CHANGED: exitUnknown,

@@ -41,6 +41,8 @@ type paymentResult struct {
 	FirstToRecipient bool `json:"first_to_recipient"`
 	// MoneyMoved is YES once SETTLED, UNKNOWN while AUTHORIZED, else NO.
 	MoneyMoved string `json:"money_moved"`
+	// Next says what that means and what to do, for people.
+	Next string `json:"next"`
 
 	money typev1.MoneyMoved
 }
@@ -49,7 +51,8 @@ func newPaymentResult(p *client.Payment, installation string) *paymentResult {
 	r := &paymentResult{
 		Name: p.Name, ID: p.ID, State: paymentState(p.State), Light: enumText(p.Light, "LIGHT_"), Results: ruleResults(p.Results),
 		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, installation),
-		Recipient: p.RecipientName, RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(), money: notMoved,
+		Recipient: p.RecipientName, RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
+		Next: paymentNext(p.State, p.ID), money: notMoved,
 	}
 	switch p.State {
 	case typev1.PaymentState_PAYMENT_STATE_SETTLED:
@@ -63,16 +66,26 @@ func newPaymentResult(p *client.Payment, installation string) *paymentResult {
 
 func (r *paymentResult) moneyMoved() typev1.MoneyMoved { return r.money }
 
-// paymentMeans says what a state means for who made the payment.
-var paymentMeans = map[string]string{
-	"SETTLED":        "Paid.",
-	"DENIED":         "Refused by the guard rails: nothing was paid, and repeating it changes nothing.",
-	"PENDING_REVIEW": "It waits for the owner's answer: `halfkey payments watch ID` waits with it.",
-	"READY":          "The owner approved it, or its message died: repeat it by its id.",
-	"AUTHORIZED":     "It may still be paid: repeat it by its id, never by another.",
-	"CANCELED":       "Canceled: nothing was paid.",
-	"EXPIRED":        "Its deadline passed: nothing was paid.",
-	"FAILED":         "The chain refused it: nothing was paid.",
+// paymentNext says what a state means for who made the payment, and what to do.
+func paymentNext(state typev1.PaymentState, id string) string {
+	switch state {
+	case typev1.PaymentState_PAYMENT_STATE_SETTLED:
+		return "Paid."
+	case typev1.PaymentState_PAYMENT_STATE_DENIED:
+		return "Refused: nothing was paid, and repeating it changes nothing."
+	case typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW:
+		return "It waits for its owner's answer: `halfkey payments watch " + id + "` waits with it, and then pays."
+	case typev1.PaymentState_PAYMENT_STATE_READY:
+		return "It may be paid: `halfkey payments watch " + id + "` pays it."
+	case typev1.PaymentState_PAYMENT_STATE_AUTHORIZED:
+		return "It may have been paid: `halfkey payments watch " + id + "` ends it. Do not pay this by another id."
+	case typev1.PaymentState_PAYMENT_STATE_CANCELED:
+		return "Canceled: nothing was paid."
+	case typev1.PaymentState_PAYMENT_STATE_EXPIRED:
+		return "Its deadline passed: nothing was paid."
+	default:
+		return "It failed: nothing was paid."
+	}
 }
 
 func (r *paymentResult) people(p *printer) {
@@ -81,9 +94,7 @@ func (r *paymentResult) people(p *printer) {
 		to = "key " + r.RecipientKey
 	}
 	p.line("%s: %s to %s", r.State, r.Amount, to)
-	if means := paymentMeans[r.State]; means != "" {
-		p.line("%s", means)
-	}
+	p.line("%s", r.Next)
 	if r.State != "SETTLED" {
 		printCrossed(p, r.Results)
 	}

@@ -66,7 +66,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 		return f.ExitCode
 	}
 	p := printer{w: a.stderr}
-	p.line("halfkey: error: %s", f.Message)
+	p.line("halfkey: error: %s (%s)", f.Message, f.Reason)
 	for _, key := range slices.Sorted(maps.Keys(f.Metadata)) {
 		p.line("halfkey: %s: %s", key, f.Metadata[key])
 	}
