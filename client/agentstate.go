@@ -125,46 +125,49 @@ func (a *Agent) saveKey(k *agentKey) error {
 	return nil
 }
 
-// reload reads the secret again, and reports whether another program has changed request key or share meanwhile, or was about
-// to.
-func (a *Agent) reload() (bool, error) {
-	old := a.state.now()
-	k, err := a.c.loadAgentKey(old.keyName())
+// reload reads the secret again: another program may have changed request key or share meanwhile.
+func (a *Agent) reload() error {
+	k, err := a.c.loadAgentKey(a.state.now().keyName())
 	if err != nil {
-		return false, wrap("load agent", err, notMoved)
+		return wrap("load agent", err, notMoved)
 	}
 	if k.share == nil {
-		return false, local("load agent", typev1.Reason_REASON_NOT_ACTIVE, "this home no longer holds a share of the wallet", "wallet", a.wallet)
+		return local("load agent", typev1.Reason_REASON_NOT_ACTIVE, "this home no longer holds a share of the wallet", "wallet", a.wallet)
 	}
 	a.state.put(k)
-	begun := k.pending != nil && old.pending == nil
-	return begun || k.share.Epoch() != old.share.Epoch() || !k.request.public.Equal(old.request.public), nil
+	return nil
 }
 
-// renew looks, after a call was refused as a stranger's, whether the wallet has another request key by now: one that another
-// program on this home goes by already, or the one that this home has offered, if the owner's guard rails name it.
-func (a *Agent) renew(ctx context.Context) (bool, error) {
+// sharesAs reports whether two states of a secret would make the same half of a signature.
+func (k *agentKey) sharesAs(other *agentKey) bool {
+	return sameSharing(k.share.Sharing(), other.share.Sharing()) && (k.pending == nil) == (other.pending == nil)
+}
+
+// renew looks, after a call by a request key was refused as a stranger's, whether the wallet has another one by now: one that
+// this program or another on this home goes by already, or the one that this home has offered, if the owner's guard rails name
+// it.
+func (a *Agent) renew(ctx context.Context, refused crypto.PublicKey) (bool, error) {
 	const op = "follow the request key"
 	unlock, err := a.c.lockSecret(ctx, op, a.wallet)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	return a.follow(ctx)
-}
-
-// follow is renew under the secret's lock.
-func (a *Agent) follow(ctx context.Context) (bool, error) {
-	before := a.state.now().request.public
-	if _, err := a.reload(); err != nil {
+	if err := a.follow(ctx); err != nil {
 		return false, err
 	}
-	k := a.state.now()
-	if !k.request.public.Equal(before) {
-		return true, nil
+	return !a.state.now().request.public.Equal(refused), nil
+}
+
+// follow reads the secret again, and goes by the request key that it offers if that is the wallet's by now. The secret's lock is
+// held.
+func (a *Agent) follow(ctx context.Context) error {
+	if err := a.reload(); err != nil {
+		return err
 	}
+	k := a.state.now()
 	if k.offered == nil {
-		return false, nil
+		return nil
 	}
 	// What the guard rails name is read from the guard rails, verified from the claim on: that a call by the offered key is let in
 	// would be the gateway's word alone.
@@ -172,17 +175,17 @@ func (a *Agent) follow(ctx context.Context) (bool, error) {
 	switch ReasonOf(err) {
 	case typev1.Reason_REASON_UNSPECIFIED:
 		if err != nil {
-			return false, err
+			return err
 		}
 	case typev1.Reason_REASON_UNAUTHENTICATED, typev1.Reason_REASON_NOT_ACTIVE:
-		return false, nil
+		return nil
 	default:
-		return false, err
+		return err
 	}
 	if !namesRequestKey(head, k.offered) {
-		return false, nil
+		return nil
 	}
-	return true, wrap("follow the request key", a.saveKey(k.promoteOffer()), notMoved)
+	return wrap("follow the request key", a.saveKey(k.promoteOffer()), notMoved)
 }
 
 func namesRequestKey(head *evidence.Head, key *privateKey) bool {

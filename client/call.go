@@ -96,8 +96,8 @@ type caller struct {
 	wallet string // An agent's wallet.
 	// key is who signs now: an agent's changes when its owner gives the wallet another request key.
 	key func() crypto.Signer
-	// renew, if there is one, finds out after a refusal whether key has changed.
-	renew func(ctx context.Context) (bool, error)
+	// renew, if there is one, finds out after a refusal whether key is another than the one that was refused.
+	renew func(ctx context.Context, refused crypto.PublicKey) (bool, error)
 }
 
 // token returns a context that carries a token for one method and one resource.
@@ -126,11 +126,15 @@ func invoke[Req, Resp any](
 	ctx context.Context, c *Client, r rpc, req *Req,
 	method func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (*Resp, error),
 ) (*Resp, error) {
+	if r.who == nil || r.who.renew == nil {
+		return invokeOnce(ctx, c, r, req, method)
+	}
+	used := r.who.key().Public()
 	resp, err := invokeOnce(ctx, c, r, req, method)
-	if r.who == nil || r.who.renew == nil || ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED {
+	if ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED {
 		return resp, err
 	}
-	renewed, failed := r.who.renew(ctx)
+	renewed, failed := r.who.renew(ctx, used)
 	switch {
 	case failed != nil:
 		return nil, failed

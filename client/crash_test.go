@@ -8,21 +8,27 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
+	"github.com/halfkey/halfkey/internal/recoverywork"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 var errCrash = errors.New("crashed")
 
-// crashingHome is a home whose program dies at one of its writes: just before it, or just after.
-type crashingHome struct {
-	*client.Home
+// crashPoint is where a program dies: just before one of its writes, or just after.
+type crashPoint struct {
 	at    int // The write to die at, from 1; 0 is never.
 	after bool
 	count int
 	dead  bool
 }
 
-func (c *crashingHome) write(do func() error) error {
+// crashingHome is a home whose program dies at one of its writes.
+type crashingHome struct {
+	*client.Home
+	*crashPoint
+}
+
+func (c *crashPoint) write(do func() error) error {
 	if c.dead {
 		return errCrash
 	}
@@ -69,7 +75,7 @@ func crashes(t *testing.T, life func(t *testing.T, number int, store *crashingHo
 		for _, late := range []bool{false, true} {
 			number++
 			t.Run(fmt.Sprintf("write %d, after it %v", at, late), func(t *testing.T) {
-				store := &crashingHome{at: at, after: late}
+				store := &crashingHome{crashPoint: &crashPoint{at: at, after: late}}
 				home, err := life(t, number, store)
 				died = store.dead
 				if died && err == nil {
@@ -90,7 +96,7 @@ func crashes(t *testing.T, life func(t *testing.T, number int, store *crashingHo
 func openOn(t *testing.T, home *client.Home, store *crashingHome) *client.Client {
 	t.Helper()
 	store.Home = home
-	c, err := client.Open(home, client.Options{Keys: store, Payments: store})
+	c, err := client.Open(home, client.Options{Keys: store, Payments: store, RecoveryWork: recoverywork.ForTests()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func (a *Agent) Offer(ctx context.Context, options ...OfferOptions) (Offer, erro
 		return Offer{}, err
 	}
 	defer unlock()
-	if _, err := a.reload(); err != nil {
+	if err := a.reload(); err != nil {
 		return Offer{}, err
 	}
 	again := false
@@ -82,7 +82,7 @@ func (a *Agent) Offer(ctx context.Context, options ...OfferOptions) (Offer, erro
 	}
 	if again && a.state.now().offered != nil {
 		// One that the guard rails name already is not dropped: nobody else could sign for the wallet any more.
-		if _, err := a.follow(ctx); err != nil {
+		if err := a.follow(ctx); err != nil {
 			return Offer{}, err
 		}
 	}

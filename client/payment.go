@@ -217,6 +217,7 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 		if told != nil && (ended(told.GetState()) || told.GetState() == pendingReview) {
 			return a.conclude(ctx, r, told)
 		}
+		used := a.state.now()
 		var err error
 		if told.GetState() == authorized {
 			told, err = a.finish(ctx, r, told)
@@ -229,7 +230,7 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 		if err == nil {
 			continue
 		}
-		again, failed := a.repeats(ctx, err)
+		again, failed := a.repeats(ctx, used, err)
 		if failed != nil {
 			return nil, failed
 		}
@@ -244,17 +245,20 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 }
 
 // repeats reports whether asking again and going on from there can help, and learns what the error tells: the ledger's time,
-// another request key or share.
-func (a *Agent) repeats(ctx context.Context, err error) (again bool, failed error) {
+// another request key or share than those used.
+func (a *Agent) repeats(ctx context.Context, used *agentKey, err error) (again bool, failed error) {
 	var e *Error
 	switch {
 	case !errors.As(err, &e) || errors.Is(err, ErrConflict) || errors.Is(err, errMessages):
 		return false, nil
 	case e.Reason == typev1.Reason_REASON_UNAUTHENTICATED:
-		return a.renew(ctx)
+		return a.renew(ctx, used.request.public)
 	case errors.As(err, new(*frost.CulpritError)):
 		// The co-signer may hold a share of a sharing that another program on this home has made with it.
-		return a.reload()
+		if err := a.reload(); err != nil {
+			return false, err
+		}
+		return !a.state.now().sharesAs(used), nil
 	}
 	return a.repeatsBy(e), nil
 }
@@ -508,9 +512,10 @@ func (a *Agent) dryRun(ctx context.Context, o Order, recipient [32]byte) (*Payme
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
+	used := a.state.now().request.public
 	told, err := a.judge(ctx, intent, message)
 	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
-		if again, failed := a.renew(ctx); failed != nil {
+		if again, failed := a.renew(ctx, used); failed != nil {
 			return nil, failed
 		} else if again {
 			told, err = a.judge(ctx, intent, message)

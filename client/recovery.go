@@ -204,7 +204,9 @@ func (f *recoveryFile) receive(op string, i *evidence.Installation, now *standin
 }
 
 // holds reports whether the share that was opened last is of a sharing.
-func (f *recoveryFile) holds(s *frost.Sharing) bool { return f.share != nil && sameSharing(f.share.Sharing(), s) }
+func (f *recoveryFile) holds(s *frost.Sharing) bool {
+	return f.share != nil && sameSharing(f.share.Sharing(), s)
+}
 
 // open makes the recovery share of a sharing: from the start under the request key that the order names, the co-signer's
 // answer to it, and both dealers' dealings and certificates, so that only what was dealt in the ordered run opens.

@@ -142,7 +142,7 @@ func (a *Agent) Reshare(ctx context.Context) (*Resharing, error) {
 // newest follows the wallet's request key and asks for its newest resharing. The secret's lock is held, so no call here may
 // wait for it: callers do not renew.
 func (a *Agent) newest(ctx context.Context) (*typev1.Resharing, error) {
-	if _, err := a.follow(ctx); err != nil {
+	if err := a.follow(ctx); err != nil {
 		return nil, err
 	}
 	k := a.state.now()

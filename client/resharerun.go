@@ -40,7 +40,9 @@ func (r *run) carry(ctx context.Context, told *typev1.Resharing) (*typev1.Reshar
 }
 
 // isOf reports whether the share was made in a run of this order.
-func (p *pendingShare) isOf(order *typev1.Envelope) bool { return sameEnvelope(p.run.GetOrder(), order) }
+func (p *pendingShare) isOf(order *typev1.Envelope) bool {
+	return sameEnvelope(p.run.GetOrder(), order)
+}
 
 func sameEnvelope(a, b *typev1.Envelope) bool {
 	return evidence.EnvelopeDigest(a) == evidence.EnvelopeDigest(b)
