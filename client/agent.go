@@ -222,28 +222,21 @@ func (a *Agent) seeAfter(ctx context.Context, seen uint64, seenHash []byte, entr
 
 // lossAccepted looks for an operator's statement, in the verified journal, that accepts the loss of exactly this entry.
 func (a *Agent) lossAccepted(ctx context.Context, entry uint64, hash []byte) (bool, error) {
-	j, err := a.c.journal(ctx, a.who, a.wallet)
-	if err != nil {
-		return false, err
-	}
-	entries, err := j.chain(a.c.Installation())
-	if err != nil {
-		return false, err
-	}
-	for _, e := range entries {
+	accepted := false
+	err := a.c.signedEntries(ctx, a.who, a.wallet, func(e *typev1.Entry) {
 		if e.GetKind() != typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS || len(e.GetStatements()) == 0 {
-			continue
+			return
 		}
 		m, err := evidence.CheckOperator(a.c.Installation(), e.GetStatements()[0])
 		if err != nil {
-			continue
+			return
 		}
 		loss, ok := m.(*typev1.AcceptLoss)
 		if ok && loss.GetWallet() == a.wallet && loss.GetLostEntry() == entry && bytes.Equal(loss.GetLostHash(), hash) {
-			return true, nil
+			accepted = true
 		}
-	}
-	return false, nil
+	})
+	return accepted && err == nil, err
 }
 
 // ledgerNow estimates the ledger's time, asking for it first if no answer has told it yet.

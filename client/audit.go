@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -46,23 +47,62 @@ type JournalReport struct {
 // What it cannot see: freezes of an owner or of the installation, and whether anything happened that the ledger never wrote
 // down. An agent's store notes the newest entry that it was shown, so that a journal which is cut short shows there.
 func VerifyJournal(i *evidence.Installation, wallet string, entries [][]byte, head *typev1.Envelope, earlier ...*evidence.Installation) (*JournalReport, error) {
-	decoded, err := (&Journal{Wallet: wallet, Entries: entries, Head: head}).chain(i)
+	v, err := NewJournalVerifier(i, wallet, earlier...)
 	if err != nil {
 		return nil, err
 	}
-	a := &audit{
-		i: i, wallet: wallet, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
-		balances: make(map[string]Balance), deposits: make(map[string]bool), freezes: make(map[string]bool),
-	}
-	if a.operators, err = operatorKeys(i, earlier); err != nil {
-		return nil, &JournalError{Err: err}
-	}
-	for _, e := range decoded {
-		if err := a.entry(e); err != nil {
-			return nil, &JournalError{e.GetNumber(), err}
+	for _, b := range entries {
+		if _, err := v.Entry(b); err != nil {
+			return nil, err
 		}
 	}
-	return a.report(uint64(len(decoded))), nil
+	return v.Head(head)
+}
+
+// JournalVerifier is VerifyJournal entry by entry, so that nobody has to hold a long journal: it keeps what the payments and
+// windows so far add up to.
+type JournalVerifier struct {
+	links chain
+	a     *audit
+	err   error
+}
+
+// NewJournalVerifier begins before a wallet's first entry.
+func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evidence.Installation) (*JournalVerifier, error) {
+	operators, err := operatorKeys(i, earlier)
+	if err != nil {
+		return nil, &JournalError{Err: err}
+	}
+	return &JournalVerifier{links: chain{i: i, wallet: wallet}, a: &audit{
+		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), freezes: make(map[string]bool),
+	}}, nil
+}
+
+// Entry verifies the next entry and returns it. After an error there is no next one.
+func (v *JournalVerifier) Entry(b []byte) (*typev1.Entry, error) {
+	if v.err != nil {
+		return nil, v.err
+	}
+	e, err := v.links.entry(b)
+	if err == nil {
+		if refused := v.a.entry(e); refused != nil {
+			err = &JournalError{e.GetNumber(), refused}
+		}
+	}
+	v.err = err
+	return e, err
+}
+
+// Head verifies that the ledger has signed that the journal ends here, and reports what it proves.
+func (v *JournalVerifier) Head(e *typev1.Envelope) (*JournalReport, error) {
+	if v.err != nil {
+		return nil, v.err
+	}
+	if err := v.links.head(e); err != nil {
+		return nil, err
+	}
+	return v.a.report(v.links.number), nil
 }
 
 // operatorKeys are the operator keys of an installation file and of the ones before it, back as far as they are given.
@@ -92,9 +132,10 @@ type audit struct {
 	incoming map[string]bool
 	balances map[string]Balance
 	deposits map[string]bool
-	freezes  map[string]bool // Ids of the wallet's own freezes; true while in force.
-	last     int64           // Time of the entry before.
-	setBack  bool            // The entry before set the time back, or ended a payment for that reason.
+	windows  map[string]*counted // By unit of account.
+	freezes  map[string]bool     // Ids of the wallet's own freezes; true while in force.
+	last     int64               // Time of the entry before.
+	setBack  bool                // The entry before set the time back, or ended a payment for that reason.
 }
 
 // auditedPayment is one payment as its entries have left it.
@@ -433,28 +474,30 @@ func (p *auditedPayment) facts() guardrails.Facts {
 
 // sums adds up the windows that a payment is judged by, without the payment itself.
 func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
+	if p.counted {
+		a.count(p, -p.units)
+		defer a.count(p, p.units)
+	}
 	spans := guardrails.Spans(a.head.Document, p.facts(), at)
 	sums := make([]guardrails.Sum, len(spans))
 	for n, span := range spans {
-		from, to := int64(0), guardrails.Quarter(span.To)
+		from := int64(math.MinInt64)
 		if !span.From.IsZero() {
 			from = guardrails.Quarter(span.From)
 		}
-		for _, other := range a.payments {
-			if other == p || !other.counted || other.unit != p.unit || other.quarter < from || other.quarter >= to {
-				continue
-			}
-			sums[n].Units = saturated(sums[n].Units, other.units)
-			sums[n].Count++
+		if c := a.windows[p.unit]; c != nil {
+			sums[n] = c.sum(from, guardrails.Quarter(span.To))
 		}
 	}
 	return sums
 }
 
-// saturated adds amounts; what does not fit stays at the largest number, which every limit but none finds crossed.
-func saturated(a, b int64) int64 {
-	if a > maxUnits-b {
-		return maxUnits
+// count adds units to the quarter hour that a payment was authorized in; negative units are taken out of it.
+func (a *audit) count(p *auditedPayment, units int64) {
+	c := a.windows[p.unit]
+	if c == nil {
+		c = new(counted)
+		a.windows[p.unit] = c
 	}
-	return a + b
+	c.add(p.quarter, units)
 }

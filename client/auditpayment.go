@@ -104,6 +104,7 @@ func (a *audit) attempt(e *typev1.Entry) error {
 	if outcome == authorized {
 		p.message, p.expiry = bytes.Clone(e.GetMessage()), m.ExpiryMillis
 		p.counted, p.quarter = true, guardrails.Quarter(time.UnixMilli(e.GetTimeMillis()))
+		a.count(p, p.units)
 		a.move(e.GetAsset(), -p.units, p.units)
 	}
 	a.payments[e.GetPayment()] = p
@@ -310,6 +311,7 @@ func (a *audit) died(e *typev1.Entry, p *auditedPayment, wasSetBack bool) error 
 		return refusal("entry", "units", "are not the intent's")
 	}
 	a.setBack = wasSetBack && e.GetTimeMillis() < p.expiry
+	a.count(p, -p.units)
 	p.state, p.counted = after, false
 	a.move(e.GetAsset(), p.units, -p.units)
 	return nil

@@ -53,76 +53,114 @@ func (o *Owner) Journal(ctx context.Context, wallet string) (*Journal, error) {
 }
 
 func (c *Client) journal(ctx context.Context, who *caller, wallet string) (*Journal, error) {
-	const op = "list entries"
 	j := &Journal{Wallet: wallet}
-	for range pagesMax {
+	head, err := c.entries(ctx, who, wallet, func(b []byte) error {
+		j.Entries = append(j.Entries, b)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	j.Head = head
+	return j, nil
+}
+
+// entries hands a wallet's entries to each, page by page from number 1, and returns the head that they end at. Entries that
+// were appended while the pages were read are among them; what is beyond the last head is not signed, and is left out.
+func (c *Client) entries(ctx context.Context, who *caller, wallet string, each func([]byte) error) (*typev1.Envelope, error) {
+	const op = "list entries"
+	for number := uint64(0); ; {
 		resp, err := invoke(ctx, c, rpc{op: op, method: gatewayv1.GatewayService_ListEntries_FullMethodName, who: who, about: wallet},
-			&gatewayv1.ListEntriesRequest{Parent: wallet, FromNumber: uint64(len(j.Entries)) + 1, PageSize: entriesPage},
+			&gatewayv1.ListEntriesRequest{Parent: wallet, FromNumber: number + 1, PageSize: entriesPage},
 			gatewayv1.GatewayServiceClient.ListEntries)
 		if err != nil {
 			return nil, err
 		}
-		j.Entries = append(j.Entries, resp.GetEntries()...)
-		j.Head = resp.GetHead()
 		head := new(typev1.JournalHead)
-		if err := evidence.Peek(j.Head, head); err != nil {
+		if err := evidence.Peek(resp.GetHead(), head); err != nil {
 			return nil, distrust(op, notMoved, "the journal's head does not decode", err)
 		}
-		// Entries that were appended while the pages were read are asked for as well; what is beyond the head is not signed.
-		if n := head.GetEntry(); n <= uint64(len(j.Entries)) {
-			j.Entries = j.Entries[:n]
-			return j, nil
+		for _, b := range resp.GetEntries() {
+			if number == head.GetEntry() {
+				break
+			}
+			number++
+			if err := each(b); err != nil {
+				return nil, err
+			}
 		}
-		if len(resp.GetEntries()) == 0 {
+		switch {
+		case number == head.GetEntry():
+			return resp.GetHead(), nil
+		case number > head.GetEntry():
+			return nil, distrust(op, notMoved, "the journal's head went back while its entries were read", nil)
+		case len(resp.GetEntries()) == 0:
 			return nil, distrust(op, notMoved, "the journal ends before its head", nil)
 		}
 	}
-	return nil, tooLong(op)
 }
 
-// chain verifies the hash chain and the head's signature, and returns the decoded entries. What they say is Verify's.
-func (j *Journal) chain(i *evidence.Installation) ([]*typev1.Entry, error) {
-	head, err := evidence.CheckJournalHead(i, j.Head)
+// chain follows a wallet's entries by their hashes. What they say is an audit's.
+type chain struct {
+	i        *evidence.Installation
+	wallet   string
+	number   uint64 // Of the entry before.
+	previous []byte // Its hash.
+}
+
+func (c *chain) entry(b []byte) (*typev1.Entry, error) {
+	e := new(typev1.Entry)
+	err := evidence.Unmarshal(b, e)
+	switch {
+	case err != nil:
+	case e.GetInstallation() != c.i.ID():
+		err = refusal("entry", "installation", "is another installation")
+	case e.GetWallet() != c.wallet:
+		err = refusal("entry", "wallet", "is another wallet")
+	case e.GetNumber() != c.number+1:
+		err = refusal("entry", "number", "is not the next one")
+	case !bytes.Equal(e.GetPrevious(), c.previous):
+		err = refusal("entry", "previous", "is not the hash of the entry before")
+	}
 	if err != nil {
-		return nil, &JournalError{Err: err}
+		return nil, &JournalError{c.number + 1, err}
 	}
-	switch {
-	case head.GetWallet() != j.Wallet:
-		return nil, &JournalError{Err: refusal("journal-head", "wallet", "is another wallet")}
-	case head.GetEntry() != uint64(len(j.Entries)):
-		return nil, &JournalError{Err: refusal("journal-head", "entry", "is not the number of the last entry")}
-	}
-	entries := make([]*typev1.Entry, 0, len(j.Entries))
-	var previous []byte
-	for n, b := range j.Entries {
-		e := new(typev1.Entry)
-		if err := evidence.Unmarshal(b, e); err != nil {
-			return nil, &JournalError{uint64(n) + 1, err}
-		}
-		if err := checkLink(i, j.Wallet, uint64(n)+1, previous, e); err != nil {
-			return nil, &JournalError{uint64(n) + 1, err}
-		}
-		previous = evidence.EntryHash(b).Bytes()
-		entries = append(entries, e)
-	}
-	if !bytes.Equal(previous, head.GetEntryHash()) {
-		return nil, &JournalError{Err: refusal("journal-head", "entry_hash", "is not the hash of the last entry")}
-	}
-	return entries, nil
+	c.number, c.previous = c.number+1, evidence.EntryHash(b).Bytes()
+	return e, nil
 }
 
-func checkLink(i *evidence.Installation, wallet string, number uint64, previous []byte, e *typev1.Entry) error {
+// head verifies that the ledger has signed that the chain ends here.
+func (c *chain) head(e *typev1.Envelope) error {
+	m, err := evidence.CheckJournalHead(c.i, e)
 	switch {
-	case e.GetInstallation() != i.ID():
-		return refusal("entry", "installation", "is another installation")
-	case e.GetWallet() != wallet:
-		return refusal("entry", "wallet", "is another wallet")
-	case e.GetNumber() != number:
-		return refusal("entry", "number", "is not the next one")
-	case !bytes.Equal(e.GetPrevious(), previous):
-		return refusal("entry", "previous", "is not the hash of the entry before")
+	case err != nil:
+	case m.GetWallet() != c.wallet:
+		err = refusal("journal-head", "wallet", "is another wallet")
+	case m.GetEntry() != c.number:
+		err = refusal("journal-head", "entry", "is not the number of the last entry")
+	case !bytes.Equal(c.previous, m.GetEntryHash()):
+		err = refusal("journal-head", "entry_hash", "is not the hash of the last entry")
+	}
+	if err != nil {
+		return &JournalError{Err: err}
 	}
 	return nil
+}
+
+// signedEntries hands a wallet's entries to each, their hash chain and its signed end verified; what they say is not.
+func (c *Client) signedEntries(ctx context.Context, who *caller, wallet string, each func(*typev1.Entry)) error {
+	links := &chain{i: c.Installation(), wallet: wallet}
+	head, err := c.entries(ctx, who, wallet, func(b []byte) error {
+		e, err := links.entry(b)
+		if err == nil {
+			each(e)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return links.head(head)
 }
 
 // Verify is VerifyJournal without its report.

@@ -62,7 +62,7 @@ func (w *ledgerWord) retired(ctx context.Context, i *evidence.Installation, e *t
 		return refused
 	}
 	if w.held == nil {
-		if err := w.read(ctx, i); err != nil {
+		if err := w.read(ctx); err != nil {
 			return err
 		}
 	}
@@ -73,20 +73,16 @@ func (w *ledgerWord) retired(ctx context.Context, i *evidence.Installation, e *t
 }
 
 // read notes every statement of the wallet's journal.
-func (w *ledgerWord) read(ctx context.Context, i *evidence.Installation) error {
-	j, err := w.c.journal(ctx, w.who, w.wallet)
-	if err != nil {
-		return err
-	}
-	entries, err := j.chain(i)
-	if err != nil {
-		return err
-	}
-	w.held = make(map[evidence.Digest]bool)
-	for _, e := range entries {
+func (w *ledgerWord) read(ctx context.Context) error {
+	held := make(map[evidence.Digest]bool)
+	err := w.c.signedEntries(ctx, w.who, w.wallet, func(e *typev1.Entry) {
 		for _, s := range e.GetStatements() {
-			w.held[evidence.EnvelopeDigest(s)] = true
+			held[evidence.EnvelopeDigest(s)] = true
 		}
+	})
+	if err != nil {
+		return err
 	}
+	w.held = held
 	return nil
 }
