@@ -149,21 +149,6 @@ func (s *Service) GetPayment(ctx context.Context, req *gatewayv1.GetPaymentReque
 	return resp.GetPayment(), err
 }
 
-// ListPayments lists a wallet's payments.
-func (s *Service) ListPayments(ctx context.Context, req *gatewayv1.ListPaymentsRequest) (*gatewayv1.ListPaymentsResponse, error) {
-	if _, err := s.caller(ctx, gatewayv1.GatewayService_ListPayments_FullMethodName, req.GetParent()); err != nil {
-		return nil, err
-	}
-	resp, err := s.ledger.ListPayments(ctx, &ledgerv1.ListPaymentsRequest{
-		Parent: req.GetParent(), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
-		Incoming: req.GetIncoming(), State: req.GetState(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &gatewayv1.ListPaymentsResponse{Payments: resp.GetPayments(), NextPageToken: resp.GetNextPageToken()}, nil
-}
-
 // WatchPayment streams a payment until it has ended.
 func (s *Service) WatchPayment(req *gatewayv1.WatchPaymentRequest, stream grpc.ServerStreamingServer[typev1.Payment]) error {
 	ctx := stream.Context()

@@ -208,7 +208,7 @@ func TestSpansHoldNow(t *testing.T) {
 			if s.From.After(now) || !s.To.After(now) {
 				t.Errorf("%v at %v in %s is from %v to %v", l, now, doc.GetTimeZone(), s.From, s.To)
 			}
-			if !quarterStart(Quarter(s.From)).Equal(s.From) || !quarterStart(Quarter(s.To)).Equal(s.To) {
+			if !QuarterStart(Quarter(s.From)).Equal(s.From) || !QuarterStart(Quarter(s.To)).Equal(s.To) {
 				t.Errorf("%v is from %v to %v, beside quarter hours", l, s.From, s.To)
 			}
 			if s.From.Location() != time.UTC || s.To.Location() != time.UTC {

@@ -84,7 +84,7 @@ func resets(l *typev1.Limit, s Span, seen Seen) (time.Time, bool) {
 		if seen.First.Before(s.From) || !seen.First.Before(s.To) {
 			return time.Time{}, false
 		}
-		return quarterStart(Quarter(seen.First) + 1).Add(time.Duration(l.GetRollingSeconds()) * time.Second), true
+		return QuarterStart(Quarter(seen.First) + 1).Add(time.Duration(l.GetRollingSeconds()) * time.Second), true
 	}
 	return s.To, true
 }

@@ -22,8 +22,13 @@ func TestUses(t *testing.T) {
 	}
 	spent := Sum{Units: 40 * dollar, Count: 2}
 	seen := []Seen{
-		{Sum: spent}, {Sum: Sum{Units: 70 * dollar, Count: 9}}, {Sum: Sum{Units: 90 * dollar, Count: 9}}, {Sum: Sum{Units: 90 * dollar, Count: 9}},
-		{Sum: spent, First: utc(t, "2026-11-23T22:31:00Z")}, {}, {Sum: spent},
+		{Sum: spent},
+		{Sum: Sum{Units: 70 * dollar, Count: 9}},
+		{Sum: Sum{Units: 90 * dollar, Count: 9}},
+		{Sum: Sum{Units: 90 * dollar, Count: 9}},
+		{Sum: spent, First: utc(t, "2026-11-23T22:31:00Z")},
+		{},
+		{Sum: spent},
 	}
 	want := []Use{
 		{Limit: 0, Amount: 100 * dollar, Room: 100 * dollar},

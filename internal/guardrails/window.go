@@ -34,16 +34,16 @@ func Quarter(t time.Time) int64 {
 	return q
 }
 
-// quarterStart is when a quarter hour begins.
-func quarterStart(q int64) time.Time { return time.Unix(q*quarterSeconds, 0).UTC() }
+// QuarterStart is when a quarter hour begins.
+func QuarterStart(q int64) time.Time { return time.Unix(q*quarterSeconds, 0).UTC() }
 
 // quarterEnd is the first beginning of a quarter hour that is not before t.
 func quarterEnd(t time.Time) time.Time {
-	start := quarterStart(Quarter(t))
+	start := QuarterStart(Quarter(t))
 	if start.Equal(t) {
 		return start
 	}
-	return quarterStart(Quarter(t) + 1)
+	return QuarterStart(Quarter(t) + 1)
 }
 
 // Span is one window that the ledger sums for a payment.
@@ -105,7 +105,7 @@ func window(l *typev1.Limit, location *time.Location, now time.Time) (from, to t
 		return time.Time{}, time.Unix(timeMaxSeconds, 0).UTC(), true
 	case typev1.Window_WINDOW_ROLLING:
 		oldest := now.Add(-time.Duration(l.GetRollingSeconds()) * time.Second)
-		return quarterStart(Quarter(oldest)), quarterStart(Quarter(now) + 1), true
+		return QuarterStart(Quarter(oldest)), QuarterStart(Quarter(now) + 1), true
 	}
 	today, ok := dateIn(location, now)
 	if !ok {
@@ -131,7 +131,7 @@ func window(l *typev1.Limit, location *time.Location, now time.Time) (from, to t
 		return time.Time{}, time.Time{}, false
 	}
 	// No zone today has an offset that is not of whole quarter hours. One that had would get windows a little too long.
-	return quarterStart(Quarter(from)), quarterEnd(to), true
+	return QuarterStart(Quarter(from)), quarterEnd(to), true
 }
 
 // date stands for a date in no particular zone: its midnight in UTC.
@@ -168,7 +168,7 @@ func reached(location *time.Location, d time.Time) (time.Time, bool) {
 		if !end.IsZero() && !end.After(t) {
 			// Where a zone goes by its rule, time counts 365 days for every year: all 31 December of a leap year lies behind
 			// the end of its own stretch. Clocks change on quarter hours, so one of these is all of one offset.
-			end = quarterStart(Quarter(t) + 1)
+			end = QuarterStart(Quarter(t) + 1)
 		}
 		if end.IsZero() || midnight.Before(end) {
 			if midnight.Before(t) {

@@ -193,7 +193,7 @@ func TestQuarter(t *testing.T) {
 	if got, want := Quarter(time.Unix(timeMaxSeconds, 0)), int64(timeMaxSeconds/900); got != want {
 		t.Errorf("Quarter(end of a lifetime) = %d, want %d", got, want)
 	}
-	if start := quarterStart(Quarter(time.Time{})); !start.Equal(time.Time{}) {
+	if start := QuarterStart(Quarter(time.Time{})); !start.Equal(time.Time{}) {
 		t.Errorf("a lifetime begins within a quarter hour: %v", start)
 	}
 }
@@ -233,7 +233,7 @@ func partition(t *testing.T, zone string, start, end int64) {
 		if last != nil && q%4 != 0 && max(q-Quarter(last[0].To), Quarter(last[0].To)-q) > 2 {
 			continue
 		}
-		now := quarterStart(q)
+		now := QuarterStart(q)
 		spans := Spans(doc, pays(1), now)
 		if len(spans) != len(labels) {
 			t.Fatalf("%v: %d spans", now, len(spans))

@@ -36,7 +36,9 @@ const serviceConfig = `{
 		{
 			"name": [
 				{"service": "halfkey.gateway.v1.GatewayService", "method": "WatchPayment"},
+				{"service": "halfkey.gateway.v1.GatewayService", "method": "WatchPayments"},
 				{"service": "halfkey.ledger.v1.LedgerService", "method": "WatchPayment"},
+				{"service": "halfkey.ledger.v1.LedgerService", "method": "WatchPayments"},
 				{"service": "grpc.health.v1.Health", "method": "Watch"}
 			],
 			"retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}

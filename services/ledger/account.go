@@ -59,17 +59,8 @@ func (s *Service) getAccount(ctx context.Context, name string) (*ledgerv1.GetAcc
 		if _, resp.Frozen, err = v.frozen(ctx, w); err != nil {
 			return err
 		}
-		return v.each(ctx, v.store.dialect.readBalances, func(r scanner) error {
-			var asset string
-			var b balance
-			if err := r.Scan(&asset, &b.available, &b.held); err != nil {
-				return err
-			}
-			resp.Balances = append(resp.Balances, &typev1.Balance{
-				Asset: asset, Available: resource.FormatUnits(b.available), Held: resource.FormatUnits(b.held),
-			})
-			return nil
-		}, name)
+		resp.Balances, err = v.balances(ctx, name)
+		return err
 	})
 	if err != nil {
 		return nil, err

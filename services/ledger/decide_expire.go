@@ -52,6 +52,7 @@ func (s *state) die(p payment, at int64) payment {
 	p.deadEntries = dead[max(0, len(dead)-deadStatementsMax):]
 	p.quarter, p.updatedMillis = 0, at
 	s.payments.put(s, p.key(), p)
+	s.note(p, d)
 	if p.ended() {
 		s.addOpen(p.wallet, -1)
 	}
@@ -68,11 +69,12 @@ func (p payment) afterDeath(at int64) typev1.PaymentState {
 
 // end records a state that holds nothing.
 func (s *state) end(p payment, kind typev1.EntryKind, caller string, at int64, statements ...*typev1.Envelope) payment {
-	s.append(&draft{chain: p.wallet, entry: &typev1.Entry{
+	d := s.append(&draft{chain: p.wallet, entry: &typev1.Entry{
 		Kind: kind, Payment: p.name(), PaymentState: p.state, Caller: caller, Statements: statements,
 	}}, at)
 	p.updatedMillis = at
 	s.payments.put(s, p.key(), p)
+	s.note(p, d)
 	if p.ended() {
 		s.addOpen(p.wallet, -1)
 	}

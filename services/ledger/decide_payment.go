@@ -123,7 +123,10 @@ func (s *state) record(w wallet, p payment, exists bool, a *attempt, at int64) (
 		return nil, r
 	}
 	if !exists {
-		p = newPayment(s.installation, a, payee)
+		p = newPayment(s.installation, a, w.owner, payee)
+		if payee != redemption {
+			p.payeeOwner = s.wallets.value(payee).owner
+		}
 	}
 	j, r := s.judge(w, p, a, at)
 	if r != nil {
@@ -170,6 +173,7 @@ func (s *state) renew(p payment, a *attempt, j judged, at int64) (*recorded, *re
 // take gives a payment a state on an attempt and appends its entry.
 func (s *state) take(p payment, exists bool, to typev1.PaymentState, a *attempt, j judged, at int64) *recorded {
 	wasOpen := exists && p.open()
+	renews := exists && p.state == authorized
 	p.state = to
 	p.message, p.expiryMillis = a.message, a.decoded.ExpiryMillis
 	p.light = j.light
@@ -190,6 +194,9 @@ func (s *state) take(p payment, exists bool, to typev1.PaymentState, a *attempt,
 		p.createdEntry, p.createdMillis = d.number(), at
 	}
 	s.payments.put(s, p.key(), p)
+	if !renews {
+		s.note(p, d)
+	}
 	switch {
 	case !wasOpen && p.open():
 		s.addOpen(p.wallet, 1)
@@ -294,11 +301,11 @@ func checkTimes(a *attempt, at int64) *refusal {
 	return nil
 }
 
-func newPayment(i *evidence.Installation, a *attempt, payee string) payment {
+func newPayment(i *evidence.Installation, a *attempt, owner, payee string) payment {
 	unit := unitOf(i, a.decoded.Asset)
 	return payment{
 		wallet: a.key.wallet, id: a.key.id, intent: a.Request.GetIntent(), rail: a.Intent.GetRail(),
-		asset: a.decoded.Asset, unit: unit, units: a.decoded.Units, recipient: a.decoded.Recipient, payee: payee,
+		asset: a.decoded.Asset, unit: unit, units: a.decoded.Units, recipient: a.decoded.Recipient, payee: payee, owner: owner,
 		deadlineMillis: a.Intent.GetDeadlineMillis(),
 	}
 }

@@ -76,18 +76,21 @@ func (s *state) settle(w wallet, p payment, signature []byte, at int64) error {
 			TimeMillis:    at,
 		},
 	}, at)
+	p.state, p.settledEntry, p.updatedMillis = settled, paid.number(), at
+	s.note(p, paid)
 	if p.payee != redemption {
 		incoming, _ := s.time(p.payee)
-		p.incomingEntry = s.append(&draft{
+		got := s.append(&draft{
 			chain: p.payee,
 			entry: &typev1.Entry{
 				Kind: typev1.EntryKind_ENTRY_KIND_INCOMING, Payment: p.name(), PaymentState: settled,
 				Asset: p.asset, Units: resource.FormatUnits(p.units),
 			},
 			same: paid,
-		}, incoming).number()
+		}, incoming)
+		p.incomingEntry = got.number()
+		s.noteIncoming(p, got)
 	}
-	p.state, p.settledEntry, p.updatedMillis = settled, paid.number(), at
 	s.payments.put(s, p.key(), p)
 	s.addOpen(p.wallet, -1)
 	return nil

@@ -15,17 +15,22 @@ type dialect struct {
 
 	putWallet, putVersion, dropOwnerKeys, putOwnerKey    string
 	putChain, putEntry                                   string
-	putBalance, putSupply, putSum, putPayment            string
+	putBalance, putSupply, putSum, putPayment, putChange string
 	putFreeze, putUnfreeze, putLoss                      string
 	putDeposit, putRedemption, putSetTime                string
 	readPayment, readPayments, readIncoming, readReviews string
+	readOwnerPayments, readOwnerIncoming                 string
+	readSums, readFirstSum, readSpent, readOwnerSpent    string
+	readChanges, readOwnerChanges, readLastChange        string
+	readChangeHash, readEntryHash                        string
 	readEntry, readEntries, readTip, readVersionsFrom    string
 	readBalances, readPin, readListedFreezes, readEnds   string
 	readVersion, readDue                                 string
 }
 
 const paymentColumns = `id, wallet, state, intent, message, rail, asset, unit, units, recipient, payee, deadline_millis, expiry_millis,
-	quarter, review, light, judged_entry, dead_entries, settled_entry, incoming_entry, created_entry, created_millis, updated_millis`
+	quarter, review, light, judged_entry, dead_entries, settled_entry, incoming_entry, created_entry, created_millis, updated_millis,
+	owner, payee_owner`
 
 const walletColumns = `w.name, w.handle, w.group_key, w.owner, w.registration, w.record, w.head_number, w.head_digest`
 
@@ -83,8 +88,10 @@ var sqlite = dialect{
 	putSupply: `INSERT INTO supply (asset, units) VALUES (?, ?) ON CONFLICT (asset) DO UPDATE SET units = excluded.units`,
 	putSum: `INSERT INTO window_sum (wallet, unit, span, slot, units, payments) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (wallet, unit, span, slot) DO UPDATE SET units = excluded.units, payments = excluded.payments`,
+	putChange: `INSERT INTO payment_change (owner, sequence, wallet, entry, payer, id, state, judged_entry, incoming)
+		VALUES (?1, (SELECT coalesce(max(sequence), 0) + 1 FROM payment_change WHERE owner = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8)`,
 	putPayment: `INSERT INTO payment (` + paymentColumns + `, due_millis)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id, wallet) DO UPDATE SET state = excluded.state, message = excluded.message, expiry_millis = excluded.expiry_millis,
 			quarter = excluded.quarter, review = excluded.review, light = excluded.light, judged_entry = excluded.judged_entry,
 			dead_entries = excluded.dead_entries, settled_entry = excluded.settled_entry, incoming_entry = excluded.incoming_entry,
@@ -98,13 +105,38 @@ var sqlite = dialect{
 
 	readPayment: `SELECT ` + paymentColumns + ` FROM payment WHERE id = ? AND wallet = ?`,
 	readPayments: `SELECT ` + paymentColumns + ` FROM payment
-		WHERE wallet = ?1 AND created_entry < ?2 AND (?3 = 0 OR state = ?3) ORDER BY created_entry DESC LIMIT ?4`,
+		WHERE wallet = ?1 AND (created_millis, created_entry) < (?2, ?4) AND created_millis >= ?5
+		ORDER BY created_millis DESC, created_entry DESC LIMIT ?6`,
+	readOwnerPayments: `SELECT ` + paymentColumns + ` FROM payment
+		WHERE owner = ?1 AND (created_millis, wallet, created_entry) < (?2, ?3, ?4) AND created_millis >= ?5
+		ORDER BY created_millis DESC, wallet DESC, created_entry DESC LIMIT ?6`,
 	readIncoming: `SELECT ` + paymentColumns + ` FROM payment
-		WHERE payee = ?1 AND incoming_entry IS NOT NULL AND incoming_entry < ?2 AND (?3 = 0 OR state = ?3)
-		ORDER BY incoming_entry DESC LIMIT ?4`,
+		WHERE payee = ?1 AND incoming_entry IS NOT NULL AND (updated_millis, incoming_entry) < (?2, ?4) AND updated_millis >= ?5
+		ORDER BY updated_millis DESC, incoming_entry DESC LIMIT ?6`,
+	readOwnerIncoming: `SELECT ` + paymentColumns + ` FROM payment
+		WHERE payee_owner = ?1 AND incoming_entry IS NOT NULL AND (updated_millis, payee, incoming_entry) < (?2, ?3, ?4)
+			AND updated_millis >= ?5
+		ORDER BY updated_millis DESC, payee DESC, incoming_entry DESC LIMIT ?6`,
 	readReviews: `SELECT ` + paymentColumns + ` FROM payment
 		WHERE state = 1 AND wallet IN (SELECT name FROM wallet WHERE owner = ?1) AND (created_millis, wallet, id) > (?2, ?3, ?4)
 		ORDER BY created_millis, wallet, id LIMIT ?5`,
+	readSums: `SELECT slot, units, payments FROM window_sum WHERE wallet = ? AND unit = ? AND span = ? AND slot >= ? AND slot < ?`,
+	readFirstSum: `SELECT slot FROM window_sum WHERE wallet = ? AND unit = ? AND span = 0 AND slot >= ? AND slot < ? AND payments > 0
+		ORDER BY slot LIMIT 1`,
+	readSpent: `SELECT p.wallet, p.quarter, p.recipient, p.asset, p.state, p.units FROM payment p
+		WHERE p.wallet = ? AND p.quarter >= ? AND p.quarter < ? LIMIT ?`,
+	readOwnerSpent: `SELECT p.wallet, p.quarter, p.recipient, p.asset, p.state, p.units FROM wallet w
+		CROSS JOIN payment p ON p.wallet = w.name AND p.quarter >= ?2 AND p.quarter < ?3 WHERE w.owner = ?1 LIMIT ?4`,
+	readChanges: `SELECT c.entry, c.wallet, c.entry, e.hash, c.payer, c.id, c.state, c.judged_entry, c.incoming
+		FROM payment_change c JOIN entry e ON e.chain = c.wallet AND e.number = c.entry
+		WHERE c.wallet = ? AND c.entry > ? ORDER BY c.entry LIMIT ?`,
+	readOwnerChanges: `SELECT c.sequence, c.wallet, c.entry, e.hash, c.payer, c.id, c.state, c.judged_entry, c.incoming
+		FROM payment_change c JOIN entry e ON e.chain = c.wallet AND e.number = c.entry
+		WHERE c.owner = ? AND c.sequence > ? ORDER BY c.sequence LIMIT ?`,
+	readLastChange: `SELECT coalesce(max(sequence), 0) FROM payment_change WHERE owner = ?`,
+	readChangeHash: `SELECT e.hash FROM payment_change c JOIN entry e ON e.chain = c.wallet AND e.number = c.entry
+		WHERE c.owner = ? AND c.sequence = ?`,
+	readEntryHash:    `SELECT hash FROM entry WHERE chain = ? AND number = ?`,
 	readEntry:        `SELECT bytes FROM entry WHERE chain = ? AND number = ?`,
 	readEntries:      `SELECT bytes FROM entry WHERE chain = ? AND number >= ? ORDER BY number LIMIT ?`,
 	readTip:          `SELECT number, hash, clock_millis, open_payments FROM chain WHERE name = ?`,

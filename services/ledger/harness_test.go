@@ -463,7 +463,7 @@ func (f *fixture) dump() string {
 	defer db.Close()
 	var out strings.Builder
 	for _, table := range []string{
-		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "freeze", "unfreeze",
+		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "payment_change", "freeze", "unfreeze",
 		"deposit", "redemption", "accepted_loss", "set_time",
 	} {
 		query(f.t, db, "SELECT * FROM "+table, func(r scanner) error {

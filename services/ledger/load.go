@@ -399,7 +399,7 @@ func scanPayment(r scanner) (payment, error) {
 	var dead string
 	err := r.Scan(&p.id, &p.wallet, &p.state, &p.intent, &p.message, &p.rail, &p.asset, &p.unit, &p.units, &recipient, &p.payee,
 		&p.deadlineMillis, &p.expiryMillis, &quarter, &review, &p.light, &p.judgedEntry, &dead, &settledEntry, &incoming,
-		&p.createdEntry, &p.createdMillis, &p.updatedMillis)
+		&p.createdEntry, &p.createdMillis, &p.updatedMillis, &p.owner, &p.payeeOwner)
 	if err != nil {
 		return payment{}, err
 	}

@@ -3,10 +3,6 @@ package ledger
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
-	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,12 +11,6 @@ import (
 	"github.com/halfkey/halfkey/internal/resource"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
-)
-
-const (
-	// pageDefault and pageMax bound a page of payments, which carry their statements.
-	pageDefault = 50
-	pageMax     = 100
 )
 
 // CreatePayment records a payment, or renews the receipt of an AUTHORIZED one. Signatures are verified here, against the
@@ -230,67 +220,6 @@ func (s *Service) payment(ctx context.Context, key paymentKey) (out *typev1.Paym
 	return out, err
 }
 
-// ListPayments lists a wallet's payments, newest first.
-func (s *Service) ListPayments(ctx context.Context, req *ledgerv1.ListPaymentsRequest) (*ledgerv1.ListPaymentsResponse, error) {
-	resp, err := s.listPayments(ctx, req)
-	return resp, s.answer(ctx, "ListPayments", err)
-}
-
-func (s *Service) listPayments(ctx context.Context, req *ledgerv1.ListPaymentsRequest) (*ledgerv1.ListPaymentsResponse, error) {
-	if _, err := resource.ParseWallet(req.GetParent()); err != nil {
-		return nil, err
-	}
-	size, err := pageSize(req.GetPageSize(), pageDefault, pageMax)
-	if err != nil {
-		return nil, err
-	}
-	before := int64(math.MaxInt64)
-	if req.GetPageToken() != "" {
-		fields, err := readToken(req.GetPageToken(), 1)
-		if err != nil {
-			return nil, err
-		}
-		if before, err = strconv.ParseInt(fields[0], 10, 64); err != nil {
-			return nil, errToken
-		}
-	}
-	resp := new(ledgerv1.ListPaymentsResponse)
-	err = s.store.look(ctx, func(v *view) error {
-		tip, err := v.tip(ctx, req.GetParent())
-		if err != nil {
-			return err
-		}
-		text := v.store.dialect.readPayments
-		if req.GetIncoming() {
-			text = v.store.dialect.readIncoming
-		}
-		page, err := v.payments(ctx, text, req.GetParent(), before, int(req.GetState()), size+1)
-		if err != nil {
-			return err
-		}
-		if len(page) > size {
-			page = page[:size]
-			last := page[size-1].createdEntry
-			if req.GetIncoming() {
-				last = page[size-1].incomingEntry
-			}
-			resp.NextPageToken = makeToken(strconv.FormatInt(last, 10))
-		}
-		for _, p := range page {
-			out, err := v.show(ctx, p, tip)
-			if err != nil {
-				return err
-			}
-			resp.Payments = append(resp.Payments, out)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
-}
-
 // CancelPayment ends a payment that holds nothing.
 func (s *Service) CancelPayment(ctx context.Context, req *ledgerv1.CancelPaymentRequest) (*ledgerv1.CancelPaymentResponse, error) {
 	p, err := s.cancelPayment(ctx, req)
@@ -366,33 +295,6 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	}
 	out, err := s.payment(ctx, key)
 	return out, done(err, movedYes)
-}
-
-// Page tokens are opaque to callers and checked as any other field.
-
-var errToken = refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the page token is not from an answer before", "field", "page_token")
-
-func makeToken(fields ...string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strings.Join(fields, " ")))
-}
-
-func readToken(token string, fields int) ([]string, error) {
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	out := strings.Split(string(b), " ")
-	if err != nil || len(out) != fields {
-		return nil, errToken
-	}
-	return out, nil
-}
-
-func pageSize(asked int32, standard, most int) (int, error) {
-	switch {
-	case asked == 0:
-		return standard, nil
-	case asked < 0 || int(asked) > most:
-		return 0, refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "a field is malformed or out of bounds", "field", "page_size")
-	}
-	return int(asked), nil
 }
 
 // callerMax bounds a caller's name: an agent's or owner's.

@@ -67,6 +67,8 @@ type payment struct {
 	units       int64
 	recipient   [32]byte
 	payee       string // The recipient's wallet, or redemption.
+	owner       string // The paying wallet's.
+	payeeOwner  string // The recipient's wallet's; empty where that is the redemption account.
 
 	deadlineMillis int64
 	expiryMillis   int64 // The message's.
@@ -102,6 +104,16 @@ func (p payment) dueMillis() int64 {
 		return p.expiryMillis
 	}
 	return p.deadlineMillis + 1
+}
+
+// paymentChange is one change of a payment's state as it stands in a journal: its wallet's or, once it has settled, its payee's.
+type paymentChange struct {
+	owner, wallet string
+	entry         int64
+	payment       paymentKey
+	state         typev1.PaymentState
+	judgedEntry   int64
+	incoming      bool
 }
 
 // subject is what a freeze stops.

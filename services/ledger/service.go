@@ -116,7 +116,11 @@ func (s *Service) write(ctx context.Context, o *op) error { return s.combiner.do
 func (s *Service) stored(st *state) {
 	s.pins.stored(st)
 	for k := range st.payments.dirty {
-		s.watchers.wake(k)
+		s.watchers.wake(k.name())
+	}
+	for _, c := range st.changes {
+		s.watchers.wake(c.wallet)
+		s.watchers.wake(c.owner)
 	}
 }
 

@@ -43,6 +43,7 @@ type state struct {
 	covered map[sumRange]bool
 
 	entries      []*draft
+	changes      []paymentChange
 	newFreezes   []newFreeze
 	newUnfreezes []newUnfreeze
 
@@ -181,6 +182,22 @@ func (s *state) append(d *draft, at int64) *draft {
 	s.entries = append(s.entries, d)
 	s.undo = append(s.undo, func() { s.entries = s.entries[:n] })
 	return d
+}
+
+// note records that a payment's state changed, with the entry that says so.
+func (s *state) note(p payment, d *draft) {
+	s.addChange(paymentChange{p.owner, p.wallet, d.number(), p.key(), p.state, p.judgedEntry, false})
+}
+
+// noteIncoming records that a payment has settled to its payee, with the entry in the payee's journal.
+func (s *state) noteIncoming(p payment, d *draft) {
+	s.addChange(paymentChange{p.payeeOwner, p.payee, d.number(), p.key(), p.state, p.judgedEntry, true})
+}
+
+func (s *state) addChange(c paymentChange) {
+	n := len(s.changes)
+	s.changes = append(s.changes, c)
+	s.undo = append(s.undo, func() { s.changes = s.changes[:n] })
 }
 
 // addOpen counts a wallet's payments that have not ended.

@@ -45,7 +45,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.loadChains, d.loadHashes, d.loadBalances, d.loadSupply, d.loadSums, d.loadSlots, d.loadFreezes, d.loadUnfreezes, d.loadOwnerKeys,
 		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes,
 		d.putWallet, d.putVersion, d.dropOwnerKeys, d.putOwnerKey, d.putChain, d.putEntry, d.putBalance, d.putSupply, d.putSum,
-		d.putPayment, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime,
+		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime,
 	} {
 		stmt, err := s.writer.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
 		if err != nil {
@@ -54,7 +54,9 @@ func (s *store) prepare(ctx context.Context) error {
 		s.writing[text] = stmt
 	}
 	for _, text := range []string{
-		d.readPayment, d.readPayments, d.readIncoming, d.readReviews, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
+		d.readPayment, d.readPayments, d.readOwnerPayments, d.readIncoming, d.readOwnerIncoming, d.readReviews,
+		d.readSums, d.readFirstSum, d.readSpent, d.readOwnerSpent,
+		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange, d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
 		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue,
 	} {
 		stmt, err := s.reader.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
@@ -173,6 +175,12 @@ func (t *sqlTransaction) put(ctx context.Context) error {
 			return fmt.Errorf("store payment: %w", err)
 		}
 	}
+	for _, c := range s.changes {
+		err := exec(d.putChange, c.owner, c.wallet, c.entry, c.payment.wallet, c.payment.id, int(c.state), c.judgedEntry, c.incoming)
+		if err != nil {
+			return fmt.Errorf("store change: %w", err)
+		}
+	}
 	return t.putOnce(s, exec)
 }
 
@@ -232,7 +240,7 @@ func putPayment(d dialect, p payment, exec func(string, ...any) error) error {
 	return exec(d.putPayment, p.id, p.wallet, int(p.state), p.intent, p.message, int(p.rail), p.asset, p.unit, p.units, p.recipient[:], p.payee,
 		p.deadlineMillis, p.expiryMillis, optional(p.quarter, p.counted()), review, int(p.light), p.judgedEntry, string(dead),
 		optional(p.settledEntry, p.settledEntry > 0), optional(p.incomingEntry, p.incomingEntry > 0),
-		p.createdEntry, p.createdMillis, p.updatedMillis, optional(p.dueMillis(), p.open()))
+		p.createdEntry, p.createdMillis, p.updatedMillis, p.owner, p.payeeOwner, optional(p.dueMillis(), p.open()))
 }
 
 func (t *sqlTransaction) putOnce(s *state, exec func(string, ...any) error) error {

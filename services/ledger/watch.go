@@ -15,53 +15,56 @@ import (
 const (
 	// watchersMax bounds streams: each costs a goroutine and a read per change.
 	watchersMax = 10_000
+	// watchersOfOneMax bounds the streams of one payment, wallet or owner, so that one caller cannot take everybody's.
+	watchersOfOneMax = 100
 	// watchRefresh is how often a watcher looks without having been woken: another process may have written.
 	watchRefresh = 30 * time.Second
 )
 
-// watchers wake who waits for a payment to change. A wake says only that it is worth looking: the payment is read again.
+// watchers wake who waits for a payment to change, or for any payment of a wallet or an owner. A wake says only that it is worth
+// looking: the payment, or what has changed, is read then.
 type watchers struct {
 	mu     sync.Mutex
-	byKey  map[paymentKey]map[chan struct{}]bool
+	byName map[string]map[chan struct{}]bool
 	n      int
 	closed chan struct{}
 }
 
 // watch registers a watcher; leave ends it.
-func (w *watchers) watch(k paymentKey) (woken <-chan struct{}, closed <-chan struct{}, leave func(), ok bool) {
+func (w *watchers) watch(name string) (woken <-chan struct{}, closed <-chan struct{}, leave func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.n >= watchersMax {
+	if w.n >= watchersMax || len(w.byName[name]) >= watchersOfOneMax {
 		return nil, nil, nil, false
 	}
-	if w.byKey == nil {
-		w.byKey = make(map[paymentKey]map[chan struct{}]bool)
+	if w.byName == nil {
+		w.byName = make(map[string]map[chan struct{}]bool)
 	}
 	if w.closed == nil {
 		w.closed = make(chan struct{})
 	}
-	if w.byKey[k] == nil {
-		w.byKey[k] = make(map[chan struct{}]bool)
+	if w.byName[name] == nil {
+		w.byName[name] = make(map[chan struct{}]bool)
 	}
 	c := make(chan struct{}, 1)
-	w.byKey[k][c] = true
+	w.byName[name][c] = true
 	w.n++
 	return c, w.closed, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.byKey[k], c)
-		if len(w.byKey[k]) == 0 {
-			delete(w.byKey, k)
+		delete(w.byName[name], c)
+		if len(w.byName[name]) == 0 {
+			delete(w.byName, name)
 		}
 		w.n--
 	}, true
 }
 
 // wake never waits: a watcher that has not yet looked since the last wake will see both changes.
-func (w *watchers) wake(k paymentKey) {
+func (w *watchers) wake(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for c := range w.byKey[k] {
+	for c := range w.byName[name] {
 		select {
 		case c <- struct{}{}:
 		default:
@@ -83,6 +86,8 @@ func (w *watchers) close() {
 	}
 }
 
+var errWatchers = refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "too many streams watch payments")
+
 // WatchPayment streams a payment now and on each change of state, until it has ended.
 func (s *Service) WatchPayment(req *ledgerv1.WatchPaymentRequest, stream grpc.ServerStreamingServer[ledgerv1.WatchPaymentResponse]) error {
 	ctx := stream.Context()
@@ -96,9 +101,9 @@ func (s *Service) watchPayment(ctx context.Context, name string, send func(*type
 	if err != nil {
 		return err
 	}
-	woken, closed, leave, ok := s.watchers.watch(key)
+	woken, closed, leave, ok := s.watchers.watch(key.name())
 	if !ok {
-		return refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "too many payments are watched")
+		return errWatchers
 	}
 	defer leave()
 	refresh := time.NewTicker(watchRefresh)

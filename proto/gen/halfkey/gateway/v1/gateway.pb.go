@@ -1844,7 +1844,9 @@ type WatchPaymentsRequest struct {
 	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// From an answer before: changes after it are sent. Empty means from now on.
-	ResumeToken   string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// Payments settled to the wallets instead of their own.
+	Incoming      bool `protobuf:"varint,3,opt,name=incoming,proto3" json:"incoming,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1891,6 +1893,13 @@ func (x *WatchPaymentsRequest) GetResumeToken() string {
 		return x.ResumeToken
 	}
 	return ""
+}
+
+func (x *WatchPaymentsRequest) GetIncoming() bool {
+	if x != nil {
+		return x.Incoming
+	}
+	return false
 }
 
 // WatchPaymentsResponse is one change of state.
@@ -3470,10 +3479,11 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n" +
 	"\x13WatchPaymentRequest\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"f\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x04name\"\x82\x01\n" +
 	"\x14WatchPaymentsRequest\x12!\n" +
 	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12+\n" +
-	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vresumeToken\"n\n" +
+	"\fresume_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vresumeToken\x12\x1a\n" +
+	"\bincoming\x18\x03 \x01(\bR\bincoming\"n\n" +
 	"\x15WatchPaymentsResponse\x122\n" +
 	"\apayment\x18\x01 \x01(\v2\x18.halfkey.type.v1.PaymentR\apayment\x12!\n" +
 	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"4\n" +
