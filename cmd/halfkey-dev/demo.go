@@ -65,6 +65,7 @@ func (*demoCommand) Run(ctx context.Context, logger *slog.Logger) (err error) {
 		{"RED: refused, and recorded", d.red},
 		{"The daily budget", d.budget},
 		{"A thief", d.thief},
+		{"The leak is answered: new shares, and the address stays", d.refresh},
 		{"Freeze one wallet; the other pays on", d.freeze},
 		{"Every payment is attributed and provable", d.history},
 	} {
@@ -327,8 +328,12 @@ func (d *demo) history() error {
 		if len(account.Balances) != 1 {
 			return fmt.Errorf("%s has %d assets, want one", a.Wallet(), len(account.Balances))
 		}
-		d.say("@%-15s %d payments of its own: %d settled, %d denied. Balance %s.", a.Handle(), len(payments), count["SETTLED"], count["DENIED"],
-			dollars(account.Balances[0].Available))
+		unsigned := ""
+		if n := count["AUTHORIZED"]; n > 0 {
+			unsigned = fmt.Sprintf(", %d that the thief could not sign", n)
+		}
+		d.say("@%-15s %d payments of its own: %d settled, %d denied%s. Balance %s.", a.Handle(), len(payments), count["SETTLED"], count["DENIED"],
+			unsigned, dollars(account.Balances[0].Available))
 		journal, err := a.Journal(d.ctx)
 		if err != nil {
 			return err

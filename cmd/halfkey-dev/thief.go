@@ -18,22 +18,7 @@ func (d *demo) thief() error {
 	if err := d.shareAlone(); err != nil {
 		return err
 	}
-	stolen := filepath.Join(d.dir, "stolen")
-	if err := os.CopyFS(stolen, os.DirFS(d.homes["research-agent"])); err != nil {
-		return err
-	}
-	if err := private(stolen); err != nil {
-		return err
-	}
-	h, err := client.OpenHome(stolen)
-	if err != nil {
-		return err
-	}
-	c, err := client.Open(h, client.Options{})
-	if err != nil {
-		return err
-	}
-	agent, err := c.Agent("")
+	agent, err := d.copied(stolenHome, d.homes["research-agent"])
 	if err != nil {
 		return err
 	}
@@ -64,9 +49,37 @@ func (d *demo) thief() error {
 	return nil
 }
 
+// stolenHome is the name of the thief's copy.
+const stolenHome = "stolen"
+
+// copied copies a home under another name, and is the agent in the copy.
+func (d *demo) copied(name, from string) (*client.Agent, error) {
+	d.homes[name] = filepath.Join(d.dir, name)
+	if err := os.CopyFS(d.homes[name], os.DirFS(from)); err != nil {
+		return nil, err
+	}
+	if err := private(d.homes[name]); err != nil {
+		return nil, err
+	}
+	return d.agent(name)
+}
+
+// agent is the only agent of a home.
+func (d *demo) agent(name string) (*client.Agent, error) {
+	h, err := client.OpenHome(d.homes[name])
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.Open(h, client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Agent("")
+}
+
 // shareAlone signs with the agent's share, as it stands in the stolen file, and a co-signer's half that is made up.
 func (d *demo) shareAlone() error {
-	share, err := stolenShare(filepath.Join(d.homes["research-agent"], "keys"))
+	share, err := stolenShare(d.keys("research-agent"))
 	if err != nil {
 		return err
 	}
@@ -88,21 +101,33 @@ func (d *demo) shareAlone() error {
 	return nil
 }
 
+// keys is where a home has its keys.
+func (d *demo) keys(name string) string { return filepath.Join(d.homes[name], "keys") }
+
 // stolenShare reads the share out of an agent's key file.
 func stolenShare(dir string) (*frost.KeyShare, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "agent-*"))
-	if err != nil || len(files) != 1 {
-		return nil, fmt.Errorf("%d key files in %s: %w", len(files), dir, err)
-	}
-	b, err := os.ReadFile(files[0])
+	file, err := keyFile(dir)
 	if err != nil {
 		return nil, err
 	}
-	var file struct{ Share []byte }
-	if err := json.Unmarshal(b, &file); err != nil {
+	b, err := os.ReadFile(file)
+	if err != nil {
 		return nil, err
 	}
-	return frost.ParseKeyShare(file.Share)
+	var content struct{ Share []byte }
+	if err := json.Unmarshal(b, &content); err != nil {
+		return nil, err
+	}
+	return frost.ParseKeyShare(content.Share)
+}
+
+// keyFile is the only agent's secret in a home's directory of keys.
+func keyFile(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "agent-*"))
+	if err != nil || len(files) != 1 {
+		return "", fmt.Errorf("%d key files in %s: %w", len(files), dir, err)
+	}
+	return files[0], nil
 }
 
 // private takes from a copied home the permissions that a copy has by default.
