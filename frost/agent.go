@@ -26,7 +26,7 @@ func (s *KeyShare) commit(random io.Reader) (*Nonces, Commitment, error) {
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
 		return nil, Commitment{}, fmt.Errorf("frost: randomness: %w", err)
 	}
-	nonces, err := newNoncePair([nonceRandomSize]byte(fresh[:nonceRandomSize]), [nonceRandomSize]byte(fresh[nonceRandomSize:]), s.secret)
+	nonces, err := newNoncePair(&fresh, s.secret)
 	if err != nil {
 		return nil, Commitment{}, err
 	}

@@ -80,13 +80,12 @@ func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitmen
 	if err != nil {
 		return Release{}, err
 	}
-	hiding, binding, err := hedgedRandomness(random, share, first, message, request)
+	hedged, err := hedgedRandomness(random, share, first, message, request)
 	if err != nil {
 		return Release{}, err
 	}
-	nonces, err := newNoncePair(hiding, binding, share.secret)
-	clear(hiding[:])
-	clear(binding[:])
+	nonces, err := newNoncePair(&hedged, share.secret)
+	clear(hedged[:])
 	if err != nil {
 		return Release{}, err
 	}

@@ -8,7 +8,6 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -244,10 +243,9 @@ func TestCommitmentsThatCancel(t *testing.T) {
 	shares := deal(t, 2, 1)
 	pairs := make([]signer, 2)
 	for k := range pairs {
-		var fresh [2][32]byte
-		_, _ = io.ReadFull(rand.Reader, fresh[0][:])
-		_, _ = io.ReadFull(rand.Reader, fresh[1][:])
-		n, err := newNoncePair(fresh[0], fresh[1], shares[k].secret)
+		var fresh [64]byte
+		_, _ = rand.Read(fresh[:])
+		n, err := newNoncePair(&fresh, shares[k].secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,12 +369,12 @@ func TestStuckRandomness(t *testing.T) {
 			c.share = altered(share, func(s *KeyShare) { s.public[1].encoded[0] ^= 1 })
 		})},
 	} {
-		hiding, binding, err := hedgedRandomness(stuck{}, tt.call.share, signer{id: tt.call.peerID, commitment: tt.call.peer},
+		hedged, err := hedgedRandomness(stuck{}, tt.call.share, signer{id: tt.call.peerID, commitment: tt.call.peer},
 			[]byte(tt.call.message), []byte(tt.call.request))
 		if err != nil {
 			t.Fatal(err)
 		}
-		nonces, err := newNoncePair(hiding, binding, share.secret)
+		nonces, err := newNoncePair(&hedged, share.secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +447,7 @@ func TestHedgedRandomness(t *testing.T) {
 		{"the largest", MessageSizeMax, RequestSizeMax},
 	} {
 		message, request := bytes.Repeat([]byte{0xa5}, tt.message), bytes.Repeat([]byte{0x5a}, tt.request)
-		hiding, binding, err := hedgedRandomness(stuck{}, share, signer{id: Recovery, commitment: peer}, message, request)
+		hedged, err := hedgedRandomness(stuck{}, share, signer{id: Recovery, commitment: peer}, message, request)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -467,7 +465,7 @@ func TestHedgedRandomness(t *testing.T) {
 			mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(field))))
 			mac.Write(field)
 		}
-		same(t, tt.name, slices.Concat(hiding[:], binding[:]), mac.Sum(nil))
+		same(t, tt.name, hedged[:], mac.Sum(nil))
 	}
 }
 

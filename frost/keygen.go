@@ -59,9 +59,6 @@ func newWalletCeremony(self Identifier, static *StaticKey, run Run) (*ceremony, 
 	if run.Threshold != thresholdOfWallet || n < participantsMin || n > participantsMax {
 		return nil, fmt.Errorf("key generation %d of %d: %w", run.Threshold, n, ErrParameter)
 	}
-	if err := checkSession(run.Session); err != nil {
-		return nil, err
-	}
 	return newCeremony(self, static, run.Threshold, run.Session, run.StaticKeys)
 }
 

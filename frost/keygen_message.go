@@ -130,12 +130,8 @@ func (c *ceremony) draw(random io.Reader, payload []byte) ([]byte, error) {
 	}
 	b = append(b, proof[:]...)
 	b = append(b, ephemeralKey[:]...)
-	for k := range c.points {
-		share := evaluate(coefficients, Identifier(k+1))
-		plaintext := append(share.Bytes(), payload...)
-		wipe(share)
-		b = append(b, framed(c.seal(Identifier(k+1), ephemeral, ephemeralKey, c.context[:], plaintext))...)
-		clear(plaintext)
+	for _, sealed := range c.seal(coefficients, ephemeral, ephemeralKey, c.context[:], payload) {
+		b = append(b, framed(sealed)...)
 	}
 	return b, nil
 }
@@ -154,16 +150,13 @@ func (c *ceremony) transcript(messages []*message) []byte {
 	b = append(b, c.context[:]...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.n()))
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.threshold))
-	b = append(b, joined(c.statics)...)
+	var commitments, proofs, ephemeralKeys []byte
 	for _, m := range messages {
-		b = append(b, c.commitment(m)...)
+		commitments = append(commitments, c.commitment(m)...)
+		proofs = append(proofs, c.proof(m)...)
+		ephemeralKeys = append(ephemeralKeys, m.ephemeralKey[:]...)
 	}
-	for _, m := range messages {
-		b = append(b, c.proof(m)...)
-	}
-	for _, m := range messages {
-		b = append(b, m.ephemeralKey[:]...)
-	}
+	b = slices.Concat(b, joined(c.statics), commitments, proofs, ephemeralKeys)
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(c.extension)))
 	return append(b, c.extension...)
 }

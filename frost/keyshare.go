@@ -15,17 +15,7 @@ type KeyShare struct {
 	secret *edwards25519.Scalar
 }
 
-// newKeyShare checks all that can be checked about a share: the public shares belong together (see newSharing), and the
-// secret is the discrete logarithm of the participant's own. It takes any identifiers and threshold, and keeps its arguments.
-func newKeyShare(id Identifier, epoch uint64, threshold int, secret *edwards25519.Scalar, public []publicShare) (*KeyShare, error) {
-	s, err := newSharing(epoch, threshold, public)
-	if err != nil {
-		return nil, err
-	}
-	return s.keyShare(id, secret)
-}
-
-// keyShare adds a participant's secret to a sharing.
+// keyShare adds a participant's secret to a sharing: the discrete logarithm of its public share, and no other.
 func (s *sharing) keyShare(id Identifier, secret *edwards25519.Scalar) (*KeyShare, error) {
 	own, ok := s.publicShare(id)
 	if !ok || new(edwards25519.Point).ScalarBaseMult(secret).Equal(own.point) != 1 {
@@ -81,7 +71,7 @@ func (s *KeyShare) Secret() []byte {
 }
 
 // ParseKeyShare is the inverse of Secret, and accepts nothing else: this suite, a wallet's participants and threshold, an
-// epoch from 1, canonical values, points of prime order, and shares that belong together (see newKeyShare). It keeps no
+// epoch from 1, canonical values, points of prime order, and shares that belong together (see newSharing). It keeps no
 // reference to b, which the caller wipes.
 func ParseKeyShare(b []byte) (share *KeyShare, err error) {
 	r := newReader(b, Suite)

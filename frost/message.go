@@ -57,14 +57,23 @@ type sealing struct {
 	context                         []byte
 }
 
-// seal encrypts self's value for a participant.
-func (p *participants) seal(to Identifier, ephemeral *edwards25519.Scalar, ephemeralKey [pointSize]byte, context, plaintext []byte) []byte {
-	return sealing{
-		prefix:        p.prefix,
-		fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, p.points[to-1]),
-		fromStatic:    new(edwards25519.Point).ScalarMult(p.static, p.points[to-1]),
-		ephemeralKey:  ephemeralKey, sender: p.statics[p.self-1], recipient: p.statics[to-1], context: context,
-	}.seal(plaintext)
+// seal encrypts the value of self's polynomial for each participant, self included, and with each the payload.
+func (p *participants) seal(
+	coefficients []*edwards25519.Scalar, ephemeral *edwards25519.Scalar, ephemeralKey [pointSize]byte, context, payload []byte,
+) (sealed [][]byte) {
+	for k, point := range p.points {
+		value := evaluate(coefficients, Identifier(k+1))
+		plaintext := append(value.Bytes(), payload...)
+		wipe(value)
+		sealed = append(sealed, sealing{
+			prefix:        p.prefix,
+			fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, point),
+			fromStatic:    new(edwards25519.Point).ScalarMult(p.static, point),
+			ephemeralKey:  ephemeralKey, sender: p.statics[p.self-1], recipient: p.statics[k], context: context,
+		}.seal(plaintext))
+		clear(plaintext)
+	}
+	return sealed
 }
 
 // open decrypts the value for self in a message, and checks it against the commitment, which is Feldman's check
@@ -91,42 +100,38 @@ func (p *participants) open(from Identifier, m *message) (*edwards25519.Scalar, 
 	return value, nil
 }
 
-// derive is H6 of COCKTAIL-DKG, under a prefix per protocol: key and nonce from one hash.
+// aead is H6 of COCKTAIL-DKG, under a prefix per protocol: key and nonce of the cipher from one hash.
 //
 // The specification contradicts itself about the encoding of the Diffie-Hellman secrets for this suite: its text asks for
 // Ristretto255's, its published vectors, which it calls authoritative and to be reproduced byte for byte, have RFC 8032's.
 // The vectors decide here. Nothing depends on it for security: the secrets are points of prime order, and both encodings
 // are one to one on these.
-func (s sealing) derive() (key, nonce []byte) {
+func (s sealing) aead() (aead cipher.AEAD, nonce []byte) {
 	ephemeral, static := encodePoint(s.fromEphemeral), encodePoint(s.fromStatic)
 	digest := hash(s.prefix, ephemeral[:], static[:], s.ephemeralKey[:], s.sender[:], s.recipient[:],
 		binary.LittleEndian.AppendUint64(nil, uint64(len(s.context))), s.context)
 	clear(ephemeral[:])
 	clear(static[:])
 	*s.fromEphemeral, *s.fromStatic = edwards25519.Point{}, edwards25519.Point{}
-	return digest[:chacha20poly1305.KeySize], digest[chacha20poly1305.KeySize:][:chacha20poly1305.NonceSizeX]
-}
-
-func (s sealing) seal(plaintext []byte) []byte {
-	key, nonce := s.derive()
+	key, rest := digest[:chacha20poly1305.KeySize], digest[chacha20poly1305.KeySize:]
 	defer clear(key)
-	return aead(key).Seal(nil, nonce, plaintext, nil)
-}
-
-func (s sealing) open(ciphertext []byte) ([]byte, error) {
-	key, nonce := s.derive()
-	defer clear(key)
-	plaintext, err := aead(key).Open(nil, nonce, ciphertext, nil)
-	if err != nil {
-		return nil, ErrDecryption
-	}
-	return plaintext, nil
-}
-
-func aead(key []byte) cipher.AEAD {
 	aead, err := chacha20poly1305.NewX(key)
 	if err != nil {
 		panic("frost: the key is 32 bytes: " + err.Error())
 	}
-	return aead
+	return aead, rest[:chacha20poly1305.NonceSizeX]
+}
+
+func (s sealing) seal(plaintext []byte) []byte {
+	aead, nonce := s.aead()
+	return aead.Seal(nil, nonce, plaintext, nil)
+}
+
+func (s sealing) open(ciphertext []byte) ([]byte, error) {
+	aead, nonce := s.aead()
+	plaintext, err := aead.Open(nil, nonce, ciphertext, nil)
+	if err != nil {
+		return nil, ErrDecryption
+	}
+	return plaintext, nil
 }

@@ -19,14 +19,14 @@ type noncePair struct {
 	dPoint, ePoint edwards25519.Point
 }
 
-// newNoncePair is RFC 9591's nonce_generate, once for each nonce: H3(random_bytes ‖ secret). The share in it keeps nonces
-// secret even when the randomness is known, as long as it does not repeat.
-func newNoncePair(hiding, binding [nonceRandomSize]byte, secret *edwards25519.Scalar) (*noncePair, error) {
+// newNoncePair is RFC 9591's nonce_generate, once for each half of random: H3(random_bytes ‖ secret). The share in it keeps
+// nonces secret even when the randomness is known, as long as it does not repeat.
+func newNoncePair(random *[2 * nonceRandomSize]byte, secret *edwards25519.Scalar) (*noncePair, error) {
 	share := secret.Bytes()
 	defer clear(share)
 	p := new(noncePair)
-	h3(&p.d, hiding[:], share)
-	h3(&p.e, binding[:], share)
+	h3(&p.d, random[:nonceRandomSize], share)
+	h3(&p.e, random[nonceRandomSize:], share)
 	zero := new(edwards25519.Scalar)
 	if p.d.Equal(zero) == 1 || p.e.Equal(zero) == 1 {
 		return nil, fmt.Errorf("nonce is zero: %w", ErrSelfCheck)
@@ -58,14 +58,12 @@ type committed struct {
 
 // take returns the nonces to exactly one caller.
 func (n *Nonces) take() (*committed, error) {
-	if n == nil || n.unused == nil {
-		return nil, ErrNoncesUsed
+	if n != nil && n.unused != nil {
+		if c := n.unused.Swap(nil); c != nil {
+			return c, nil
+		}
 	}
-	c := n.unused.Swap(nil)
-	if c == nil {
-		return nil, ErrNoncesUsed
-	}
-	return c, nil
+	return nil, ErrNoncesUsed
 }
 
 const (
@@ -84,11 +82,11 @@ const (
 // part keeps faults in a deterministic signature from being repeated. Only the last committer can do this.
 func hedgedRandomness(
 	random io.Reader, share *KeyShare, peer signer, message, request []byte,
-) (hiding, binding [nonceRandomSize]byte, err error) {
+) (hedged [2 * nonceRandomSize]byte, err error) {
 	var fresh [nonceRandomSize]byte
 	defer clear(fresh[:])
 	if _, err := io.ReadFull(random, fresh[:]); err != nil {
-		return hiding, binding, fmt.Errorf("frost: randomness: %w", err)
+		return hedged, fmt.Errorf("frost: randomness: %w", err)
 	}
 	secret := share.secret.Bytes()
 	defer clear(secret)
@@ -121,10 +119,7 @@ func hedgedRandomness(
 	write(message)
 	write(request)
 
-	seed := hmacSHA512(key[:], input)
+	hedged = hmacSHA512(key[:], input)
 	clear(input)
-	defer clear(seed[:])
-	copy(hiding[:], seed[:nonceRandomSize])
-	copy(binding[:], seed[nonceRandomSize:])
-	return hiding, binding, nil
+	return hedged, nil
 }

@@ -16,10 +16,7 @@ func randomScalar(random io.Reader) (*edwards25519.Scalar, error) {
 		if _, err := io.ReadFull(random, b[:]); err != nil {
 			return nil, fmt.Errorf("frost: randomness: %w", err)
 		}
-		s, err := new(edwards25519.Scalar).SetUniformBytes(b[:])
-		if err != nil {
-			return nil, fmt.Errorf("frost: reducing 64 bytes: %w", err)
-		}
+		s := setUniform(new(edwards25519.Scalar), &b)
 		// Zero, once in 2^252 draws, would commit to the identity, which every receiver refuses.
 		if s.Equal(new(edwards25519.Scalar)) == 0 {
 			return s, nil

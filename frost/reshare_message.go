@@ -39,9 +39,6 @@ func newAgreement(self Identifier, static *StaticKey, r Resharing) (*agreement, 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSession(r.Session); err != nil {
-		return nil, err
-	}
 	n, before := len(r.StaticKeys), len(old.public)
 	// Who has a share keeps one: leaving the recovery share out would take the owner's exit away without a word.
 	if n < before || n > participantsMax {
@@ -123,15 +120,8 @@ func (a *agreement) deal(random io.Reader, share *edwards25519.Scalar) ([]byte, 
 	ephemeralKey := encodePoint(new(edwards25519.Point).ScalarBaseMult(ephemeral))
 	header := slices.Concat(suiteID(suiteResharing), uint16s(int(a.self)),
 		new(edwards25519.Point).ScalarBaseMult(slope).Bytes(), ephemeralKey[:])
-	b := slices.Clone(header)
-	for k := range a.points {
-		value := evaluate([]*edwards25519.Scalar{constant, slope}, Identifier(k+1))
-		plaintext := value.Bytes()
-		wipe(value)
-		b = append(b, a.seal(Identifier(k+1), ephemeral, ephemeralKey, a.sealingContext(header), plaintext)...)
-		clear(plaintext)
-	}
-	return b, nil
+	line := []*edwards25519.Scalar{constant, slope}
+	return slices.Concat(append([][]byte{header}, a.seal(line, ephemeral, ephemeralKey, a.sealingContext(header), nil)...)...), nil
 }
 
 // drawLine returns a slope and an ephemeral secret: HMAC-SHA512(share, label ‖ which ‖ fresh ‖ context) for each. Should the

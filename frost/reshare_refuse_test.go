@@ -24,7 +24,12 @@ func forgeDealing(t testing.TB, r Resharing, from Identifier, static *StaticKey,
 	b := slices.Concat([]byte{byte(len(suiteResharing))}, []byte(suiteResharing), []byte{0, byte(from)}, slope, ephemeralKey[:])
 	header := bytes.Clone(b)
 	for k, value := range values {
-		b = append(b, a.seal(Identifier(k+1), ephemeral, ephemeralKey, slices.Concat(a.context[:], header), value)...)
+		b = append(b, sealing{
+			prefix:        resharingPrefix,
+			fromEphemeral: new(edwards25519.Point).ScalarMult(ephemeral, a.points[k]),
+			fromStatic:    new(edwards25519.Point).ScalarMult(static.secret, a.points[k]),
+			ephemeralKey:  ephemeralKey, sender: static.public, recipient: a.statics[k], context: slices.Concat(a.context[:], header),
+		}.seal(value)...)
 	}
 	return b
 }

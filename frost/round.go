@@ -7,7 +7,7 @@ import (
 	"filippo.io/edwards25519"
 )
 
-// The two rounds of RFC 9591 section 5, for interoperability, for vectors and for the exit. A payment takes CoSign and Finish,
+// The two rounds of RFC 9591 section 5, for interoperability and for vectors, and the exit. A payment takes CoSign and Finish,
 // where the co-signer holds no nonce between calls.
 
 // SignerCommitment is one entry of RFC 9591's commitment list.
@@ -121,28 +121,17 @@ func Exit(message []byte, a, b *KeyShare) (Signature, error) {
 			return Signature{}, err
 		}
 	}
-	if a.id > b.id {
-		a, b = b, a
-	}
 	if a.id == b.id || !bytes.Equal(a.Sharing().Bytes(), b.Sharing().Bytes()) {
 		return Signature{}, fmt.Errorf("shares of %s in epoch %d and %s in epoch %d are no pair of one sharing: %w",
 			a.id, a.epoch, b.id, b.epoch, ErrParameter)
 	}
-	var nonces [thresholdOfWallet]*Nonces
-	signers := make([]SignerCommitment, thresholdOfWallet)
-	for k, share := range []*KeyShare{a, b} {
-		n, commitment, err := share.NewNonces()
-		if err != nil {
-			return Signature{}, err
-		}
-		nonces[k], signers[k] = n, SignerCommitment{Signer: share.id, Commitment: commitment}
+	nonces, commitment, err := a.NewNonces()
+	if err != nil {
+		return Signature{}, err
 	}
-	shares := make([]SignatureShare, thresholdOfWallet)
-	for k := range nonces {
-		var err error
-		if shares[k], err = nonces[k].SignShare(message, signers); err != nil {
-			return Signature{}, err
-		}
+	release, err := coSign(systemRandom(), b, a.id, commitment, message, nil)
+	if err != nil {
+		return Signature{}, err
 	}
-	return AggregateShares(a.Sharing(), message, signers, shares)
+	return nonces.finish(b.id, message, release)
 }

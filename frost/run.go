@@ -17,13 +17,6 @@ const (
 	SessionSizeMax = 1 << 10
 )
 
-func checkSession(session []byte) error {
-	if len(session) < SessionSizeMin || len(session) > SessionSizeMax {
-		return fmt.Errorf("session of %d bytes: %w", len(session), ErrParameter)
-	}
-	return nil
-}
-
 // participants is who takes part in one run of key generation or resharing, and which of them this is.
 type participants struct {
 	prefix  string // keeps the keys of one protocol's encryption apart from another's
@@ -36,12 +29,15 @@ type participants struct {
 	context [sha512.Size]byte     // binds all that was agreed on into every ciphertext and certificate
 }
 
-// newParticipants decodes the public static keys of a run, of which no two may be one, and refuses a static key that is
-// erased or that is not self's among them. It keeps a reference to the secret.
+// newParticipants checks what all participants of a run agree on: the session's size, and their public static keys, of which no
+// two may be one. It refuses a static key that is erased or that is not self's among them. It keeps a reference to the secret.
 func newParticipants(prefix string, self Identifier, static *StaticKey, session []byte, statics [][pointSize]byte) (participants, error) {
 	p := participants{prefix: prefix, self: self, session: bytes.Clone(session), statics: slices.Clone(statics)}
 	if self < 1 || int(self) > len(statics) {
 		return p, fmt.Errorf("participant %d of %d: %w", uint16(self), len(statics), ErrParameter)
+	}
+	if len(session) < SessionSizeMin || len(session) > SessionSizeMax {
+		return p, fmt.Errorf("session of %d bytes: %w", len(session), ErrParameter)
 	}
 	for k, encoded := range statics {
 		point, err := decodePoint(encoded[:])

@@ -77,15 +77,17 @@ func decodeSigner(id Identifier, c Commitment) (signer, error) {
 // which must be in ascending order: an order of its own in the binding factors and another in the coefficients would be two
 // different equations for one share.
 func newSigning(groupKey [pointSize]byte, set []signer, message []byte) (*signing, error) {
+	s := &signing{set: set, rho: make([]edwards25519.Scalar, len(set))}
+	messageHash, listHash := bindingHashes(set, message)
+	factors := make([]*edwards25519.Scalar, 0, thresholdOfWallet) // on the stack for so many
+	binding := make([]*edwards25519.Point, 0, thresholdOfWallet)
 	for k := range set {
 		if k > 0 && set[k].id <= set[k-1].id {
 			return nil, fmt.Errorf("signers out of order: %w", ErrParameter)
 		}
-	}
-	s := &signing{set: set, rho: bindingFactors(groupKey, set, message)}
-	factors := make([]*edwards25519.Scalar, 0, thresholdOfWallet) // on the stack for so many
-	binding := make([]*edwards25519.Point, 0, thresholdOfWallet)
-	for k := range set {
+		// rho_k = H1(A ‖ H4(message) ‖ H5(commitment list) ‖ k)
+		id := set[k].id.encode()
+		s.rho[k] = *h1(groupKey[:], messageHash[:], listHash[:], id[:])
 		factors, binding = append(factors, &s.rho[k]), append(binding, set[k].e)
 	}
 	r := sumPublic(factors, binding)
@@ -99,17 +101,6 @@ func newSigning(groupKey [pointSize]byte, set []signer, message []byte) (*signin
 	s.r = encodePoint(r)
 	s.c = *h2(s.r[:], groupKey[:], message)
 	return s, nil
-}
-
-// bindingFactors returns rho_i = H1(A ‖ H4(message) ‖ H5(commitment list) ‖ i), one per signer.
-func bindingFactors(groupKey [pointSize]byte, set []signer, message []byte) []edwards25519.Scalar {
-	messageHash, listHash := bindingHashes(set, message)
-	rho := make([]edwards25519.Scalar, len(set))
-	for k := range set {
-		id := set[k].id.encode()
-		rho[k] = *h1(groupKey[:], messageHash[:], listHash[:], id[:])
-	}
-	return rho
 }
 
 // bindingHashes are H4(message) and H5(commitment list).

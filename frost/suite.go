@@ -75,13 +75,17 @@ func hashToScalar(prefix string, parts ...[]byte) *edwards25519.Scalar {
 	return setHash(new(edwards25519.Scalar), prefix, parts...)
 }
 
-// setHash reduces 512 bits modulo L, which leaves a bias below 2^-128.
 func setHash(s *edwards25519.Scalar, prefix string, parts ...[]byte) *edwards25519.Scalar {
 	digest := hash(prefix, parts...)
-	if _, err := s.SetUniformBytes(digest[:]); err != nil {
-		panic("frost: SHA-512 output is 64 bytes: " + err.Error())
+	defer clear(digest[:]) // h3's is a nonce
+	return setUniform(s, &digest)
+}
+
+// setUniform reduces 512 bits modulo L, which leaves a bias below 2^-128.
+func setUniform(s *edwards25519.Scalar, b *[64]byte) *edwards25519.Scalar {
+	if _, err := s.SetUniformBytes(b[:]); err != nil {
+		panic("frost: these are 64 bytes: " + err.Error())
 	}
-	clear(digest[:]) // h3's is a nonce
 	return s
 }
 

@@ -70,6 +70,15 @@ func publicShares(secrets []*edwards25519.Scalar) []publicShare {
 	return public
 }
 
+// newKeyShare makes a share of any participant and threshold.
+func newKeyShare(id Identifier, epoch uint64, threshold int, secret *edwards25519.Scalar, public []publicShare) (*KeyShare, error) {
+	s, err := newSharing(epoch, threshold, public)
+	if err != nil {
+		return nil, err
+	}
+	return s.keyShare(id, secret)
+}
+
 type frostVectors struct {
 	Inputs struct {
 		ParticipantList []Identifier `json:"participant_list"`
@@ -145,7 +154,8 @@ func TestSigningVectors(t *testing.T) {
 			pairs := map[Identifier]*noncePair{}
 			var set []signer
 			for _, o := range v.RoundOne.Outputs {
-				n, err := newNoncePair([32]byte(o.HidingRandomness), [32]byte(o.BindingRandomness), shares[o.Identifier].secret)
+				random := [64]byte(slices.Concat(o.HidingRandomness, o.BindingRandomness))
+				n, err := newNoncePair(&random, shares[o.Identifier].secret)
 				if err != nil {
 					t.Fatal(err)
 				}
