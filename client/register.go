@@ -70,8 +70,8 @@ func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, 
 		o.Handle = slug(o.Name)
 	}
 	o.OwnerEmail = strings.ToLower(o.OwnerEmail)
-	if err := resource.ValidHandle(o.Handle); err != nil {
-		return nil, wrap(op, err, notMoved)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	unlock, err := c.work.lock(ctx, "register @"+o.Handle)
 	if err != nil {
