@@ -51,7 +51,7 @@ func (c *Client) head(ctx context.Context, who *caller, wallet string) (*evidenc
 		if err != nil {
 			return nil, err
 		}
-		next, err := followHead(c.Installation(), wallet, head, resp.GetDocuments())
+		next, err := followHead(c.Installation(), wallet, head, resp.GetDocuments(), nil)
 		if err != nil {
 			return nil, distrust(op, notMoved, "the guard rails do not verify", err)
 		}
@@ -71,8 +71,11 @@ func (c *Client) head(ctx context.Context, who *caller, wallet string) (*evidenc
 	return nil, tooLong(op)
 }
 
-// followHead goes from a verified head, nil before the claim, along a page of documents.
-func followHead(i *evidence.Installation, wallet string, head *evidence.Head, d *typev1.WalletDocuments) (*evidence.Head, error) {
+// followHead goes from a verified head, nil before the claim, along a page of documents, and shows each further one to each if
+// that is not nil.
+func followHead(
+	i *evidence.Installation, wallet string, head *evidence.Head, d *typev1.WalletDocuments, each func(*evidence.Head),
+) (*evidence.Head, error) {
 	versions := d.GetGuardRails()
 	if len(versions) == 0 {
 		return nil, refusal("guard-rails", "", "are not in the answer")
@@ -86,6 +89,9 @@ func followHead(i *evidence.Installation, wallet string, head *evidence.Head, d 
 			return nil, refusal("guard-rails", "wallet", "is another wallet")
 		}
 		head, versions = w.Claim, versions[1:]
+		if each != nil {
+			each(head)
+		}
 	} else if evidence.EnvelopeDigest(versions[0]) != head.Digest {
 		return nil, refusal("guard-rails", "number", "names another document than was seen before")
 	}
@@ -93,6 +99,9 @@ func followHead(i *evidence.Installation, wallet string, head *evidence.Head, d 
 		next, err := evidence.Accept(i, head, e)
 		if err != nil {
 			return nil, err
+		}
+		if each != nil && next.Digest != head.Digest {
+			each(next)
 		}
 		head = next
 	}
@@ -139,6 +148,51 @@ func (a *Agent) GuardRails(ctx context.Context) (*InForce, error) {
 		return nil, err
 	}
 	return inForce(h), nil
+}
+
+// Versions returns every version of a wallet's guard rails from its claim on, each verified to follow from the one before, the
+// last being the one in force.
+func (o *Owner) Versions(ctx context.Context, wallet string) ([]*InForce, error) {
+	const op = "list guard rails"
+	newest, err := o.c.head(ctx, o.who, wallet)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		all  []*InForce
+		head *evidence.Head
+	)
+	for range pagesMax {
+		var from uint64
+		if head != nil {
+			from = head.Document.GetNumber()
+		}
+		resp, err := invoke(ctx, o.c, rpc{op: op, method: gatewayv1.GatewayService_GetGuardRails_FullMethodName, who: o.who, about: wallet},
+			&gatewayv1.GetGuardRailsRequest{Wallet: wallet, FromNumber: from}, gatewayv1.GatewayServiceClient.GetGuardRails)
+		if err != nil {
+			return nil, err
+		}
+		next, err := followHead(o.c.Installation(), wallet, head, resp.GetDocuments(), func(h *evidence.Head) { all = append(all, inForce(h)) })
+		if err != nil {
+			return nil, distrust(op, notMoved, "the guard rails do not verify", err)
+		}
+		switch {
+		case next.Document.GetNumber() >= newest.Document.GetNumber():
+			if n := newest.Document.GetNumber(); next.Document.GetNumber() == n && next.Digest != newest.Digest {
+				return nil, distrust(op, notMoved, "the guard rails end in another version than the one in force", nil)
+			}
+			return all, nil
+		case head != nil && next.Digest == head.Digest:
+			return nil, distrust(op, notMoved, "the guard rails end before the version in force", nil)
+		}
+		head = next
+	}
+	return nil, tooLong(op)
+}
+
+// Resolve returns the key of a recipient that is named as Order names one, verified by its wallet's record.
+func (o *Owner) Resolve(ctx context.Context, recipient string) ([32]byte, error) {
+	return o.c.resolve(ctx, o.who, recipient)
 }
 
 // Rules are guard rails in the terms that people set them in.

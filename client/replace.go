@@ -255,7 +255,7 @@ func (c *Client) requestKeys(ctx context.Context, who *caller, wallet string) ([
 		if err != nil {
 			return nil, err
 		}
-		if head, err = followHead(c.Installation(), wallet, head, resp.GetDocuments()); err != nil {
+		if head, err = followHead(c.Installation(), wallet, head, resp.GetDocuments(), nil); err != nil {
 			return nil, distrust(op, notMoved, "the guard rails do not verify", err)
 		}
 		for _, e := range resp.GetDocuments().GetGuardRails() {
