@@ -42,11 +42,7 @@ func (o *Owner) Replace(ctx context.Context, wallet, file string, passphrase []b
 	if err := t.load(ctx); err != nil {
 		return nil, err
 	}
-	resumed, err := t.resume(ctx)
-	if err == nil && !resumed {
-		err = t.begin(ctx)
-	}
-	if err != nil {
+	if err := t.carryOut(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := o.openRecovery(ctx, replaceOp, f); err != nil {
@@ -85,6 +81,27 @@ func (t *takeover) load(ctx context.Context) (err error) {
 		return err
 	}
 	return t.ask(ctx)
+}
+
+// carryOut goes on with the takeover that this home has begun, or begins one. A run that does not go on, because something was
+// altered on its way or this home has lost what it began, is ordered anew.
+func (t *takeover) carryOut(ctx context.Context) error {
+	resumed, err := t.resume(ctx)
+	switch {
+	case err == nil && resumed:
+		return nil
+	case err == nil:
+		return t.begin(ctx)
+	case ReasonOf(err) != typev1.Reason_REASON_KEY_GENERATION_FAILED && ReasonOf(err) != typev1.Reason_REASON_ALREADY_EXISTS:
+		return err
+	}
+	if failed := t.ask(ctx); failed != nil {
+		return failed
+	}
+	if sharingInForce(t.now.told) {
+		return err // It went on after all: the next call sees that.
+	}
+	return t.order(ctx)
 }
 
 func (t *takeover) ask(ctx context.Context) (err error) {
@@ -155,6 +172,12 @@ func (t *takeover) begin(ctx context.Context) error {
 	if err := t.nameKey(ctx); err != nil {
 		return err
 	}
+	return t.order(ctx)
+}
+
+// order orders a run for the request key of this home, which is the wallet's, and carries it.
+func (t *takeover) order(ctx context.Context) error {
+	own := t.file.static.Public()
 	ordered, err := t.o.order(ctx, replaceOp, t.head, t.now, &typev1.ResharingOrder{
 		RequestKey: t.key.request.public, FromEpoch: t.now.epoch, RecoveryKey: own[:], Replace: true,
 	})
@@ -236,42 +259,23 @@ func (t *takeover) newKey(ctx context.Context) (*agentKey, error) {
 	defer wipe(seed)
 	k := newAgentKey(seed)
 	k.stage, k.wallet, k.handle, k.displayName, k.registration = stageReplacing, wallet, pinned.Handle, w.GetDisplayName(), w.GetRegistration()
-	k.replaced, err = c.requestKeys(ctx, t.o.who, wallet)
+	k.replaced, err = t.o.requestKeys(ctx, wallet)
 	return k, err
 }
 
-// requestKeys lists the request keys that a wallet's guard rails have named, oldest first, verified from the claim on.
-func (c *Client) requestKeys(ctx context.Context, who *caller, wallet string) ([][]byte, error) {
-	const op = "get guard rails"
-	var head *evidence.Head
+// requestKeys lists the request keys that a wallet's guard rails have named, oldest first.
+func (o *Owner) requestKeys(ctx context.Context, wallet string) ([][]byte, error) {
+	versions, err := o.Versions(ctx, wallet)
+	if err != nil {
+		return nil, err
+	}
 	var keys [][]byte
-	for range pagesMax {
-		from := uint64(0)
-		if head != nil {
-			from = head.Document.GetNumber()
-		}
-		resp, err := invoke(ctx, c, rpc{op: op, method: gatewayv1.GatewayService_GetGuardRails_FullMethodName, who: who, about: wallet},
-			&gatewayv1.GetGuardRailsRequest{Wallet: wallet, FromNumber: from}, gatewayv1.GatewayServiceClient.GetGuardRails)
-		if err != nil {
-			return nil, err
-		}
-		if head, err = followHead(c.Installation(), wallet, head, resp.GetDocuments(), nil); err != nil {
-			return nil, distrust(op, notMoved, "the guard rails do not verify", err)
-		}
-		for _, e := range resp.GetDocuments().GetGuardRails() {
-			doc := new(typev1.GuardRails)
-			if err := evidence.Peek(e, doc); err != nil {
-				return nil, wrap(op, err, notMoved)
-			}
-			if n := len(keys); n == 0 || !bytes.Equal(keys[n-1], doc.GetRequestKey()) {
-				keys = append(keys, doc.GetRequestKey())
-			}
-		}
-		if head.Document.GetNumber() >= resp.GetHeadNumber() {
-			return boundKeys(keys), nil
+	for _, v := range versions {
+		if key := v.Document.GetRequestKey(); len(keys) == 0 || !bytes.Equal(keys[len(keys)-1], key) {
+			keys = append(keys, key)
 		}
 	}
-	return nil, tooLong(op)
+	return boundKeys(keys), nil
 }
 
 // replacingSides are both sides of a run that replaces share 1: the recovery share deals, and its side is stored in the
