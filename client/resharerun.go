@@ -144,13 +144,21 @@ func (r *run) makeShare(ctx context.Context, told *typev1.Resharing) error {
 		Wallet: r.m.GetWallet(), Run: r.m.GetRun(), Dealing: s.dealer.Deal(),
 	}, gatewayv1.GatewayServiceClient.ExchangeResharing)
 	if err != nil {
-		return err
+		return alteredRun(err)
 	}
 	if len(exchanged.GetCertificate()) != len(certificate) {
 		return distrust(r.op, notMoved, "the co-signer's certificate is malformed", frost.ErrCertificate)
 	}
 	run := &typev1.Resharing{Order: r.order, Start: a.start, Answer: started.GetAnswer(), Dealings: dealings[:]}
 	return r.keepShares(s, run, certificate, [64]byte(exchanged.GetCertificate()))
+}
+
+// alteredRun says what to do about a run that the co-signer does not go on with.
+func alteredRun(err error) error {
+	if ReasonOf(err) != typev1.Reason_REASON_KEY_GENERATION_FAILED {
+		return err
+	}
+	return advised(err, "something altered the run on its way: repeat the call; if it is refused again, the owner orders the new shares again")
 }
 
 // agree is what both sides of a run agree on. The sharing that ends is the co-signer's signed word, held to the order here and
@@ -266,7 +274,7 @@ func (r *run) prove(ctx context.Context) (*typev1.Resharing, error) {
 		Wallet: r.m.GetWallet(), Run: r.m.GetRun(), Certificate: p.certificate[:], Commitment: commitment[:],
 	}, gatewayv1.GatewayServiceClient.ConfirmResharing)
 	if err != nil {
-		return nil, err
+		return nil, alteredRun(err)
 	}
 	message := evidence.KeyTestMessage(r.c.Installation().ID(), r.m.GetWallet(), p.share.GroupKey(), p.transcript)
 	signed, err := sign(nonces, message, confirmed.GetRelease())
