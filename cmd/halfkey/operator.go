@@ -116,6 +116,9 @@ type operatorUnfreezeCommand struct {
 
 // Run unfreezes.
 func (c *operatorUnfreezeCommand) Run(ctx context.Context, a *app, o *operatorCommands) error {
+	if err := checkID("FREEZE-ID", c.ID); err != nil {
+		return err
+	}
 	operator, _, err := o.operator(a)
 	if err != nil {
 		return err

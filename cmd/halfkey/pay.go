@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -61,12 +65,29 @@ func (c *payCommand) order(installation string) (client.Order, error) {
 	if c.Asset != usd && c.Asset != resource.BookUSD(installation) {
 		return o, usage("--asset", "this installation's asset is USD", "value", shorten(c.Asset))
 	}
+	if err := checkMemo(c.Memo); err != nil {
+		return o, err
+	}
+	if c.Deadline < 0 || c.Deadline > evidence.DeadlineMax {
+		return o, usage("--deadline", "a deadline is at most 168h ahead")
+	}
 	var err error
 	if o.Units, err = parseAmount("AMOUNT", c.Amount); err != nil {
 		return o, err
 	}
 	o.ID, err = chosenID(c.ID)
 	return o, err
+}
+
+// memoMax bounds a memo.
+const memoMax = 256
+
+func checkMemo(memo string) error {
+	hides := func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) }
+	if len(memo) > memoMax || !utf8.ValidString(memo) || strings.ContainsFunc(memo, hides) {
+		return usage("--memo", "a memo is one line of at most 256 bytes, without control, direction or invisible characters")
+	}
+	return nil
 }
 
 // chosenID is an id that the command line gives, or a fresh one. An empty one is refused: a script whose variable is not set
@@ -76,10 +97,14 @@ func chosenID(given *string) (string, error) {
 		id, err := uuid.NewV7()
 		return id.String(), unmoved(err)
 	}
-	if err := resource.ValidID(*given); err != nil {
-		return "", usage("--id", "an id is 1 to 63 of [a-z0-9-]", "value", shorten(*given))
+	return *given, checkID("--id", *given)
+}
+
+func checkID(field, id string) error {
+	if err := resource.ValidID(id); err != nil {
+		return usage(field, "an id is 1 to 63 of [a-z0-9-]", "value", shorten(id))
 	}
-	return *given, nil
+	return nil
 }
 
 // await waits for a payment that has not ended. One that waits for a person when the time is up is returned as it is.
