@@ -182,6 +182,7 @@ var table = map[string]Rule{
 	ledgerv1.LedgerService_CancelPayment_FullMethodName:  gatewayOnly,
 	ledgerv1.LedgerService_SettlePayment_FullMethodName:  gatewayPays,
 	ledgerv1.LedgerService_Freeze_FullMethodName:         gatewayStops,
+	ledgerv1.LedgerService_Revoke_FullMethodName:         gatewayStops,
 	ledgerv1.LedgerService_Unfreeze_FullMethodName:       gatewayStops,
 	ledgerv1.LedgerService_ListFreezes_FullMethodName:    gatewayOnly,
 	ledgerv1.LedgerService_GetAccount_FullMethodName:     gatewayOnly,

@@ -47,6 +47,8 @@ func decideFreeze(s *state, f *freezing) (stopped, error) {
 	switch {
 	case row.ended():
 		return stopped{}, refuse(typev1.Reason_REASON_FREEZE_ID_USED, "the freeze's end is held already", "freeze_id", f.id)
+	case row.revocation != nil:
+		return stopped{}, refuse(typev1.Reason_REASON_FREEZE_ID_USED, "the id is a revocation's", "freeze_id", f.id)
 	case row.held:
 		return stopped{frozen: true, at: at}, nil
 	case all.inForceCount() >= FreezesMax:
@@ -55,7 +57,7 @@ func decideFreeze(s *state, f *freezing) (stopped, error) {
 	row.held, row.caller, row.createdMillis = true, f.caller, at
 	s.putFreeze(f.subject, f.id, row)
 	n := len(s.newFreezes)
-	s.newFreezes = append(s.newFreezes, newFreeze{f.subject, f.id, f.caller, at})
+	s.newFreezes = append(s.newFreezes, newFreeze{f.subject, f.id, f.caller, at, nil})
 	s.undo = append(s.undo, func() { s.newFreezes = s.newFreezes[:n] })
 	s.append(&draft{chain: f.subject.chain(), entry: &typev1.Entry{
 		Kind: typev1.EntryKind_ENTRY_KIND_FREEZE, FreezeId: f.id, Scope: f.subject.scope, Caller: f.caller,
@@ -74,6 +76,11 @@ func decideUnfreeze(s *state, u *unfreezing) (stopped, error) {
 		}
 		if w.head.Digest != u.head {
 			return stopped{}, errHead
+		}
+		if r := s.freezes.value(u.subject)[u.id].revocation; r != nil {
+			if err := evidence.CheckTakenOver(r.content, w.head); err != nil {
+				return stopped{}, err
+			}
 		}
 		caller = w.owner
 	case typev1.Scope_SCOPE_OWNER:

@@ -119,6 +119,9 @@ func (s *state) record(w wallet, p payment, exists bool, a *attempt, at int64) (
 		return nil, err
 	}
 	payee, r := s.payee(a.decoded.Recipient)
+	if r == nil {
+		r = s.checkTakes(payee)
+	}
 	if r != nil {
 		return nil, r
 	}

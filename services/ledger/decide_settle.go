@@ -52,6 +52,9 @@ func decideSettle(s *state, a *settlement) error {
 	if by, id, is := s.frozen(w); is {
 		return refuseFrozen(by, id)
 	}
+	if r := s.checkTakes(p.payee); r != nil {
+		return r
+	}
 	return s.settle(w, p, a.signature, at)
 }
 

@@ -31,6 +31,9 @@ func decideDeposit(s *state, o operation, d *typev1.Deposit) error {
 	if err != nil {
 		return err
 	}
+	if r := s.checkTakes(d.GetWallet()); r != nil {
+		return r
+	}
 	units, parse := resource.ParseUnits(d.GetUnits())
 	if parse != nil {
 		return parse

@@ -59,7 +59,7 @@ var sqlite = dialect{
 			AND s.slot >= j.value ->> 3 AND s.slot < j.value ->> 4`,
 	loadSlots: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
 		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2 AND s.slot = j.value ->> 3`,
-	loadFreezes: `SELECT f.scope, f.subject, f.id, f.caller, f.created_millis FROM (SELECT value FROM json_each(?)) j
+	loadFreezes: `SELECT f.scope, f.subject, f.id, f.caller, f.created_millis, f.revocation FROM (SELECT value FROM json_each(?)) j
 		JOIN freeze f ON f.scope = j.value ->> 0 AND f.subject = j.value ->> 1`,
 	loadUnfreezes: `SELECT u.scope, u.subject, u.id, u.signer FROM (SELECT value FROM json_each(?)) j
 		JOIN unfreeze u ON u.scope = j.value ->> 0 AND u.subject = j.value ->> 1`,
@@ -96,7 +96,7 @@ var sqlite = dialect{
 			quarter = excluded.quarter, review = excluded.review, light = excluded.light, judged_entry = excluded.judged_entry,
 			dead_entries = excluded.dead_entries, settled_entry = excluded.settled_entry, incoming_entry = excluded.incoming_entry,
 			updated_millis = excluded.updated_millis, due_millis = excluded.due_millis`,
-	putFreeze:     `INSERT INTO freeze (scope, subject, id, caller, created_millis) VALUES (?, ?, ?, ?, ?)`,
+	putFreeze:     `INSERT INTO freeze (scope, subject, id, caller, created_millis, revocation) VALUES (?, ?, ?, ?, ?, ?)`,
 	putUnfreeze:   `INSERT INTO unfreeze (scope, subject, id, signer, envelope) VALUES (?, ?, ?, ?, ?)`,
 	putLoss:       `INSERT INTO accepted_loss (wallet, number, hash) VALUES (?, ?, ?)`,
 	putDeposit:    `INSERT INTO deposit (id, digest, wallet, asset, units) VALUES (?, ?, ?, ?, ?)`,
@@ -144,7 +144,7 @@ var sqlite = dialect{
 	readBalances:     `SELECT asset, available, held FROM balance WHERE account = ? ORDER BY asset`,
 	readPin: `SELECT ` + walletColumns + `, g.envelope, c.clock_millis FROM wallet w
 		JOIN guard_rails g ON g.wallet = w.name AND g.number = w.head_number JOIN chain c ON c.name = w.name WHERE w.name = ?`,
-	readListedFreezes: `SELECT scope, subject, id, caller, created_millis FROM freeze WHERE scope = ? AND subject = ?
+	readListedFreezes: `SELECT scope, subject, id, caller, created_millis, revocation FROM freeze WHERE scope = ? AND subject = ?
 		ORDER BY created_millis DESC, id`,
 	readEnds:    `SELECT id, signer, envelope FROM unfreeze WHERE scope = ? AND subject = ?`,
 	readVersion: `SELECT number FROM guard_rails WHERE wallet = ? AND digest = ?`,

@@ -49,7 +49,7 @@ func (s *Service) freeze(ctx context.Context, f *typev1.Freeze) (*typev1.FreezeR
 		return nil, err
 	}
 	// Every AUTHORIZED payment is a book payment, and none of these settles while the wallet is frozen: nothing is unresolved.
-	return s.acknowledge(typev1.Acknowledged_ACKNOWLEDGED_FREEZE, sub, f.GetFreezeId(), now)
+	return s.acknowledge(&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, now)
 }
 
 // Unfreeze records the end of a freeze, by the owner's or the operator's statement.
@@ -103,13 +103,12 @@ func (s *Service) unfreeze(ctx context.Context, e *typev1.Envelope) (*typev1.Fre
 	if err != nil {
 		return nil, err
 	}
-	return s.acknowledge(typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, sub, u.id, now)
+	return s.acknowledge(&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, FreezeId: u.id}, sub, now)
 }
 
-func (s *Service) acknowledge(kind typev1.Acknowledged, sub subject, id string, now stopped) (*typev1.FreezeResult, error) {
-	a := &typev1.Acknowledgement{
-		Installation: s.installation.ID(), Kind: kind, Scope: sub.scope, FreezeId: id, Frozen: now.frozen, TimeMillis: now.at,
-	}
+// acknowledge signs what is held, and what is true of the subject now.
+func (s *Service) acknowledge(a *typev1.Acknowledgement, sub subject, now stopped) (*typev1.FreezeResult, error) {
+	a.Installation, a.Scope, a.Frozen, a.TimeMillis = s.installation.ID(), sub.scope, now.frozen, now.at
 	switch sub.scope {
 	case typev1.Scope_SCOPE_WALLET:
 		a.Wallet = sub.name

@@ -270,12 +270,14 @@ func (t *sqlTransaction) loadFreezes(ctx context.Context, s *state, n needs) err
 	err := t.rows(ctx, t.db.dialect.loadFreezes, keys, func(r scanner) error {
 		var sub subject
 		var id string
+		var envelope []byte
 		row := freeze{held: true}
-		if err := r.Scan(&sub.scope, &sub.name, &id, &row.caller, &row.createdMillis); err != nil {
-			return err
+		err := r.Scan(&sub.scope, &sub.name, &id, &row.caller, &row.createdMillis, &envelope)
+		if err == nil && envelope != nil {
+			row.revocation, _, err = decodeRevocation(envelope)
 		}
 		sets[sub][id] = row
-		return nil
+		return err
 	})
 	if err != nil {
 		return err

@@ -101,11 +101,19 @@ func (v *view) freezes(ctx context.Context, sub subject) ([]*typev1.Freeze, free
 	err := v.each(ctx, d.readListedFreezes, func(r scanner) error {
 		var scope typev1.Scope
 		var name, id string
+		var envelope []byte
 		row := freeze{held: true}
-		if err := r.Scan(&scope, &name, &id, &row.caller, &row.createdMillis); err != nil {
+		if err := r.Scan(&scope, &name, &id, &row.caller, &row.createdMillis, &envelope); err != nil {
 			return err
 		}
-		f := &typev1.Freeze{FreezeId: id, Scope: scope, Caller: row.caller, CreateTime: timestamp(row.createdMillis)}
+		var revoked *typev1.Envelope
+		if envelope != nil {
+			var err error
+			if row.revocation, revoked, err = decodeRevocation(envelope); err != nil {
+				return err
+			}
+		}
+		f := &typev1.Freeze{FreezeId: id, Scope: scope, Caller: row.caller, CreateTime: timestamp(row.createdMillis), Revocation: revoked}
 		switch scope {
 		case typev1.Scope_SCOPE_WALLET:
 			f.Wallet = name

@@ -57,6 +57,11 @@ func refuseFrozen(by subject, id string) *refusal {
 	return refuse(typev1.Reason_REASON_FROZEN, "the wallet is frozen", "freeze_id", id, "scope", scopeName(by.scope))
 }
 
+func refuseRevoked(walletName, id string) *refusal {
+	return refuse(typev1.Reason_REASON_REVOKED, "the recipient's agent was revoked, and its wallet takes nothing until it was taken over",
+		"wallet", walletName, "freeze_id", id)
+}
+
 func refuseState(p payment) *refusal {
 	return refuse(typev1.Reason_REASON_WRONG_STATE, "the payment's state does not allow this", "state", stateName(p.state)).about(p)
 }

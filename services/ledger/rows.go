@@ -130,13 +130,21 @@ type freeze struct {
 	held          bool // The freeze itself is there.
 	caller        string
 	createdMillis int64
-	signers       [][]byte // Who signed its end.
+	signers       [][]byte    // Who signed its end.
+	revocation    *revocation // What it is besides a freeze, or nil.
+}
+
+// revocation is an owner's statement that makes a freeze one.
+type revocation struct {
+	content *typev1.Revocation
+	digest  evidence.Digest
 }
 
 type newFreeze struct {
 	subject       subject
 	id, caller    string
 	createdMillis int64
+	revocation    *typev1.Envelope // Nil for a freeze that is none.
 }
 
 type newUnfreeze struct {

@@ -358,6 +358,19 @@ func (s *state) frozen(w wallet) (by subject, id string, is bool) {
 	return subject{}, "", false
 }
 
+// checkTakes refuses what would bring money to a wallet whose agent was revoked: nobody can pay it out again before the wallet
+// was taken over, and after it was given up nobody ever can.
+func (s *state) checkTakes(account string) *refusal {
+	if account == redemption {
+		return nil
+	}
+	own := s.freezes.value(subject{typev1.Scope_SCOPE_WALLET, account})
+	if id, is := own.inForce(func(f freeze) bool { return f.revocation == nil || f.ended() }); is {
+		return refuseRevoked(account, id)
+	}
+	return nil
+}
+
 // inForce says which freeze has not ended, the first by id.
 func (f freezes) inForce(ended func(freeze) bool) (id string, is bool) {
 	for candidate, row := range f {

@@ -246,7 +246,14 @@ func putPayment(d dialect, p payment, exec func(string, ...any) error) error {
 func (t *sqlTransaction) putOnce(s *state, exec func(string, ...any) error) error {
 	d := t.db.dialect
 	for _, f := range s.newFreezes {
-		if err := exec(d.putFreeze, int(f.subject.scope), f.subject.name, f.id, f.caller, f.createdMillis); err != nil {
+		var revocation []byte
+		if f.revocation != nil {
+			var err error
+			if revocation, err = proto.Marshal(f.revocation); err != nil {
+				return err
+			}
+		}
+		if err := exec(d.putFreeze, int(f.subject.scope), f.subject.name, f.id, f.caller, f.createdMillis, revocation); err != nil {
 			return fmt.Errorf("store freeze: %w", err)
 		}
 	}

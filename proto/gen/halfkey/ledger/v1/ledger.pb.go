@@ -1300,6 +1300,98 @@ func (x *FreezeResponse) GetResult() *v1.FreezeResult {
 	return nil
 }
 
+// RevokeRequest revokes an agent.
+type RevokeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's Revocation.
+	Revocation    *v1.Envelope `protobuf:"bytes,1,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RevokeRequest) GetRevocation() *v1.Envelope {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// RevokeResponse answers it.
+type RevokeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The result.
+	Result        *v1.FreezeResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RevokeResponse) GetResult() *v1.FreezeResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 // UnfreezeRequest unfreezes.
 type UnfreezeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1311,7 +1403,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1415,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1428,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -1357,7 +1449,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1461,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1474,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UnfreezeResponse) GetResult() *v1.FreezeResult {
@@ -1405,7 +1497,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1509,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1522,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -1460,7 +1552,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1564,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1577,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -1513,7 +1605,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1617,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1630,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetAccountRequest) GetWallet() string {
@@ -1565,7 +1657,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1669,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1682,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetAccountResponse) GetBalances() []*v1.Balance {
@@ -1632,7 +1724,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1736,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1749,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetLimitsRequest) GetWallet() string {
@@ -1678,7 +1770,7 @@ type GetLimitsResponse struct {
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1782,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1795,7 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetLimitsResponse) GetLimits() *v1.Limits {
@@ -1736,7 +1828,7 @@ type GetSpendingRequest struct {
 
 func (x *GetSpendingRequest) Reset() {
 	*x = GetSpendingRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1840,7 @@ func (x *GetSpendingRequest) String() string {
 func (*GetSpendingRequest) ProtoMessage() {}
 
 func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1853,7 @@ func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingRequest.ProtoReflect.Descriptor instead.
 func (*GetSpendingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetSpendingRequest) GetParent() string {
@@ -1826,7 +1918,7 @@ type GetSpendingResponse struct {
 
 func (x *GetSpendingResponse) Reset() {
 	*x = GetSpendingResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1930,7 @@ func (x *GetSpendingResponse) String() string {
 func (*GetSpendingResponse) ProtoMessage() {}
 
 func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1943,7 @@ func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingResponse.ProtoReflect.Descriptor instead.
 func (*GetSpendingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetSpendingResponse) GetRows() []*v1.SpendingRow {
@@ -1879,7 +1971,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +1983,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +1996,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -1925,7 +2017,7 @@ type ApplyStatementResponse struct {
 
 func (x *ApplyStatementResponse) Reset() {
 	*x = ApplyStatementResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2029,7 @@ func (x *ApplyStatementResponse) String() string {
 func (*ApplyStatementResponse) ProtoMessage() {}
 
 func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2042,7 @@ func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementResponse.ProtoReflect.Descriptor instead.
 func (*ApplyStatementResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ApplyStatementResponse) GetAccount() *GetAccountResponse {
@@ -1975,7 +2067,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2079,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2092,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2037,7 +2129,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2141,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2154,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2094,7 +2186,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2198,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2211,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2156,7 +2248,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2260,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2273,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2275,6 +2367,12 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\rFreezeRequest\x127\n" +
 	"\x06freeze\x18\x01 \x01(\v2\x17.halfkey.type.v1.FreezeB\x06\xbaH\x03\xc8\x01\x01R\x06freeze\"G\n" +
 	"\x0eFreezeResponse\x125\n" +
+	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result\"R\n" +
+	"\rRevokeRequest\x12A\n" +
+	"\n" +
+	"revocation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"revocation\"G\n" +
+	"\x0eRevokeResponse\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result\"P\n" +
 	"\x0fUnfreezeRequest\x12=\n" +
 	"\bunfreeze\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\bunfreeze\"I\n" +
@@ -2332,7 +2430,7 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"s\n" +
 	"\x13ListReviewsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfa\x0e\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc9\x0f\n" +
 	"\rLedgerService\x12\\\n" +
 	"\vOpenAccount\x12%.halfkey.ledger.v1.OpenAccountRequest\x1a&.halfkey.ledger.v1.OpenAccountResponse\x12b\n" +
 	"\rSetGuardRails\x12'.halfkey.ledger.v1.SetGuardRailsRequest\x1a(.halfkey.ledger.v1.SetGuardRailsResponse\x12_\n" +
@@ -2346,7 +2444,8 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\fAnswerReview\x12&.halfkey.ledger.v1.AnswerReviewRequest\x1a'.halfkey.ledger.v1.AnswerReviewResponse\x12b\n" +
 	"\rCancelPayment\x12'.halfkey.ledger.v1.CancelPaymentRequest\x1a(.halfkey.ledger.v1.CancelPaymentResponse\x12b\n" +
 	"\rSettlePayment\x12'.halfkey.ledger.v1.SettlePaymentRequest\x1a(.halfkey.ledger.v1.SettlePaymentResponse\x12M\n" +
-	"\x06Freeze\x12 .halfkey.ledger.v1.FreezeRequest\x1a!.halfkey.ledger.v1.FreezeResponse\x12S\n" +
+	"\x06Freeze\x12 .halfkey.ledger.v1.FreezeRequest\x1a!.halfkey.ledger.v1.FreezeResponse\x12M\n" +
+	"\x06Revoke\x12 .halfkey.ledger.v1.RevokeRequest\x1a!.halfkey.ledger.v1.RevokeResponse\x12S\n" +
 	"\bUnfreeze\x12\".halfkey.ledger.v1.UnfreezeRequest\x1a#.halfkey.ledger.v1.UnfreezeResponse\x12\\\n" +
 	"\vListFreezes\x12%.halfkey.ledger.v1.ListFreezesRequest\x1a&.halfkey.ledger.v1.ListFreezesResponse\x12Y\n" +
 	"\n" +
@@ -2369,7 +2468,7 @@ func file_halfkey_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_halfkey_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*OpenAccountRequest)(nil),     // 0: halfkey.ledger.v1.OpenAccountRequest
 	(*OpenAccountResponse)(nil),    // 1: halfkey.ledger.v1.OpenAccountResponse
@@ -2395,118 +2494,124 @@ var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*SettlePaymentResponse)(nil),  // 21: halfkey.ledger.v1.SettlePaymentResponse
 	(*FreezeRequest)(nil),          // 22: halfkey.ledger.v1.FreezeRequest
 	(*FreezeResponse)(nil),         // 23: halfkey.ledger.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),        // 24: halfkey.ledger.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),       // 25: halfkey.ledger.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),     // 26: halfkey.ledger.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),    // 27: halfkey.ledger.v1.ListFreezesResponse
-	(*GetAccountRequest)(nil),      // 28: halfkey.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),     // 29: halfkey.ledger.v1.GetAccountResponse
-	(*GetLimitsRequest)(nil),       // 30: halfkey.ledger.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),      // 31: halfkey.ledger.v1.GetLimitsResponse
-	(*GetSpendingRequest)(nil),     // 32: halfkey.ledger.v1.GetSpendingRequest
-	(*GetSpendingResponse)(nil),    // 33: halfkey.ledger.v1.GetSpendingResponse
-	(*ApplyStatementRequest)(nil),  // 34: halfkey.ledger.v1.ApplyStatementRequest
-	(*ApplyStatementResponse)(nil), // 35: halfkey.ledger.v1.ApplyStatementResponse
-	(*ListEntriesRequest)(nil),     // 36: halfkey.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),    // 37: halfkey.ledger.v1.ListEntriesResponse
-	(*ListReviewsRequest)(nil),     // 38: halfkey.ledger.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),    // 39: halfkey.ledger.v1.ListReviewsResponse
-	(*v1.WalletDocuments)(nil),     // 40: halfkey.type.v1.WalletDocuments
-	(*v1.Envelope)(nil),            // 41: halfkey.type.v1.Envelope
-	(*v1.Payment)(nil),             // 42: halfkey.type.v1.Payment
-	(v1.PaymentState)(0),           // 43: halfkey.type.v1.PaymentState
-	(*timestamppb.Timestamp)(nil),  // 44: google.protobuf.Timestamp
-	(*v1.Caller)(nil),              // 45: halfkey.type.v1.Caller
-	(*v1.Freeze)(nil),              // 46: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),        // 47: halfkey.type.v1.FreezeResult
-	(*v1.Balance)(nil),             // 48: halfkey.type.v1.Balance
-	(*v1.Limits)(nil),              // 49: halfkey.type.v1.Limits
-	(v1.SpendingGroup)(0),          // 50: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),         // 51: halfkey.type.v1.SpendingRow
+	(*RevokeRequest)(nil),          // 24: halfkey.ledger.v1.RevokeRequest
+	(*RevokeResponse)(nil),         // 25: halfkey.ledger.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),        // 26: halfkey.ledger.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),       // 27: halfkey.ledger.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),     // 28: halfkey.ledger.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),    // 29: halfkey.ledger.v1.ListFreezesResponse
+	(*GetAccountRequest)(nil),      // 30: halfkey.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),     // 31: halfkey.ledger.v1.GetAccountResponse
+	(*GetLimitsRequest)(nil),       // 32: halfkey.ledger.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),      // 33: halfkey.ledger.v1.GetLimitsResponse
+	(*GetSpendingRequest)(nil),     // 34: halfkey.ledger.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),    // 35: halfkey.ledger.v1.GetSpendingResponse
+	(*ApplyStatementRequest)(nil),  // 36: halfkey.ledger.v1.ApplyStatementRequest
+	(*ApplyStatementResponse)(nil), // 37: halfkey.ledger.v1.ApplyStatementResponse
+	(*ListEntriesRequest)(nil),     // 38: halfkey.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),    // 39: halfkey.ledger.v1.ListEntriesResponse
+	(*ListReviewsRequest)(nil),     // 40: halfkey.ledger.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),    // 41: halfkey.ledger.v1.ListReviewsResponse
+	(*v1.WalletDocuments)(nil),     // 42: halfkey.type.v1.WalletDocuments
+	(*v1.Envelope)(nil),            // 43: halfkey.type.v1.Envelope
+	(*v1.Payment)(nil),             // 44: halfkey.type.v1.Payment
+	(v1.PaymentState)(0),           // 45: halfkey.type.v1.PaymentState
+	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
+	(*v1.Caller)(nil),              // 47: halfkey.type.v1.Caller
+	(*v1.Freeze)(nil),              // 48: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),        // 49: halfkey.type.v1.FreezeResult
+	(*v1.Balance)(nil),             // 50: halfkey.type.v1.Balance
+	(*v1.Limits)(nil),              // 51: halfkey.type.v1.Limits
+	(v1.SpendingGroup)(0),          // 52: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),         // 53: halfkey.type.v1.SpendingRow
 }
 var file_halfkey_ledger_v1_ledger_proto_depIdxs = []int32{
-	40, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	41, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	41, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	40, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	41, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	41, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	41, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	42, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	42, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	43, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	44, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	44, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	42, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	42, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	42, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	41, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	42, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
-	45, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
-	42, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	42, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	46, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	47, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	41, // 22: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	47, // 23: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	46, // 24: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	48, // 25: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	44, // 26: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	41, // 27: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	49, // 28: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
-	44, // 29: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	44, // 30: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	50, // 31: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	51, // 32: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	41, // 33: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	29, // 34: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
-	41, // 35: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	42, // 36: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	0,  // 37: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
-	2,  // 38: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
-	4,  // 39: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
-	6,  // 40: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
-	8,  // 41: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
-	10, // 42: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
-	12, // 43: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
-	14, // 44: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
-	16, // 45: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
-	18, // 46: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
-	20, // 47: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
-	22, // 48: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
-	24, // 49: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
-	26, // 50: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
-	28, // 51: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
-	30, // 52: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
-	32, // 53: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
-	34, // 54: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
-	36, // 55: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
-	38, // 56: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
-	1,  // 57: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
-	3,  // 58: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
-	5,  // 59: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
-	7,  // 60: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
-	9,  // 61: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
-	11, // 62: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
-	13, // 63: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
-	15, // 64: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
-	17, // 65: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
-	19, // 66: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
-	21, // 67: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
-	23, // 68: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
-	25, // 69: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
-	27, // 70: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
-	29, // 71: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
-	31, // 72: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
-	33, // 73: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
-	35, // 74: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
-	37, // 75: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
-	39, // 76: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
-	57, // [57:77] is the sub-list for method output_type
-	37, // [37:57] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	42, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	43, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	43, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	42, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	43, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	43, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	43, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	44, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	44, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	45, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	46, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	46, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	44, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	44, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	44, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	43, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	44, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
+	47, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
+	44, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	44, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	48, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	49, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	43, // 22: halfkey.ledger.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	49, // 23: halfkey.ledger.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	43, // 24: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	49, // 25: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	48, // 26: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	50, // 27: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	46, // 28: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	43, // 29: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	51, // 30: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
+	46, // 31: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	46, // 32: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	52, // 33: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	53, // 34: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	43, // 35: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	31, // 36: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
+	43, // 37: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	44, // 38: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	0,  // 39: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
+	2,  // 40: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
+	4,  // 41: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
+	6,  // 42: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
+	8,  // 43: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
+	10, // 44: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
+	12, // 45: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
+	14, // 46: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
+	16, // 47: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
+	18, // 48: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
+	20, // 49: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
+	22, // 50: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
+	24, // 51: halfkey.ledger.v1.LedgerService.Revoke:input_type -> halfkey.ledger.v1.RevokeRequest
+	26, // 52: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
+	28, // 53: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
+	30, // 54: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
+	32, // 55: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
+	34, // 56: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
+	36, // 57: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
+	38, // 58: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
+	40, // 59: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
+	1,  // 60: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
+	3,  // 61: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
+	5,  // 62: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
+	7,  // 63: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
+	9,  // 64: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
+	11, // 65: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
+	13, // 66: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
+	15, // 67: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
+	17, // 68: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
+	19, // 69: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
+	21, // 70: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
+	23, // 71: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
+	25, // 72: halfkey.ledger.v1.LedgerService.Revoke:output_type -> halfkey.ledger.v1.RevokeResponse
+	27, // 73: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
+	29, // 74: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
+	31, // 75: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
+	33, // 76: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
+	35, // 77: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
+	37, // 78: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
+	39, // 79: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
+	41, // 80: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
+	60, // [60:81] is the sub-list for method output_type
+	39, // [39:60] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_ledger_v1_ledger_proto_init() }
@@ -2520,7 +2625,7 @@ func file_halfkey_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_ledger_v1_ledger_proto_rawDesc), len(file_halfkey_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

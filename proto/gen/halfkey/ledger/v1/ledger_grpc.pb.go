@@ -31,6 +31,7 @@ const (
 	LedgerService_CancelPayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/CancelPayment"
 	LedgerService_SettlePayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/SettlePayment"
 	LedgerService_Freeze_FullMethodName         = "/halfkey.ledger.v1.LedgerService/Freeze"
+	LedgerService_Revoke_FullMethodName         = "/halfkey.ledger.v1.LedgerService/Revoke"
 	LedgerService_Unfreeze_FullMethodName       = "/halfkey.ledger.v1.LedgerService/Unfreeze"
 	LedgerService_ListFreezes_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListFreezes"
 	LedgerService_GetAccount_FullMethodName     = "/halfkey.ledger.v1.LedgerService/GetAccount"
@@ -73,6 +74,8 @@ type LedgerServiceClient interface {
 	SettlePayment(ctx context.Context, in *SettlePaymentRequest, opts ...grpc.CallOption) (*SettlePaymentResponse, error)
 	// Freeze records a freeze. Idempotent by id.
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Revoke records an owner's revocation: a freeze whose end waits for another request key. Idempotent by digest.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// Unfreeze records the end of a freeze. Idempotent.
 	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
 	// ListFreezes lists the freezes that concern a wallet, its owner's and the installation's included.
@@ -237,6 +240,16 @@ func (c *ledgerServiceClient) Freeze(ctx context.Context, in *FreezeRequest, opt
 	return out, nil
 }
 
+func (c *ledgerServiceClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeResponse)
+	err := c.cc.Invoke(ctx, LedgerService_Revoke_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnfreezeResponse)
@@ -349,6 +362,8 @@ type LedgerServiceServer interface {
 	SettlePayment(context.Context, *SettlePaymentRequest) (*SettlePaymentResponse, error)
 	// Freeze records a freeze. Idempotent by id.
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Revoke records an owner's revocation: a freeze whose end waits for another request key. Idempotent by digest.
+	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// Unfreeze records the end of a freeze. Idempotent.
 	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
 	// ListFreezes lists the freezes that concern a wallet, its owner's and the installation's included.
@@ -410,6 +425,9 @@ func (UnimplementedLedgerServiceServer) SettlePayment(context.Context, *SettlePa
 }
 func (UnimplementedLedgerServiceServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
+}
+func (UnimplementedLedgerServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
 }
 func (UnimplementedLedgerServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
@@ -658,6 +676,24 @@ func _LedgerService_Freeze_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).Revoke(ctx, req.(*RevokeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnfreezeRequest)
 	if err := dec(in); err != nil {
@@ -848,6 +884,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Freeze",
 			Handler:    _LedgerService_Freeze_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _LedgerService_Revoke_Handler,
 		},
 		{
 			MethodName: "Unfreeze",
