@@ -22,14 +22,22 @@ import (
 // together and runs the call once more. Every call given to it is idempotent.
 func (s *Service) withRepair(ctx context.Context, wallet string, call func() error) error {
 	err := call()
-	if err == nil || !holdersMayDiffer(err) || !s.repairs.allow(wallet) {
-		return err
-	}
-	if repair := s.converge(ctx, wallet); repair != nil {
-		s.logger.WarnContext(ctx, "bringing the holders of a wallet together", "wallet", wallet, "error", fault.Of(repair).Message)
+	if err == nil || !holdersMayDiffer(err) || !s.repair(ctx, wallet) {
 		return err
 	}
 	return call()
+}
+
+// repair brings the holders of a wallet together, and reports whether it has.
+func (s *Service) repair(ctx context.Context, wallet string) bool {
+	if !s.repairs.allow(wallet) {
+		return false
+	}
+	err := s.converge(ctx, wallet)
+	if err != nil {
+		s.logger.WarnContext(ctx, "bringing the holders of a wallet together", "wallet", wallet, "error", fault.Of(err).Message)
+	}
+	return err == nil
 }
 
 // holdersMayDiffer says whether an error is what a holder answers that is behind or ahead of the others.

@@ -57,9 +57,16 @@ func (s *Service) GetGuardRails(ctx context.Context, req *gatewayv1.GetGuardRail
 	if _, err := s.caller(ctx, gatewayv1.GatewayService_GetGuardRails_FullMethodName, req.GetWallet()); err != nil {
 		return nil, err
 	}
-	resp, err := s.policy.GetDocuments(ctx, &policyv1.GetDocumentsRequest{
-		Wallet: req.GetWallet(), FromNumber: req.GetFromNumber(), PageSize: req.GetPageSize(),
-	})
+	read := func() (*policyv1.GetDocumentsResponse, error) {
+		return s.policy.GetDocuments(ctx, &policyv1.GetDocumentsRequest{
+			Wallet: req.GetWallet(), FromNumber: req.GetFromNumber(), PageSize: req.GetPageSize(),
+		})
+	}
+	resp, err := read()
+	// Who asks from a version on has seen it: policy was put back to an older copy, and the ledger may have what it lacks.
+	if err == nil && resp.GetHeadNumber() < req.GetFromNumber() && s.repair(ctx, req.GetWallet()) {
+		resp, err = read()
+	}
 	if err != nil {
 		return nil, err
 	}
