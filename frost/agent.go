@@ -11,13 +11,10 @@ import (
 // Commit draws the agent's nonces for one attempt at one payment and returns them with their commitment, which goes into
 // the request. Nonces come from crypto/rand through RFC 9591's nonce_generate. Only the agent's share commits first.
 func (s *KeyShare) Commit() (*Nonces, Commitment, error) {
-	if err := s.usable(); err != nil {
-		return nil, Commitment{}, err
-	}
-	if s.id != Agent {
+	if s.usable() == nil && s.id != Agent {
 		return nil, Commitment{}, fmt.Errorf("committing with the share of %s: %w", s.id, ErrParameter)
 	}
-	return s.commit(systemRandom())
+	return s.NewNonces()
 }
 
 func (s *KeyShare) commit(random io.Reader) (*Nonces, Commitment, error) {
@@ -60,11 +57,11 @@ func (n *Nonces) finish(peerID Identifier, message []byte, r Release) (Signature
 	if err != nil {
 		return Signature{}, err
 	}
-	s, err := newSigning(share.groupKey, pair(c.pair.signer(share.id), peer), message)
+	set, own := pair(c.pair.signer(share.id), peer)
+	s, err := newSigning(share.groupKey, set, message)
 	if err != nil {
 		return Signature{}, blame(peerID, err) // the peer committed last, so only it can make commitments cancel
 	}
-	own := s.place(share.id)
 	peerShare, err := s.peerShare(1-own, r.Share, &share.sharing)
 	if err != nil {
 		return Signature{}, err

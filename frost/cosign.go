@@ -45,10 +45,7 @@ func ParseRelease(b []byte) (Release, error) {
 //
 // Repeating a call is safe, also with another commitment or message: each call has nonces of its own.
 func CoSign(share *KeyShare, peer Commitment, message, request []byte) (Release, error) {
-	if err := share.usable(); err != nil {
-		return Release{}, err
-	}
-	if share.id != CoSigner {
+	if share.usable() == nil && share.id != CoSigner {
 		return Release{}, fmt.Errorf("co-signing with the share of %s: %w", share.id, ErrParameter)
 	}
 	return coSign(systemRandom(), share, Agent, peer, message, request)
@@ -91,11 +88,12 @@ func coSign(random io.Reader, share *KeyShare, peerID Identifier, peer Commitmen
 	}
 	defer nonces.zero()
 
-	s, err := newSigning(share.groupKey, pair(first, nonces.signer(share.id)), message)
+	set, own := pair(nonces.signer(share.id), first)
+	s, err := newSigning(share.groupKey, set, message)
 	if err != nil {
 		return Release{}, err
 	}
-	z, err := s.ownShare(s.place(share.id), nonces, share)
+	z, err := s.ownShare(own, nonces, share)
 	if err != nil {
 		return Release{}, err
 	}

@@ -62,10 +62,10 @@ func (s *KeyShare) Zero() {
 // big-endian as all numbers here), epoch (8), threshold (2), number of participants (2), group key (32), secret scalar (32), and for each
 // participant in ascending order identifier (2) and public share (32). The caller wipes it. It is nil after Zero.
 func (s *KeyShare) Secret() []byte {
-	if s.usable() != nil {
+	secret := s.Scalar()
+	if secret == nil {
 		return nil
 	}
-	secret := s.secret.Bytes()
 	defer clear(secret)
 	return s.encode(append(suiteID(Suite), uint16s(int(s.id))...), secret)
 }
@@ -84,4 +84,29 @@ func ParseKeyShare(b []byte) (share *KeyShare, err error) {
 		return nil, fmt.Errorf("key share: %w", err)
 	}
 	return share, nil
+}
+
+// NewKeyShare imports a share from another implementation of FROST(Ed25519, SHA-512): whose it is, the epoch that it begins
+// with here (1 or more), its secret scalar (32 bytes, little-endian, canonical) and the public shares of all participants in
+// the order of their identifiers, which are 1, 2 and perhaps 3. These are what all implementations have. It is as strict as ParseKeyShare: points of prime order that lie on one line, not through the identity at 0, and
+// the secret that of the participant's public share. It keeps no reference to secret, which the caller wipes. A share that was
+// ever elsewhere is only as good as its deletion there.
+func NewKeyShare(id Identifier, epoch uint64, secret []byte, public [][32]byte) (share *KeyShare, err error) {
+	s, err := newWalletSharing(epoch, public)
+	if err == nil {
+		share, err = s.decodeKeyShare(id, secret)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key share: %w", err)
+	}
+	return share, nil
+}
+
+// Scalar exports the share's secret in its RFC 9591 encoding, 32 bytes, which the caller wipes. It is nil after Zero. Secret
+// is for sealing; this is for another implementation, and for an owner leaving.
+func (s *KeyShare) Scalar() []byte {
+	if s.usable() != nil {
+		return nil
+	}
+	return s.secret.Bytes()
 }

@@ -48,11 +48,12 @@ func observe(t testing.TB, groupKey [pointSize]byte, id Identifier, own Commitme
 		return signer{id: id, commitment: c, d: d, e: e}
 	}
 	mine := as(id, own)
-	s, err := newSigning(groupKey, pair(mine, as(peerID, peer)), message)
+	set, place := pair(mine, as(peerID, peer))
+	s, err := newSigning(groupKey, set, message)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rho := &s.rho[s.place(id)]
+	rho := &s.rho[place]
 	nonce := new(edwards25519.Point).ScalarMult(rho, mine.e)
 	return equation{rho: rho, c: &s.c, nonce: nonce.Add(nonce, mine.d), r: s.r}
 }

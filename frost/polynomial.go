@@ -65,10 +65,7 @@ func lagrange(i Identifier, set []Identifier, x Identifier) *edwards25519.Scalar
 
 // interpolate returns the value at x, in the exponent, of the polynomial through the given public shares.
 func interpolate(shares []publicShare, x Identifier) *edwards25519.Point {
-	set := make([]Identifier, len(shares))
-	for k := range shares {
-		set[k] = shares[k].id
-	}
+	set := identifiers(shares)
 	var coefficients []*edwards25519.Scalar
 	var points []*edwards25519.Point
 	for _, share := range shares {

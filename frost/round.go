@@ -116,18 +116,16 @@ func signingBy(sharing *sharing, message []byte, signers []SignerCommitment) (*s
 // holds the whole key while it runs, so the money should move to a key that was never in one place. message is a whole
 // transaction that the owner has looked at: the group key is an Ed25519 key, and signs whatever it is given.
 func Exit(message []byte, a, b *KeyShare) (Signature, error) {
-	for _, share := range []*KeyShare{a, b} {
-		if err := share.usable(); err != nil {
-			return Signature{}, err
-		}
+	nonces, commitment, err := a.NewNonces()
+	if err != nil {
+		return Signature{}, err
+	}
+	if err := b.usable(); err != nil {
+		return Signature{}, err
 	}
 	if a.id == b.id || !bytes.Equal(a.Sharing().Bytes(), b.Sharing().Bytes()) {
 		return Signature{}, fmt.Errorf("shares of %s in epoch %d and %s in epoch %d are no pair of one sharing: %w",
 			a.id, a.epoch, b.id, b.epoch, ErrParameter)
-	}
-	nonces, commitment, err := a.NewNonces()
-	if err != nil {
-		return Signature{}, err
 	}
 	release, err := coSign(systemRandom(), b, a.id, commitment, message, nil)
 	if err != nil {

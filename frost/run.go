@@ -177,14 +177,13 @@ func newProgress(p *participants, x protocol, own []byte) progress {
 // accept takes all messages, and returns the own certificate. A participant certifies one transcript: the same messages
 // again are answered alike, others are refused, and messages that do not check end the run.
 func (p *progress) accept(messages [][]byte) (certificate [signatureSize]byte, err error) {
-	switch p.stage {
-	case stageDrawn:
-	case stageCertified:
+	if p.stage == stageCertified {
 		if !equalMessages(p.messages, messages) {
 			return certificate, fmt.Errorf("other messages than were accepted: %w", ErrStage)
 		}
 		return p.certificate, nil
-	default:
+	}
+	if p.stage != stageDrawn {
 		return certificate, fmt.Errorf("messages for an ended run: %w", ErrStage)
 	}
 	if err := p.certify(messages); err != nil {

@@ -50,13 +50,11 @@ func newSharing(epoch uint64, threshold int, public []publicShare) (*sharing, er
 	if threshold < 1 || threshold > len(public) {
 		return nil, fmt.Errorf("threshold %d of %d: %w", threshold, len(public), ErrEncoding)
 	}
-	previous := Identifier(0)
-	for _, share := range public {
+	for k, share := range public {
 		// Strictly ascending from 1: no identifier twice, and none is 0, where the polynomial's value is the key itself.
-		if share.id <= previous {
+		if share.id < 1 || k > 0 && share.id <= public[k-1].id {
 			return nil, fmt.Errorf("public shares out of order at %s: %w", share.id, ErrEncoding)
 		}
-		previous = share.id
 	}
 	for _, share := range public[threshold:] {
 		if interpolate(public[:threshold], share.id).Equal(share.point) != 1 {
@@ -160,10 +158,12 @@ func parseSharing(r *reader, secretSize int) (s *sharing, secret []byte, err err
 type Sharing struct{ sharing }
 
 // Participants returns who holds a share, ascending: agent and co-signer, or these and the owner's recovery share.
-func (s *Sharing) Participants() []Identifier {
-	ids := make([]Identifier, len(s.public))
-	for k, share := range s.public {
-		ids[k] = share.id
+func (s *Sharing) Participants() []Identifier { return identifiers(s.public) }
+
+func identifiers(shares []publicShare) []Identifier {
+	ids := make([]Identifier, len(shares))
+	for k := range shares {
+		ids[k] = shares[k].id
 	}
 	return ids
 }

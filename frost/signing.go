@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha512"
 	"fmt"
-	"slices"
 
 	"filippo.io/edwards25519"
 )
@@ -176,17 +175,12 @@ func (s *signing) signature(z *edwards25519.Scalar, groupKey [pointSize]byte, me
 	return signature, nil
 }
 
-// pair orders the two signers of a payment.
-func pair(a, b signer) []signer {
-	if a.id < b.id {
-		return []signer{a, b}
+// pair orders the two signers of a payment, and returns where the own entry stands.
+func pair(own, peer signer) (set []signer, place int) {
+	if own.id < peer.id {
+		return []signer{own, peer}, 0
 	}
-	return []signer{b, a}
-}
-
-// place returns where id, who is a signer, stands in the set.
-func (s *signing) place(id Identifier) int {
-	return slices.IndexFunc(s.set, func(x signer) bool { return x.id == id })
+	return []signer{peer, own}, 1
 }
 
 // VerifySignature reports whether sig is the Ed25519 signature over message under groupKey, as crypto/ed25519 and the
