@@ -28,6 +28,20 @@ func parseAmount(field, text string) (int64, error) {
 	return units, nil
 }
 
+// typedAmount is an amount on the command line, as one word or as two.
+type typedAmount struct {
+	Amount string `arg:"" help:"In whole units: 5, 0.25 or \"5 USD\"."`
+	Unit   string `arg:"" optional:"" help:"USD, which is the default."`
+}
+
+// units reads it.
+func (a typedAmount) units() (int64, error) {
+	if a.Unit != "" && a.Unit != usd {
+		return 0, usage("UNIT", "an amount is followed by USD or nothing", "value", shorten(a.Unit))
+	}
+	return parseAmount("AMOUNT", a.Amount)
+}
+
 // formatAmount writes units as people read them.
 func formatAmount(units int64, asset, installation string) string {
 	unit, decimals, ok := resource.UnitOf(asset, installation)

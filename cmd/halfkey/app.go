@@ -12,6 +12,7 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -158,9 +159,12 @@ func (a *app) wallet(c *client.Client) (string, error) {
 	return string(chosen), unmoved(err)
 }
 
-// ownWallet turns the handle of an agent of this home into its wallet's name; any other name stays.
+// ownWallet turns the handle of an agent of this home into its wallet's name; a wallet's name stays.
 func ownWallet(c *client.Client, name string) (string, error) {
 	if !strings.HasPrefix(name, "@") {
+		if _, err := resource.ParseWallet(name); err != nil {
+			return "", usage("wallet", "a wallet is wallets/{wallet}, or the @handle of an agent of this home", "value", shorten(name))
+		}
 		return name, nil
 	}
 	wallets, err := c.Wallets()

@@ -35,7 +35,7 @@ var world struct {
 	owner     *client.Owner
 	operator  *client.Operator
 	client    *client.Client
-	// keys are the wallets' keys by handle.
+	// keys are the wallets' keys by handle; redemption is the redemption account's.
 	mu   sync.Mutex
 	keys map[string][32]byte
 }
@@ -75,7 +75,8 @@ func startWorld(dir string) error {
 	if err != nil {
 		return err
 	}
-	world.system, world.ownerHome, world.keys = system, filepath.Join(dir, "owner"), make(map[string][32]byte)
+	world.system, world.ownerHome = system, filepath.Join(dir, "owner")
+	world.keys = map[string][32]byte{"redemption": [32]byte(system.Installation().Content().GetRedemptionAccount())}
 	if world.client, err = connected(world.ownerHome); err != nil {
 		return err
 	}

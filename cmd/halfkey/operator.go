@@ -36,14 +36,14 @@ func (c *operatorCommands) operator(a *app) (*client.Operator, *client.Client, e
 }
 
 type depositCommand struct {
-	Name   string  `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet}, or @handle of this home."`
-	Amount string  `arg:"" help:"In whole units: 5, 0.25 or \"5 USD\"."`
-	ID     *string `name:"id" placeholder:"ID" help:"The deposit's id, which counts once: choose it by the transfer that came in. Drawn by default."`
+	Name string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet}, or @handle of this home."`
+	typedAmount
+	ID *string `name:"id" placeholder:"ID" help:"The deposit's id, which counts once: choose it by the transfer that came in. Drawn by default."`
 }
 
 // Run issues.
 func (c *depositCommand) Run(ctx context.Context, a *app, o *operatorCommands) error {
-	units, err := parseAmount("AMOUNT", c.Amount)
+	units, err := c.units()
 	if err != nil {
 		return err
 	}

@@ -20,14 +20,13 @@ import (
 
 // payCommand is `halfkey pay`.
 type payCommand struct {
-	Recipient string        `arg:"" complete:"recipient" help:"wallets/{wallet}, @handle, or a key of 64 hexadecimal digits."`
-	Amount    string        `arg:"" help:"In whole units: 5, 0.25 or \"5 USD\"."`
-	Unit      string        `arg:"" optional:"" help:"USD, which is the default."`
-	Asset     string        `default:"USD" placeholder:"ASSET" help:"USD, or the asset's CAIP-19 id."`
-	Memo      string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
-	ID        *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
-	Deadline  time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
-	Wait      bool          `help:"Wait until a person has answered, and then pay."`
+	Recipient string `arg:"" complete:"recipient" help:"wallets/{wallet}, @handle, or a key of 64 hexadecimal digits."`
+	typedAmount
+	Asset    string        `default:"USD" placeholder:"ASSET" help:"USD, or the asset's CAIP-19 id."`
+	Memo     string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
+	ID       *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
+	Deadline time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
+	Wait     bool          `help:"Wait until a person has answered, and then pay."`
 }
 
 // Run pays.
@@ -59,9 +58,6 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 // order reads the command's values.
 func (c *payCommand) order(installation string) (client.Order, error) {
 	o := client.Order{Recipient: c.Recipient, Purpose: c.Memo, Deadline: c.Deadline}
-	if c.Unit != "" && c.Unit != usd {
-		return o, usage("UNIT", "an amount is followed by USD or nothing", "value", shorten(c.Unit))
-	}
 	if c.Asset != usd && c.Asset != resource.BookUSD(installation) {
 		return o, usage("--asset", "this installation's asset is USD", "value", shorten(c.Asset))
 	}
@@ -72,7 +68,7 @@ func (c *payCommand) order(installation string) (client.Order, error) {
 		return o, usage("--deadline", "a deadline is at most 168h ahead")
 	}
 	var err error
-	if o.Units, err = parseAmount("AMOUNT", c.Amount); err != nil {
+	if o.Units, err = c.units(); err != nil {
 		return o, err
 	}
 	o.ID, err = chosenID(c.ID)

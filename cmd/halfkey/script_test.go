@@ -35,6 +35,7 @@ func TestScriptsAlone(t *testing.T) { testscript.Run(t, scripts("testdata/alone"
 //	INSTALLATION  the installation file
 //	OPERATOR_KEY  the operator's key file
 //	OWNER_HOME    the home of the installation's owner
+//	REDEMPTION    the redemption account's key
 //	HOSTILE       a text that does things to terminals
 //
 // and these commands besides testscript's own.
@@ -46,6 +47,7 @@ func scripts(dir string) testscript.Params {
 			e.Setenv("INSTALLATION", world.system.InstallationFile())
 			e.Setenv("OPERATOR_KEY", world.system.OperatorKeyFile())
 			e.Setenv("OWNER_HOME", world.ownerHome)
+			e.Setenv("REDEMPTION", keyText(world.system.Installation().Content().GetRedemptionAccount()))
 			e.Setenv("HOSTILE", "x\x1b[31m\u202e\u0085y")
 			return nil
 		},
