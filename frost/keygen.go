@@ -104,9 +104,7 @@ func (k *KeyGeneration) Zero() {
 // length in one byte, stage (1 byte), self, threshold, number of participants n and length of the session (2 bytes each, big-endian), session,
 // static secret (32), n static public keys (32 each), then the own message, or from Round2 on all n messages. Everything
 // else follows from these. It is nil once the run has ended.
-func (k *KeyGeneration) Secret() []byte {
-	return k.state(suiteKeyGeneration, []int{int(k.self), k.c.threshold, k.c.n(), len(k.session)}, nil)
-}
+func (k *KeyGeneration) Secret() []byte { return k.state(suiteKeyGeneration) }
 
 // ParseKeyGeneration is the inverse of Secret, and accepts nothing else. It verifies the messages in it again, so a state
 // that was damaged or put together from two runs does not come back.

@@ -47,6 +47,10 @@ func newCeremony(self Identifier, static *StaticKey, threshold int, session []by
 	return &ceremony{participants: p, threshold: threshold}, nil
 }
 
+func (c *ceremony) agreed() []byte {
+	return append(uint16s(int(c.self), c.threshold, c.n(), len(c.session)), c.session...)
+}
+
 func (c *ceremony) n() int { return len(c.statics) }
 
 // ciphertextSize is that of every encrypted share in the run.

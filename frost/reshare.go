@@ -150,14 +150,7 @@ func (x *Reshare) Zero() {
 // session and of the old sharing; session, old sharing, static secret (32), n static public keys (32 each), then the own
 // dealing if self deals, or from Accept on both dealings. Everything else follows from these; the old share is not among
 // them. It is nil once the run has ended.
-func (x *Reshare) Secret() []byte {
-	if x.stage == stageEnded {
-		return nil
-	}
-	old := x.a.old.Bytes()
-	numbers := []int{int(x.self), int(x.senders[0]), int(x.senders[1]), len(x.statics), len(x.session), len(old)}
-	return x.state(suiteResharing, numbers, old)
-}
+func (x *Reshare) Secret() []byte { return x.state(suiteResharing) }
 
 // ParseReshare is the inverse of Secret, and accepts nothing else. It verifies the dealings in it again, so a state that was
 // damaged or put together from two runs does not come back.

@@ -66,6 +66,11 @@ func newAgreement(self Identifier, static *StaticKey, r Resharing) (*agreement, 
 	return a, nil
 }
 
+func (a *agreement) agreed() []byte {
+	old := a.old.Bytes()
+	return slices.Concat(uint16s(int(a.self), int(a.senders[0]), int(a.senders[1]), len(a.statics), len(a.session), len(old)), a.session, old)
+}
+
 // lambda returns the coefficient at 0 of the dealer at place d among the dealers.
 func (a *agreement) lambda(d int) *edwards25519.Scalar { return lambda(a.senders[d], a.senders[1-d]) }
 

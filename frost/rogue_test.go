@@ -229,6 +229,40 @@ func TestThresholdIsFixed(t *testing.T) {
 	})
 }
 
+// TestShareOfNothing: who speaks last has what the others gave it, and can choose a polynomial by which its own share is zero.
+// The others would sign alone with it: a public share that is the identity says that the share is known to all.
+func TestShareOfNothing(t *testing.T) {
+	everySide(t, func(t *testing.T, keys []*StaticKey, attacker, victim Identifier) {
+		a := newAttempt(t, "nothing", keys, attacker, victim)
+		given := new(edwards25519.Scalar)
+		for k := range a.messages {
+			if from := Identifier(k + 1); from != attacker {
+				m, err := a.c.parse(k, a.messages[k])
+				if err != nil {
+					t.Fatal(err)
+				}
+				value, err := a.c.open(from, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				given.Add(given, value)
+			}
+		}
+		constant := random(t)
+		slope := new(edwards25519.Scalar).Add(constant, given)
+		slope.Multiply(slope.Negate(slope), new(edwards25519.Scalar).Invert(attacker.scalar()))
+		line := []*edwards25519.Scalar{constant, slope}
+		if new(edwards25519.Scalar).Add(evaluate(line, attacker), given).Equal(new(edwards25519.Scalar)) != 1 {
+			t.Fatal("the attacker's share is not zero")
+		}
+		_, err := a.deliver(a.craft(t, []*edwards25519.Point{basePoint(constant), basePoint(slope)}, random(t), signs(t, constant), evaluate(line, victim)))
+		var blamed *CulpritError
+		if named := errors.As(err, &blamed); !errors.Is(err, ErrEncoding) || named != (len(keys) == 2) || named && blamed.Culprit != attacker {
+			t.Errorf("%v, want ErrEncoding, of two naming the %s", err, attacker)
+		}
+	})
+}
+
 // TestTorsionThatTheVictimCannotSee: a commitment with torsion in it fails the victim's check of its share, unless it was
 // placed so that it vanishes at the victim's identifier. In the constant term it would go into the group key.
 func TestTorsionThatTheVictimCannotSee(t *testing.T) {

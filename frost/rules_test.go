@@ -1,6 +1,8 @@
 package frost
 
 import (
+	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
@@ -63,6 +65,63 @@ func TestVariableTime(t *testing.T) {
 	if !found {
 		t.Error("vartime.go uses none: the search is broken")
 	}
+}
+
+// TestNoPackageState: the only variables of the package are its errors, which nobody assigns to.
+func TestNoPackageState(t *testing.T) {
+	sentinels := 0
+	for _, file := range sourceFiles(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, declaration := range f.Decls {
+			group, ok := declaration.(*ast.GenDecl)
+			if !ok || group.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range group.Specs {
+				for k, name := range spec.(*ast.ValueSpec).Names {
+					if isSentinel(spec.(*ast.ValueSpec), k) {
+						sentinels++
+					} else {
+						t.Errorf("%s has the package-level variable %s", file, name)
+					}
+				}
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			assign, ok := n.(*ast.AssignStmt)
+			if !ok || assign.Tok == token.DEFINE {
+				return true
+			}
+			for _, to := range assign.Lhs {
+				if name, ok := to.(*ast.Ident); ok && (strings.HasPrefix(name.Name, "Err") || name.Name == "errMarshalSecret") {
+					t.Errorf("%s assigns to %s", file, name)
+				}
+			}
+			return true
+		})
+	}
+	if sentinels == 0 {
+		t.Error("no errors found: the search is broken")
+	}
+}
+
+// isSentinel reports whether a variable is made by errors.New.
+func isSentinel(spec *ast.ValueSpec, k int) bool {
+	if k >= len(spec.Values) {
+		return false
+	}
+	call, ok := spec.Values[k].(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	made, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && fmt.Sprint(made.X, ".", made.Sel) == "errors.New"
 }
 
 func sourceFiles(t *testing.T) []string {

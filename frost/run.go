@@ -82,6 +82,8 @@ type protocol interface {
 	combine(messages []*message) (*sharing, error)
 	// transcript is what the senders certify.
 	transcript(messages []*message) []byte
+	// agreed is what a state begins with: who self is, and what all agreed on, but for the static keys.
+	agreed() []byte
 }
 
 // parseAll decodes the messages of all senders. It refuses one that carries the contribution or the ephemeral key of another:
@@ -259,9 +261,9 @@ func (p *progress) end() {
 	p.certificate = [signatureSize]byte{}
 }
 
-// state returns the run as canonical bytes, with the numbers and what else its protocol has in them. It is nil once the run
-// has ended. All but the static key and the messages follows from the rest.
-func (p *progress) state(suite string, numbers []int, more []byte) []byte {
+// state returns the run as canonical bytes. It is nil once the run has ended. All but the static key and the messages follows
+// from what was agreed on.
+func (p *progress) state(suite string) []byte {
 	if p.stage == stageEnded {
 		return nil
 	}
@@ -270,7 +272,7 @@ func (p *progress) state(suite string, numbers []int, more []byte) []byte {
 	if p.stage == stageCertified {
 		kept = slices.Concat(p.messages...)
 	}
-	return slices.Concat(suiteID(suite), []byte{byte(p.stage)}, uint16s(numbers...), p.session, more, static, joined(p.statics), kept)
+	return slices.Concat(suiteID(suite), []byte{byte(p.stage)}, p.protocol.agreed(), static, joined(p.statics), kept)
 }
 
 // parseKeys takes the static key and the public static keys of n participants from a state. The caller erases the key.

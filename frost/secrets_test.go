@@ -111,6 +111,63 @@ func TestHiddenSecretsDoNotPrint(t *testing.T) {
 	}
 }
 
+// TestZeroValues: what nobody made refuses, or has nothing to give, and does not panic.
+func TestZeroValues(t *testing.T) {
+	good := deal(t, 2, 1)[0]
+	_, commitment := mustCommit(t, good)
+	signers := []SignerCommitment{{Agent, commitment}, {CoSigner, Commitment{}}}
+	refuses := func(_ any, err error) bool { return err != nil }
+	for _, share := range []*KeyShare{nil, {}} {
+		_, _, committed := share.Commit()
+		_, _, drawn := share.NewNonces()
+		if committed == nil || drawn == nil || !refuses(CoSign(share, commitment, nil, nil)) ||
+			!refuses(Exit(nil, share, good)) || !refuses(Exit(nil, good, share)) || share.Secret() != nil || share.Scalar() != nil {
+			t.Error("the zero key share signs")
+		}
+		share.Zero()
+	}
+	for _, nonces := range []*Nonces{nil, {}} {
+		if !refuses(nonces.Finish(nil, Release{})) || !refuses(nonces.SignShare(nil, signers)) {
+			t.Error("the zero nonces sign")
+		}
+	}
+	for _, static := range []*StaticKey{nil, {}} {
+		r := Resharing{Session: make([]byte, SessionSizeMin), Old: good.Sharing(), Dealers: [2]Identifier{Agent, CoSigner}}
+		for range 2 {
+			r.StaticKeys = append(r.StaticKeys, statics(t, 1)[0].Public())
+		}
+		if !refuses(NewKeyGeneration(Agent, static, Run{r.Session, r.StaticKeys, thresholdOfWallet})) ||
+			!refuses(NewReshare(Agent, static, good, r)) || !refuses(OpenReshare(Agent, static, r, [2][]byte{}, [2][64]byte{})) ||
+			static.Secret() != nil {
+			t.Error("the zero static key takes part")
+		}
+		static.Zero()
+	}
+	var run KeyGeneration
+	if run.Round1() != nil || run.Secret() != nil || !refuses(run.Round2(nil)) || !refuses(run.Finish(nil)) || !refuses(run.GroupKey()) ||
+		!refuses(run.TranscriptDigest()) {
+		t.Error("the zero key generation runs")
+	}
+	run.Zero()
+	var resharing Reshare
+	if resharing.Deal() != nil || resharing.Secret() != nil || !refuses(resharing.Accept([2][]byte{})) ||
+		!refuses(resharing.Finish([2][64]byte{})) || !refuses(resharing.Sharing()) || !refuses(resharing.TranscriptDigest()) {
+		t.Error("the zero resharing runs")
+	}
+	resharing.Zero()
+	for _, sharing := range []*Sharing{nil, {}} {
+		if !refuses(AggregateShares(sharing, nil, signers, make([]SignatureShare, 2))) || !refuses(NewReshare(Agent, nil, nil, Resharing{Old: sharing})) {
+			t.Error("the zero sharing verifies")
+		}
+	}
+	if !refuses(ParseSharing(new(Sharing).Bytes())) {
+		t.Error("the zero sharing parses")
+	}
+	if !refuses(NewKeyShare(Agent, 1, nil, nil)) || VerifySignature([32]byte{}, nil, nil) || ValidGroupKey(nil) {
+		t.Error("nothing is a key")
+	}
+}
+
 // TestErrorsHoldNoSecret: an error's text names participants and sizes, never a value.
 func TestErrorsHoldNoSecret(t *testing.T) {
 	share := deal(t, 2, 1)[1]
