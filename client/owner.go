@@ -275,6 +275,9 @@ func (o *Owner) Name() string { return o.name }
 // Keys are the public halves of the owner's keys, ascending.
 func (o *Owner) Keys() [][]byte { return cloneKeys(o.keys) }
 
+// Key returns the public half of the owner key that this home signs by.
+func (o *Owner) Key() [32]byte { return [32]byte(o.key.public) }
+
 // signs reports whether this home's key may sign for a wallet by its guard rails.
 func (o *Owner) signs(h *evidence.Head) error {
 	if slices.ContainsFunc(h.Document.GetOwnerKeys(), func(k []byte) bool { return bytes.Equal(k, o.key.public) }) {

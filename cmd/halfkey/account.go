@@ -36,12 +36,16 @@ func newAccountResult(acc *client.Account, installation string) *accountResult {
 		Wallet: acc.Wallet, Balances: []balanceEntry{}, Frozen: acc.Frozen, LedgerTime: acc.Time.UTC(), Entry: acc.Head.GetEntry(),
 	}
 	for _, b := range acc.Balances {
-		r.Balances = append(r.Balances, balanceEntry{
-			Asset: b.Asset, AvailableUnits: resource.FormatUnits(b.Available), HeldUnits: resource.FormatUnits(b.Held),
-			Available: formatAmount(b.Available, b.Asset, installation), Held: formatAmount(b.Held, b.Asset, installation),
-		})
+		r.Balances = append(r.Balances, newBalanceEntry(b, installation))
 	}
 	return r
+}
+
+func newBalanceEntry(b client.Balance, installation string) balanceEntry {
+	return balanceEntry{
+		Asset: b.Asset, AvailableUnits: resource.FormatUnits(b.Available), HeldUnits: resource.FormatUnits(b.Held),
+		Available: formatAmount(b.Available, b.Asset, installation), Held: formatAmount(b.Held, b.Asset, installation),
+	}
 }
 
 func (r *accountResult) people(p *printer) {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// agentsCommands are `halfkey agents`.
+type agentsCommands struct {
+	List    agentsListCommand    `cmd:"" help:"List the owner's agents."`
+	Show    agentsShowCommand    `cmd:"" help:"Show one agent: its wallet, what it holds, what stops it."`
+	Suspend agentsSuspendCommand `cmd:"" help:"Stop one agent until you unfreeze its wallet."`
+}
+
+// agentEntry is one agent of the owner.
+type agentEntry struct {
+	Wallet      string `json:"wallet"`
+	Handle      string `json:"handle"`
+	DisplayName string `json:"display_name"`
+	GroupKey    string `json:"group_key"`
+	State       string `json:"state"`
+}
+
+func newAgentEntry(w *client.OwnedWallet) agentEntry {
+	return agentEntry{Wallet: w.Wallet, Handle: w.Handle, DisplayName: w.DisplayName, GroupKey: keyText(w.GroupKey[:]), State: walletState(w.State)}
+}
+
+type agentsListCommand struct{}
+
+type agentsListResult struct {
+	Agents []agentEntry `json:"agents"`
+}
+
+// Run lists them.
+func (*agentsListCommand) Run(ctx context.Context, a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	wallets, err := o.Wallets(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := &agentsListResult{Agents: []agentEntry{}}
+	for _, w := range wallets {
+		r.Agents = append(r.Agents, newAgentEntry(w))
+	}
+	return a.show(r)
+}
+
+func (r *agentsListResult) people(p *printer) {
+	if len(r.Agents) == 0 {
+		p.line("No agents: one registers by `halfkey register`, and you claim it by its code.")
+		return
+	}
+	rows := [][]string{{"HANDLE", "NAME", "STATE", "WALLET", "KEY"}}
+	for _, w := range r.Agents {
+		rows = append(rows, []string{"@" + w.Handle, w.DisplayName, w.State, w.Wallet, w.GroupKey})
+	}
+	p.table(rows)
+}
+
+type agentsShowCommand struct {
+	Name string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
+}
+
+// freezeEntry is one freeze that concerns a wallet.
+type freezeEntry struct {
+	FreezeID string `json:"freeze_id"`
+	// Scope is WALLET, OWNER or INSTALLATION.
+	Scope  string    `json:"scope"`
+	Caller string    `json:"caller"`
+	Time   time.Time `json:"time"`
+	// Ended says that it stops this wallet no more.
+	Ended bool `json:"ended"`
+}
+
+type agentResult struct {
+	Account *accountResult `json:"account"`
+	// GuardRails is the number of the version in force; 0 is the claim, which pays nothing.
+	GuardRails uint64        `json:"guard_rails"`
+	Freezes    []freezeEntry `json:"freezes"`
+}
+
+// Run shows one.
+func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	if err != nil {
+		return err
+	}
+	acc, err := o.Account(ctx, wallet)
+	if err != nil {
+		return unmoved(err)
+	}
+	rules, err := o.GuardRails(ctx, wallet)
+	if err != nil {
+		return unmoved(err)
+	}
+	freezes, _, err := o.Freezes(ctx, wallet)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := &agentResult{Account: newAccountResult(acc, a.installation()), GuardRails: rules.Number, Freezes: []freezeEntry{}}
+	for _, f := range freezes {
+		r.Freezes = append(r.Freezes, newFreezeEntry(f))
+	}
+	return a.show(r)
+}
+
+func newFreezeEntry(f *typev1.Freeze) freezeEntry {
+	return freezeEntry{
+		FreezeID: f.GetFreezeId(), Scope: enumText(f.GetScope(), "SCOPE_"), Caller: f.GetCaller(), Time: f.GetCreateTime().AsTime(),
+		Ended: len(f.GetUnfreezes()) > 0,
+	}
+}
+
+func (r *agentResult) people(p *printer) {
+	r.Account.people(p)
+	if r.GuardRails == 0 {
+		p.line("It pays nothing: you have not set guard rails.")
+	} else {
+		p.line("Guard rails number %d are in force.", r.GuardRails)
+	}
+	if len(r.Freezes) == 0 {
+		return
+	}
+	rows := [][]string{{"FREEZE", "SCOPE", "BY", "SINCE", ""}}
+	for _, f := range r.Freezes {
+		ended := ""
+		if f.Ended {
+			ended = "ended"
+		}
+		rows = append(rows, []string{f.FreezeID, strings.ToLower(f.Scope), f.Caller, timeText(f.Time), ended})
+	}
+	p.table(rows)
+}
+
+type agentsSuspendCommand struct {
+	Name string  `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
+	ID   *string `name:"id" placeholder:"ID" help:"The freeze's id, for repeating it and for ending it; drawn by default."`
+}
+
+// Run suspends: an agent is suspended by freezing its wallet.
+func (c *agentsSuspendCommand) Run(ctx context.Context, a *app) error {
+	id, err := optionalID(c.ID)
+	if err != nil {
+		return err
+	}
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	if err != nil {
+		return err
+	}
+	s, err := o.Freeze(ctx, wallet, id)
+	return a.showFreeze(wallet, s, err)
+}
+
+// unfreezeCommand is `halfkey unfreeze`.
+type unfreezeCommand struct {
+	Name string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
+	ID   string `name:"id" placeholder:"ID" help:"End this freeze alone; by default every freeze of the wallet's own."`
+	All  bool   `help:"End the freeze --id of all the owner's wallets instead."`
+}
+
+// Run unfreezes as the owner.
+func (c *unfreezeCommand) Run(ctx context.Context, a *app) error {
+	switch {
+	case c.All == (c.Name != ""):
+		return usage("WALLET", "name the wallet, or --all for a freeze of all the owner's wallets")
+	case c.All && c.ID == "":
+		return usage("--id", "name the freeze of all wallets to end")
+	}
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	if c.All {
+		s, err := o.UnfreezeAll(ctx, c.ID)
+		return a.showFreeze(o.Name(), s, err)
+	}
+	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	if err != nil {
+		return err
+	}
+	ids := []string{c.ID}
+	if c.ID == "" {
+		if ids, err = ownFreezes(ctx, o, wallet); err != nil {
+			return err
+		}
+	}
+	var s *client.FreezeStatus
+	for _, id := range ids {
+		if s, err = o.Unfreeze(ctx, wallet, id); err != nil {
+			return unmoved(err)
+		}
+	}
+	return a.showFreeze(wallet, s, nil)
+}
+
+// ownFreezes lists the freezes of a wallet's own that have not ended; there is at least one.
+func ownFreezes(ctx context.Context, o *client.Owner, wallet string) ([]string, error) {
+	freezes, frozen, err := o.Freezes(ctx, wallet)
+	if err != nil {
+		return nil, unmoved(err)
+	}
+	var ids []string
+	for _, f := range freezes {
+		if f.GetScope() == typev1.Scope_SCOPE_WALLET && len(f.GetUnfreezes()) == 0 {
+			ids = append(ids, f.GetFreezeId())
+		}
+	}
+	switch {
+	case len(ids) > 0:
+		return ids, nil
+	case frozen:
+		return nil, localError(typev1.Reason_REASON_FROZEN, "what stops the wallet is a freeze of all its owner's wallets, or of the installation",
+			"see `halfkey agents show`; end the owner's with --all --id, and ask the operator for the installation's")
+	default:
+		return nil, localError(typev1.Reason_REASON_WRONG_STATE, "no freeze of this wallet is in force", "nothing is to be done")
+	}
+}
+
+// installation is the id of the installation that the command talks to.
+func (a *app) installation() string { return a.clients[len(a.clients)-1].Installation().ID() }

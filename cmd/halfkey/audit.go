@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/evidence"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// auditCommands are `halfkey audit`.
+type auditCommands struct {
+	List   auditListCommand   `cmd:"" help:"List a wallet's journal."`
+	Export auditExportCommand `cmd:"" help:"Write a wallet's journal to a file, to be verified anywhere or opened as a table."`
+	Verify auditVerifyCommand `cmd:"" help:"Verify a wallet's journal from its first entry: every signature, judgement, window and balance."`
+}
+
+// journalReader is who may read a wallet's journal: its agent or its owner.
+type journalReader struct {
+	exportJSON, exportCSV func(context.Context, io.Writer) error
+	journal               func(context.Context) (*client.Journal, error)
+}
+
+// journal finds who of this home may read a journal: the agent whose wallet it is, or the owner.
+func (a *app) journal(ctx context.Context, name string) (*journalReader, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
+		a.globals.Wallet = name
+	}
+	wallet, walletErr := a.wallet(c)
+	if walletErr == nil {
+		agent, err := c.Agent(wallet)
+		if err == nil {
+			return &journalReader{agent.ExportJournal, agent.ExportCSV, agent.Journal}, nil
+		}
+		walletErr = err
+	}
+	o, err := c.Owner()
+	if err != nil || a.globals.Wallet == "" && wallet == "" {
+		return nil, unmoved(walletErr)
+	}
+	if wallet == "" {
+		wallet = a.globals.Wallet
+	}
+	if wallet, err = a.ownedWallet(ctx, o, wallet); err != nil {
+		return nil, err
+	}
+	return &journalReader{
+		func(ctx context.Context, w io.Writer) error { return o.ExportJournal(ctx, wallet, w) },
+		func(ctx context.Context, w io.Writer) error { return o.ExportCSV(ctx, wallet, w) },
+		func(ctx context.Context) (*client.Journal, error) { return o.Journal(ctx, wallet) },
+	}, nil
+}
+
+type auditListCommand struct {
+	Name string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
+}
+
+type auditListResult struct {
+	Entries []*client.ExportedEntry `json:"entries"`
+}
+
+// Run lists the journal. It verifies nothing.
+func (c *auditListCommand) Run(ctx context.Context, a *app) error {
+	r, err := a.journal(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	j, err := r.journal(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	out := &auditListResult{Entries: []*client.ExportedEntry{}}
+	for _, b := range j.Entries {
+		e, err := client.NewExportedEntry(b)
+		if err != nil {
+			return unmoved(err)
+		}
+		e.Entry = nil
+		out.Entries = append(out.Entries, e)
+	}
+	return a.show(out)
+}
+
+func (r *auditListResult) people(p *printer) {
+	rows := [][]string{{"", "TIME", "KIND", "STATE", "UNITS", "AVAILABLE", "HELD", "PAYMENT"}}
+	for _, e := range r.Entries {
+		_, id, _ := strings.Cut(e.Payment, "/payments/")
+		if e.FreezeID != "" {
+			id = "freeze " + e.FreezeID
+		}
+		rows = append(rows, []string{strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.State, e.Units, e.Available, e.Held, id})
+	}
+	p.table(rows)
+}
+
+type auditExportCommand struct {
+	Name   string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
+	Output string `required:"" placeholder:"FILE" help:"The file to write, which must not exist."`
+	Format string `enum:"jsonl,csv" default:"jsonl" help:"jsonl, which 'verify' reads, or csv, a table: ${enum}."`
+}
+
+type auditExportResult struct {
+	File   string `json:"file"`
+	Format string `json:"format"`
+}
+
+// Run writes the file, entry by entry; a file that could not be written whole is not left behind.
+func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
+	r, err := a.journal(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	export := r.exportJSON
+	if c.Format == "csv" {
+		export = r.exportCSV
+	}
+	temp, err := os.CreateTemp(filepath.Dir(c.Output), ".halfkey-*")
+	if err != nil {
+		return unreadable(c.Output, err)
+	}
+	defer func() { _ = os.Remove(temp.Name()) }()
+	w := bufio.NewWriter(temp)
+	if err := export(ctx, w); err != nil {
+		_ = temp.Close()
+		return unmoved(err)
+	}
+	if err := errors.Join(w.Flush(), temp.Sync(), temp.Close()); err != nil {
+		return unmoved(err)
+	}
+	if err := os.Link(temp.Name(), c.Output); err != nil { // Never takes another file's place.
+		return unreadable(c.Output, err)
+	}
+	return a.show(&auditExportResult{File: c.Output, Format: c.Format})
+}
+
+func (r *auditExportResult) people(p *printer) {
+	p.line("Written to %s.", r.File)
+	if r.Format == "jsonl" {
+		p.line("Anybody can verify it with the installation file: halfkey audit verify --export %s --installation FILE", r.File)
+	}
+}
+
+type auditVerifyCommand struct {
+	Name         string   `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
+	Export       string   `placeholder:"FILE" help:"Verify an export, without any service."`
+	Installation []string `placeholder:"FILE" help:"The installation file to verify an export by; the home's by default. Repeated: the files before it, newest last, then it."`
+}
+
+// auditResult is what a journal proves.
+type auditResult struct {
+	Wallet   string `json:"wallet"`
+	Handle   string `json:"handle"`
+	GroupKey string `json:"group_key"`
+	// Entries were verified, all of them.
+	Entries uint64 `json:"entries"`
+	// Payments are the wallet's own by their last state; Incoming came in.
+	Payments map[string]int `json:"payments"`
+	Incoming int            `json:"incoming"`
+	Balances []balanceEntry `json:"balances"`
+	// GuardRails is the number of the version in force, Frozen the wallet's own freezes that have not ended.
+	GuardRails uint64   `json:"guard_rails"`
+	Frozen     []string `json:"frozen"`
+}
+
+// Run verifies.
+func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
+	if c.Export == "" {
+		if len(c.Installation) > 0 {
+			return usage("--installation", "an installation file is for an export: a journal that is read now is verified by the home's")
+		}
+		r, err := a.journal(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		j, err := r.journal(ctx)
+		if err != nil {
+			return unmoved(err)
+		}
+		i := a.clients[len(a.clients)-1].Installation()
+		report, err := client.VerifyJournal(i, j.Wallet, j.Entries, j.Head)
+		return a.showReport(report, i.ID(), err)
+	}
+	if c.Name != "" {
+		return usage("WALLET", "an export names its wallet itself")
+	}
+	chain, err := a.installations(c.Installation)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(c.Export)
+	if err != nil {
+		return unreadable(c.Export, err)
+	}
+	defer func() { _ = f.Close() }()
+	i := chain[len(chain)-1]
+	report, err := client.VerifyExport(i, f, chain[:len(chain)-1]...)
+	return a.showReport(report, i.ID(), err)
+}
+
+// installations reads installation files, or the home's if none is named.
+func (a *app) installations(paths []string) ([]*evidence.Installation, error) {
+	if len(paths) == 0 {
+		h, err := a.home()
+		if err != nil {
+			return nil, err
+		}
+		i, err := h.Installation()
+		if err != nil {
+			return nil, usage("--installation", "this home is connected with no installation: name the installation file to verify by")
+		}
+		return []*evidence.Installation{i}, nil
+	}
+	var out []*evidence.Installation
+	for _, path := range paths {
+		b, err := a.input(path)
+		if err != nil {
+			return nil, err
+		}
+		i, err := evidence.LoadInstallation(b)
+		if err != nil {
+			return nil, usage("--installation", "the file is no installation file", "file", path)
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// showReport shows what a journal proves, or the first entry or line that does not verify.
+func (a *app) showReport(r *client.JournalReport, installation string, err error) error {
+	var entry *client.JournalError
+	var line *client.ExportError
+	switch {
+	case errors.As(err, &entry):
+		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(entry.Error(), "halfkey: "),
+			"keep this journal: it shows that the ledger, or who exported it, is not to be believed from this entry on", "entry", strconv.FormatUint(entry.Entry, 10))
+	case errors.As(err, &line):
+		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(line.Error(), "halfkey: "),
+			"export it again: this file was cut off or changed after it was written", "line", strconv.Itoa(line.Line))
+	case err != nil:
+		return unmoved(err)
+	}
+	out := &auditResult{
+		Wallet: r.Wallet, Handle: r.Handle, GroupKey: keyText(r.GroupKey[:]), Entries: r.Entries, Payments: map[string]int{}, Incoming: r.Incoming,
+		GuardRails: r.GuardRails, Frozen: append([]string{}, r.Frozen...), Balances: []balanceEntry{},
+	}
+	for state, n := range r.Payments {
+		out.Payments[paymentState(state)] = n
+	}
+	for _, asset := range slices.Sorted(maps.Keys(r.Balances)) {
+		out.Balances = append(out.Balances, newBalanceEntry(r.Balances[asset], installation))
+	}
+	return a.show(out)
+}
+
+func (r *auditResult) people(p *printer) {
+	p.line("Verified: %d entries of %s, @%s.", r.Entries, r.Wallet, r.Handle)
+	p.line("Every signature, judgement, window and balance from the first entry to the ledger's signed head.")
+	for _, state := range slices.Sorted(maps.Keys(r.Payments)) {
+		p.line("%d payments %s", r.Payments[state], state)
+	}
+	p.line("%d payments came in", r.Incoming)
+	for _, b := range r.Balances {
+		p.line("%s available, %s held", b.Available, b.Held)
+	}
+	p.line("Guard rails number %d", r.GuardRails)
+	for _, id := range r.Frozen {
+		p.line("FROZEN by %s", id)
+	}
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+
+	"github.com/halfkey/halfkey/client"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// ownerCommand are `halfkey owner`.
+type ownerCommand struct {
+	Init  ownerInitCommand  `cmd:"" help:"Make this home an owner's, by a one-time code."`
+	Claim ownerClaimCommand `cmd:"" help:"Claim the wallet of an agent, by the code that the agent printed."`
+	Keys  ownerKeysCommand  `cmd:"" help:"List the owner's keys."`
+}
+
+type ownerInitCommand struct {
+	CodeFile      string `required:"" placeholder:"FILE" help:"The one-time code: a file of mode 0600, or - for standard input."`
+	Email         string `placeholder:"EMAIL" help:"The owner's address. An invitation names one itself."`
+	SecondKeyFile string `xor:"second" placeholder:"FILE" help:"Write a second owner key to this new file; keep it elsewhere, offline."`
+	SecondKey     string `xor:"second" placeholder:"KEY" help:"The public half of a second owner key that was made elsewhere: 64 hexadecimal digits."`
+	NoSecondKey   bool   `xor:"second" help:"Have one key alone. Whoever loses it can never again change guard rails or unfreeze."`
+}
+
+// lastKey says what a second owner key is for.
+const lastKey = "whoever loses the last owner key can never again change the guard rails of a wallet, unfreeze it or take it over"
+
+// ownerResult is the home's owner.
+type ownerResult struct {
+	Owner string `json:"owner"`
+	// Keys are the public owner keys of the registration; any one signs.
+	Keys []string `json:"keys"`
+	// Key is the one that this home signs by.
+	Key string `json:"key"`
+
+	secondKeyFile string
+}
+
+func newOwnerResult(o *client.Owner) *ownerResult {
+	own := o.Key()
+	r := &ownerResult{Owner: o.Name(), Keys: []string{}, Key: keyText(own[:])}
+	for _, k := range o.Keys() {
+		r.Keys = append(r.Keys, keyText(k))
+	}
+	return r
+}
+
+// Run makes the owner.
+func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
+	options := client.CreateOwnerOptions{SecondKeyFile: c.SecondKeyFile}
+	if c.SecondKey != "" {
+		key, err := hex.DecodeString(c.SecondKey)
+		if err != nil || len(key) != len(options.SecondKey) {
+			return usage("--second-key", "a public key is 64 hexadecimal digits", "value", shorten(c.SecondKey))
+		}
+		options.SecondKey = [32]byte(key)
+	}
+	if c.SecondKeyFile == "" && c.SecondKey == "" && !c.NoSecondKey {
+		alone, err := a.ask("Have one owner key alone? Better have a second (--second-key-file): %s.", lastKey)
+		if errors.Is(err, errNoTerminal) || err == nil && !alone {
+			return usage("--second-key-file", "choose --second-key-file, --second-key or --no-second-key: "+lastKey)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	cl, err := a.client()
+	if err != nil {
+		return err
+	}
+	code, err := a.secret("--code-file", c.CodeFile)
+	if err != nil {
+		return err
+	}
+	defer clear(code)
+	o, err := cl.CreateOwner(ctx, string(code), c.Email, options)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := newOwnerResult(o)
+	r.secondKeyFile = c.SecondKeyFile
+	return a.show(r)
+}
+
+func (r *ownerResult) people(p *printer) {
+	p.line("%s", r.Owner)
+	for _, k := range r.Keys {
+		if k == r.Key {
+			p.line("Key %s, in this home", k)
+		} else {
+			p.line("Key %s", k)
+		}
+	}
+	if r.secondKeyFile != "" {
+		p.line("The second key is in %s: move it to another place, offline.", r.secondKeyFile)
+	}
+	if len(r.Keys) == 1 {
+		p.line("It is the only one: %s.", lastKey)
+	}
+}
+
+type ownerKeysCommand struct{}
+
+// Run lists the keys.
+func (*ownerKeysCommand) Run(a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	return a.show(newOwnerResult(o))
+}
+
+type ownerClaimCommand struct {
+	Code string `arg:"" help:"The claim code, as the agent printed it."`
+	Yes  bool   `help:"Claim without asking."`
+}
+
+// claimResult is a wallet that was claimed.
+type claimResult struct {
+	Wallet     string `json:"wallet"`
+	Handle     string `json:"handle"`
+	GroupKey   string `json:"group_key"`
+	RequestKey string `json:"request_key"`
+	// OwnerEmail is the address that the agent named.
+	OwnerEmail string `json:"owner_email"`
+	Code       string `json:"code"`
+}
+
+// Run shows what the code stands for and claims it.
+func (c *ownerClaimCommand) Run(ctx context.Context, a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	claim, err := o.LookUp(ctx, c.Code)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := &claimResult{
+		Wallet: claim.Wallet, Handle: claim.Handle, GroupKey: keyText(claim.GroupKey[:]), RequestKey: keyText(claim.RequestKey[:]),
+		OwnerEmail: claim.OwnerEmail, Code: claim.Code,
+	}
+	if claim.State != typev1.WalletState_WALLET_STATE_ACTIVE {
+		err := a.confirm(c.Yes, "Claim @%s, wallet %s, key %s, registered for %s?", r.Handle, r.Wallet, r.GroupKey, r.OwnerEmail)
+		if err != nil {
+			return err
+		}
+	}
+	if err := o.ClaimWallet(ctx, claim); err != nil {
+		return unmoved(err)
+	}
+	return a.show(r)
+}
+
+func (r *claimResult) people(p *printer) {
+	p.line("@%s is yours: %s", r.Handle, r.Wallet)
+	p.line("Key %s", r.GroupKey)
+	p.line("It pays nothing until you set its guard rails: halfkey guardrails set @%s --auto-approve 5 --daily 50 --hard-cap 100 --allow RECIPIENT", r.Handle)
+	p.line("If its agent is ever lost, what it holds is lost too, unless you have made a recovery share before: halfkey recovery create @%s FILE", r.Handle)
+}
+
+// confirm asks a person before a step, unless the command line says yes already. Without a terminal it has to.
+func (a *app) confirm(yes bool, question string, args ...any) error {
+	if yes {
+		return nil
+	}
+	ok, err := a.ask(question, args...)
+	switch {
+	case errors.Is(err, errNoTerminal):
+		return usage("--yes", "a person is asked first, and standard input is no terminal: look at what it is about, then add --yes")
+	case err != nil:
+		return err
+	case !ok:
+		return localError(typev1.Reason_REASON_WRONG_STATE, "not done: the answer was not yes", "run the command again if you change your mind")
+	default:
+		return nil
+	}
+}
+
+// ownedWallet turns the handle of one of the owner's wallets into the wallet's name; any other name stays.
+func (a *app) ownedWallet(ctx context.Context, o *client.Owner, name string) (string, error) {
+	if name == "" || name[0] != '@' {
+		return name, nil
+	}
+	wallets, err := o.Wallets(ctx)
+	if err != nil {
+		return "", unmoved(err)
+	}
+	for _, w := range wallets {
+		if "@"+w.Handle == name {
+			return w.Wallet, nil
+		}
+	}
+	return "", localError(typev1.Reason_REASON_NOT_FOUND, "the owner has no wallet of this handle", "look at `halfkey agents list`", "wallet", shorten(name))
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
+)
+
+// reviewCommands are `halfkey review`.
+type reviewCommands struct {
+	List    reviewListCommand    `cmd:"" help:"List the payments that wait for you, oldest first."`
+	Show    reviewShowCommand    `cmd:"" help:"Show one payment as you would approve it."`
+	Approve reviewApproveCommand `cmd:"" help:"Approve exactly this payment; its agent then pays it."`
+	Refuse  reviewRefuseCommand  `cmd:"" help:"Refuse a payment."`
+}
+
+// reviewEntry is one payment that waits for its owner, in the agent's own signed words.
+type reviewEntry struct {
+	Payment string `json:"payment"`
+	Wallet  string `json:"wallet"`
+	Handle  string `json:"handle"`
+	State   string `json:"state"`
+	Asset   string `json:"asset"`
+	Units   string `json:"units"`
+	Amount  string `json:"amount"`
+	// RecipientKey is who is paid; Recipient is what this home knows that key as, or empty.
+	RecipientKey string       `json:"recipient_key"`
+	Recipient    string       `json:"recipient"`
+	Purpose      string       `json:"purpose"`
+	Deadline     time.Time    `json:"deadline"`
+	Results      []ruleResult `json:"results"`
+}
+
+func (a *app) reviewEntry(r *client.Review) reviewEntry {
+	return reviewEntry{
+		Payment: r.Payment, Wallet: r.Wallet, Handle: r.Handle, State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
+		Amount: formatAmount(r.Units, r.Asset, a.installation()), RecipientKey: keyText(r.Recipient[:]), Recipient: r.RecipientName,
+		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), Results: ruleResults(r.Results),
+	}
+}
+
+func (r reviewEntry) people(p *printer) {
+	p.line("@%s wants to pay %s", r.Handle, r.Amount)
+	to := r.RecipientKey
+	if r.Recipient != "" {
+		to += ", known as " + r.Recipient
+	}
+	p.line("To       key %s", to)
+	if r.Purpose != "" {
+		p.line("For      %s", r.Purpose)
+	}
+	p.line("Until    %s", timeText(r.Deadline))
+	p.line("State    %s", r.State)
+	p.line("Why it waits:")
+	printCrossed(p, r.Results)
+	p.line("Payment  %s", r.Payment)
+}
+
+type reviewListCommand struct{}
+
+type reviewListResult struct {
+	Reviews []reviewEntry `json:"reviews"`
+}
+
+// Run lists them.
+func (*reviewListCommand) Run(ctx context.Context, a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	reviews, err := o.Reviews(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	out := &reviewListResult{Reviews: []reviewEntry{}}
+	for _, r := range reviews {
+		out.Reviews = append(out.Reviews, a.reviewEntry(r))
+	}
+	return a.show(out)
+}
+
+func (r *reviewListResult) people(p *printer) {
+	if len(r.Reviews) == 0 {
+		p.line("Nothing waits for you.")
+		return
+	}
+	rows := [][]string{{"AGENT", "AMOUNT", "RECIPIENT", "FOR", "UNTIL", "PAYMENT"}}
+	for _, e := range r.Reviews {
+		to := e.Recipient
+		if to == "" {
+			to = e.RecipientKey
+		}
+		rows = append(rows, []string{"@" + e.Handle, e.Amount, to, e.Purpose, timeText(e.Deadline), e.Payment})
+	}
+	p.table(rows)
+}
+
+type reviewShowCommand struct {
+	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+}
+
+// Run shows one.
+func (c *reviewShowCommand) Run(ctx context.Context, a *app) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	r, err := o.Review(ctx, c.Payment)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(a.reviewEntry(r))
+}
+
+type reviewApproveCommand struct {
+	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+	Yes     bool   `help:"Approve without asking."`
+}
+
+// Run approves.
+func (c *reviewApproveCommand) Run(ctx context.Context, a *app) error {
+	return a.answer(ctx, c.Payment, true, c.Yes)
+}
+
+type reviewRefuseCommand struct {
+	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+}
+
+// Run refuses, which needs no question: it only stops.
+func (c *reviewRefuseCommand) Run(ctx context.Context, a *app) error {
+	return a.answer(ctx, c.Payment, false, true)
+}
+
+// answer signs an owner's answer to exactly the payment that was shown.
+func (a *app) answer(ctx context.Context, payment string, approve, yes bool) error {
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	r, err := o.Review(ctx, payment)
+	if err != nil {
+		return unmoved(err)
+	}
+	e := a.reviewEntry(r)
+	if err := a.confirm(yes, "Approve that @%s pays %s to key %s for %q?", e.Handle, e.Amount, e.RecipientKey, e.Purpose); err != nil {
+		return err
+	}
+	p, err := o.Answer(ctx, r, approve)
+	if err != nil {
+		return unmoved(err)
+	}
+	e.State = paymentState(p.State)
+	return a.show(answerResult{e})
+}
+
+// answerResult is a payment after its owner's answer.
+type answerResult struct{ reviewEntry }
+
+func (r answerResult) people(p *printer) {
+	switch r.State {
+	case "DENIED":
+		p.line("Refused: @%s does not pay %s.", r.Handle, r.Amount)
+	case "READY":
+		p.line("Approved: @%s may pay %s to key %s until %s.", r.Handle, r.Amount, r.RecipientKey, timeText(r.Deadline))
+	default:
+		p.line("%s: %s of @%s", r.State, r.Amount, r.Handle)
+	}
+	p.line("Payment  %s", r.Payment)
+}
