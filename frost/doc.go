@@ -55,6 +55,16 @@
 //     is for another implementation.
 //   - There is no package-level state that changes.
 //
+// # Sources
+//
+//   - RFC 9591: encodings and hash functions (6.1), nonces (4.1), Lagrange coefficients (4.2), the commitment list (4.3), binding
+//     factors, group commitment and challenge (4.4 to 4.6), shares and their verification (5.1 to 5.4).
+//   - RFC 8032 section 5.1: points and signatures. That points are of prime order is RFC 9591's, section 6.1.
+//   - COCKTAIL-DKG v0.2.1, algorithms 2 to 6: key generation, its proofs, encryption and certificates.
+//   - BIP-445, DeterministicSign: what the co-signer's nonces must be bound to. The hedge, and one call in place of two rounds, are
+//     adaptations of our own; so is resharing, of Feldman's check and Lagrange's formula. Their arguments, and what rests on what, are in
+//     docs/frost.md of the repository. Nobody outside the project has reviewed them.
+//
 // Go gives no promise that erased memory was never copied; Zero overwrites what this package holds.
 package frost
 

@@ -68,8 +68,9 @@ func (k *KeyGeneration) Round1() []byte { return bytes.Clone(k.own) }
 // Round2 takes the messages of all participants in identifier order, the own one included as it came back, verifies them,
 // and returns the own certificate: a signature over everything public in the run.
 //
-// It may be repeated with the same messages. With others it is ErrStage: a participant certifies one transcript. What does
-// not check ends the run, and is a *CulpritError where it can be told whose it is; no certificate has left, so nobody else can have finished it either.
+// It may be repeated with the same messages. With others it is ErrStage: a participant certifies one transcript. What does not
+// check ends the run, and is a *CulpritError where it can be told whose it is; no certificate has left, so nobody else can
+// have finished it either.
 func (k *KeyGeneration) Round2(messages [][]byte) (certificate [64]byte, err error) {
 	if certificate, err = k.accept(messages); err != nil {
 		return certificate, fmt.Errorf("key generation, round 2: %w", err)
@@ -100,10 +101,10 @@ func (k *KeyGeneration) Zero() {
 	}
 }
 
-// Secret returns the whole state as canonical bytes, for sealing between calls; the caller wipes them. Suite with its
-// length in one byte, stage (1 byte), self, threshold, number of participants n and length of the session (2 bytes each, big-endian), session,
-// static secret (32), n static public keys (32 each), then the own message, or from Round2 on all n messages. Everything
-// else follows from these. It is nil once the run has ended.
+// Secret returns the whole state as canonical bytes, for sealing between calls; the caller wipes them. Suite with its length
+// in one byte, stage (1 byte), then 2 bytes each, big-endian: self, threshold, number of participants n and length of the
+// session; session, static secret (32), n static public keys (32 each), then the own message, or from Round2 on all n
+// messages. Everything else follows from these. It is nil once the run has ended.
 func (k *KeyGeneration) Secret() []byte { return k.state(suiteKeyGeneration) }
 
 // ParseKeyGeneration is the inverse of Secret, and accepts nothing else. It verifies the messages in it again, so a state

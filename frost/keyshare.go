@@ -59,8 +59,8 @@ func (s *KeyShare) Zero() {
 }
 
 // Secret returns the canonical serialisation, for sealing: the suite with its length in one byte, identifier (2 bytes,
-// big-endian as all numbers here), epoch (8), threshold (2), number of participants (2), group key (32), secret scalar (32), and for each
-// participant in ascending order identifier (2) and public share (32). The caller wipes it. It is nil after Zero.
+// big-endian as all numbers here), epoch (8), threshold (2), number of participants (2), group key (32), secret scalar (32),
+// and for each participant in ascending order identifier (2) and public share (32). The caller wipes it. It is nil after Zero.
 func (s *KeyShare) Secret() []byte {
 	secret := s.Scalar()
 	if secret == nil {
@@ -86,11 +86,10 @@ func ParseKeyShare(b []byte) (share *KeyShare, err error) {
 	return share, nil
 }
 
-// NewKeyShare imports a share from another implementation of FROST(Ed25519, SHA-512): whose it is, the epoch that it begins
-// with here (1 or more), its secret scalar (32 bytes, little-endian, canonical) and the public shares of all participants in
-// the order of their identifiers, which are 1, 2 and perhaps 3. These are what all implementations have. It is as strict as ParseKeyShare: points of prime order that lie on one line, not through the identity at 0, and
-// the secret that of the participant's public share. It keeps no reference to secret, which the caller wipes. A share that was
-// ever elsewhere is only as good as its deletion there.
+// NewKeyShare imports a share from another implementation of FROST(Ed25519, SHA-512), in what all implementations have: whose
+// it is, the epoch that it begins with here (1 or more), its secret scalar (32 bytes, little-endian, canonical) and the public
+// shares of all participants in the order of their identifiers, which are 1, 2 and perhaps 3. It is as strict as ParseKeyShare,
+// and keeps no reference to secret, which the caller wipes. A share that was ever elsewhere is only as good as its deletion there.
 func NewKeyShare(id Identifier, epoch uint64, secret []byte, public [][32]byte) (share *KeyShare, err error) {
 	s, err := newWalletSharing(epoch, public)
 	if err == nil {
