@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -28,6 +30,9 @@ type Review struct {
 	RecipientName string
 	// Deadline is the last moment at which it may be authorized.
 	Deadline time.Time
+	// FormerKey says that it was asked for under a request key that the wallet has no longer: after a leak the thief may have asked.
+	// What is approved is carried out by the agent that has the present key, if it knows the payment, or by nobody.
+	FormerKey bool
 	// Results are why it waits: every rule's result, those without history judged here and the others by the ledger's word.
 	Results []*typev1.RuleResult
 
@@ -80,7 +85,7 @@ func (o *Owner) Review(ctx context.Context, payment string) (*Review, error) {
 }
 
 // readReview verifies a payment that is shown for review: that the wallet is this owner's by its guard rails, that the
-// agent's request key signed the request, and that the intent inside is the one shown.
+// agent's request key signed the request, the present one or one before it, and that the intent inside is the one shown.
 func (o *Owner) readReview(ctx context.Context, p *typev1.Payment) (*Review, error) {
 	const op = "check review"
 	wallet, _, err := resource.ParsePayment(p.GetName())
@@ -98,19 +103,39 @@ func (o *Owner) readReview(ctx context.Context, p *typev1.Payment) (*Review, err
 	if err != nil {
 		return nil, err
 	}
-	r, err := readReview(o.c.Installation(), head, record, p)
+	a, former, err := o.reviewed(ctx, head, p.GetRequest())
 	if err != nil {
 		return nil, distrust(op, notMoved, "the payment shown is not what the agent asked for", err)
 	}
+	r, err := readReview(a, head, record, p)
+	if err != nil {
+		return nil, distrust(op, notMoved, "the payment shown is not what the agent asked for", err)
+	}
+	r.FormerKey = former
 	r.RecipientName = o.c.nameOf(r.Recipient)
 	return r, nil
 }
 
-func readReview(i *evidence.Installation, head *evidence.Head, record *typev1.WalletRecord, p *typev1.Payment) (*Review, error) {
-	a, err := evidence.CheckRequest(i, p.GetRequest(), head.Document.GetRequestKey())
-	if err != nil {
-		return nil, err
+// reviewed verifies the request of a payment that waits. One that was asked for before the wallet got another request key waits
+// on, and its owner answers it like any other.
+func (o *Owner) reviewed(ctx context.Context, head *evidence.Head, e *typev1.Envelope) (a *evidence.Attempt, former bool, err error) {
+	a, refused := evidence.CheckRequest(o.c.Installation(), e, head.Document.GetRequestKey())
+	if refused == nil {
+		return a, false, nil
 	}
+	keys, err := o.requestKeys(ctx, head.Document.GetWallet())
+	if err != nil {
+		return nil, false, err
+	}
+	for _, key := range keys {
+		if a, err := evidence.CheckRequest(o.c.Installation(), e, key); err == nil {
+			return a, true, nil
+		}
+	}
+	return nil, false, refused
+}
+
+func readReview(a *evidence.Attempt, head *evidence.Head, record *typev1.WalletRecord, p *typev1.Payment) (*Review, error) {
 	switch {
 	case a.Request.GetPayment() != p.GetName():
 		return nil, refusal("request", "payment", "is another payment")
@@ -146,15 +171,30 @@ func isOwnRule(doc *typev1.GuardRails, r *typev1.RuleResult) bool {
 // nameOf is the handle of a key whose wallet record this home has verified, or empty: a name shown to a person who decides
 // comes from a verified record or not at all.
 func (c *Client) nameOf(key [32]byte) string {
-	b, err := c.payments.Pinned(keyPin(key))
-	if err != nil {
-		return ""
-	}
-	r := new(typev1.WalletRecord)
-	if err := evidence.Unmarshal(b, r); err != nil || r.GetInstallation() != c.Installation().ID() || !bytes.Equal(r.GetGroupKey(), key[:]) {
+	r, err := c.recordOf(key)
+	if err != nil || r == nil {
 		return ""
 	}
 	return "@" + r.GetHandle()
+}
+
+// recordOf is the wallet record of a key, as this home has verified it, or nil.
+func (c *Client) recordOf(key [32]byte) (*typev1.WalletRecord, error) {
+	b, err := c.payments.Pinned(keyPin(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := new(typev1.WalletRecord)
+	if err := evidence.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
+	if r.GetInstallation() != c.Installation().ID() || !bytes.Equal(r.GetGroupKey(), key[:]) {
+		return nil, errors.New("halfkey: a pinned wallet record is another key's")
+	}
+	return r, nil
 }
 
 // Approve approves a payment: it fetches and verifies it as Review does, and signs the intent that it found. The payment
