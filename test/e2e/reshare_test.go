@@ -193,3 +193,140 @@ func TestLostAgent(t *testing.T) {
 	w.Kill()
 	w.wantExit(t)
 }
+
+// refresh gives the payer's key new shares, at a request key of its own.
+func (w *world) refresh(ctx context.Context, t *testing.T) *client.Resharing {
+	t.Helper()
+	offer, err := w.reopened(t).Offer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Owner().Refresh(ctx, offer); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.reopened(t).Reshare(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestRefreshDuringPayments overtakes payments by a refresh: one whose share was released and not used, one that waits for a
+// person, and one that waits because a thief has asked for it. The first two are made, once, and the owner can tell by whose key.
+func TestRefreshDuringPayments(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), resharingMax)
+	defer cancel()
+	released := point{step: stepCosigner, nth: 1, after: true}
+	wantNext(t, w.crash(t, released, func(ctx context.Context) error {
+		_, err := w.payer.Pay(ctx, w.order("released", usd))
+		return err
+	}))
+	waiting, err := w.reopened(t).Pay(ctx, w.order("waiting", 20*usd))
+	if err != nil || waiting.State != pendingReview {
+		t.Fatalf("a payment over the threshold: %v, %v, want PENDING_REVIEW", waiting, err)
+	}
+	stolen := w.steal(t)
+	theft, err := stolen.agent.Pay(ctx, w.order("theft", 30*usd))
+	if err != nil || theft.State != pendingReview {
+		t.Fatalf("a thief's payment over the threshold: %v, %v, want PENDING_REVIEW", theft, err)
+	}
+	before := w.balance(ctx, t, w.payer)
+	w.refresh(ctx, t)
+	later, err := w.reopened(t).Pay(ctx, w.order("later", 40*usd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reviews, err := w.Owner().Reviews(ctx)
+	if err != nil || len(reviews) != 3 {
+		t.Fatalf("the owner is shown %d payments that wait, %v, want 3", len(reviews), err)
+	}
+	for _, r := range reviews {
+		if want := r.Payment != later.Name; r.FormerKey != want {
+			t.Errorf("%s was asked for under a request key that was replaced %t, want %t", r.Payment, r.FormerKey, want)
+		}
+	}
+	if p, err := w.Owner().Refuse(ctx, theft.Name); err != nil || p.State != denied {
+		t.Errorf("refusing the thief's: %v, %v, want DENIED", p, err)
+	}
+	if _, err := w.Owner().Approve(ctx, waiting.Name); err != nil {
+		t.Fatal(err)
+	}
+	a := w.reopened(t)
+	for _, id := range []string{"released", "waiting"} {
+		if p, err := a.Resume(ctx, id); err != nil || p.State != settled {
+			t.Errorf("payment %s after the refresh: %v, %v, want SETTLED", id, p, err)
+		}
+	}
+	w.wantBalance(ctx, t, a, before.Available-20*usd, 0)
+	w.verifyJournal(ctx, t, a)
+}
+
+// TestCosignerPutBack puts identity, policy and co-signer back to a copy from before a refresh. The guard rails are led forward,
+// and with them the request key; the co-signer's share is gone, and no older sharing is taken for the newest. Agent and recovery
+// share still sign.
+func TestCosignerPutBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), resharingMax)
+	defer cancel()
+	w.enrol(ctx, t, w.beside("recovery"))
+	w.reshareAndOpen(ctx, t)
+	w.Kill()
+	restore := backup(t, w.Dir(), "etcd")
+	w.Restart()
+	w.refresh(ctx, t)
+	w.open(ctx, t)
+	w.wantSharing(ctx, t, 3, reshared)
+	newest := w.head(ctx, t, "cosigner", w.payer.Wallet())
+	w.Kill()
+	restore()
+	w.Restart()
+
+	// By its new request key, of which identity knows nothing any more.
+	if _, err := w.reopened(t).Account(ctx); err != nil {
+		t.Fatalf("the agent after the restore: %v", err)
+	}
+	w.wantAgreed(ctx, t, w.payer.Wallet(), newest)
+	if p, err := w.reopened(t).Pay(ctx, w.order("behind", usd)); !errors.Is(err, frost.ErrShare) {
+		t.Errorf("a payment with a co-signer that has an older share: %v, %v, want that it does not fit", p, err)
+	}
+	offer, err := w.reopened(t).Offer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"a refresh":  func() error { _, err := w.Owner().Refresh(ctx, offer); return err },
+		"the agent":  func() error { _, err := w.reopened(t).Reshare(ctx); return err },
+		"an opening": func() error { _, err := w.Owner().OpenRecovery(ctx, w.recovery, passphrase()); return err },
+		"a takeover": func() error { _, err := w.Owner().Replace(ctx, w.payer.Wallet(), w.recovery, passphrase()); return err },
+	} {
+		if err := call(); client.ReasonOf(err) != typev1.Reason_REASON_BAD_STATEMENT {
+			t.Errorf("%s with the older sharing: %v, want BAD_STATEMENT", name, err)
+		}
+	}
+	w.Kill()
+	w.wantExit(t)
+}
+
+// TestPolicyPutBack puts identity, policy and co-signer back to a copy from before the guard rails changed: the owner, who has seen
+// the newer version, sees it again, before anybody pays.
+func TestPolicyPutBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), resharingMax)
+	defer cancel()
+	w.Kill()
+	restore := backup(t, w.Dir(), "etcd")
+	w.Restart()
+	w.GuardRails(w.payer, client.StandardRules(w.shop.GroupKey()))
+	newest := w.head(ctx, t, "policy", w.payer.Wallet())
+	w.Kill()
+	restore()
+	w.Restart()
+	if _, err := w.Owner().GuardRails(ctx, w.payer.Wallet()); err != nil {
+		t.Fatalf("the owner after the restore: %v", err)
+	}
+	w.wantAgreed(ctx, t, w.payer.Wallet(), newest)
+}
