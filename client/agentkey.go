@@ -48,6 +48,8 @@ type agentFile struct {
 	Share        []byte `json:"share"`
 	Registration []byte `json:"registration"`
 	TestSigned   []byte `json:"test_signature"`
+	// Claimed says that an enrolment token has claimed the wallet.
+	Claimed bool `json:"claimed,omitempty"`
 	// ReplacedKeys are the public halves of the wallet's request keys before the present one, oldest first.
 	ReplacedKeys [][]byte `json:"replaced_request_keys,omitempty"`
 	// OfferedSeed is the request key's that was shown to the owner and that the guard rails do not name yet.
@@ -65,6 +67,7 @@ type agentKey struct {
 	run                                     []byte
 	registration                            *typev1.Envelope
 	testSigned                              []byte
+	claimed                                 bool // by an enrolment token
 	request                                 *privateKey
 	seed                                    func() []byte
 	share                                   *frost.KeyShare
@@ -116,6 +119,7 @@ func (c *Client) saveAgentKey(k *agentKey) error {
 	f := agentFile{
 		Version: fileVersion, Installation: c.Installation().ID(), Stage: k.stage, Wallet: k.wallet, Handle: k.handle,
 		DisplayName: k.displayName, OwnerEmail: k.ownerEmail, RequestSeed: k.seed(), Run: k.run, TestSigned: k.testSigned,
+		Claimed: k.claimed,
 	}
 	if k.share != nil {
 		f.Share = k.share.Secret()
@@ -160,7 +164,7 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	}
 	k := newAgentKey(f.RequestSeed)
 	k.stage, k.wallet, k.handle, k.displayName, k.ownerEmail = f.Stage, f.Wallet, f.Handle, f.DisplayName, f.OwnerEmail
-	k.run, k.testSigned = f.Run, f.TestSigned
+	k.run, k.testSigned, k.claimed = f.Run, f.TestSigned, f.Claimed
 	if _, err := resource.ParseWallet(k.wallet); err != nil || k.keyName() != name {
 		return nil, errors.New("halfkey: an agent's secret is of another wallet than its name says")
 	}

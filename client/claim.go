@@ -81,27 +81,33 @@ func (o *Owner) ClaimWallet(ctx context.Context, claim *Claim) error {
 	if err != nil {
 		return wrap(op, err, notMoved)
 	}
-	if _, _, err := evidence.CheckClaim(i, claim.registration, e); err != nil {
+	return o.c.seal(ctx, op, claim.registration, e)
+}
+
+// seal brings guard rails number 0 to all that hold the wallet, and verifies what came of it.
+func (c *Client) seal(ctx context.Context, op string, registration, e *typev1.Envelope) error {
+	i := c.Installation()
+	if _, _, err := evidence.CheckClaim(i, registration, e); err != nil {
 		return wrap(op, err, notMoved)
 	}
-	w, err := invoke(ctx, o.c, rpc{op: op}, &gatewayv1.ClaimWalletRequest{GuardRails: e}, gatewayv1.GatewayServiceClient.ClaimWallet)
+	w, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.ClaimWalletRequest{GuardRails: e}, gatewayv1.GatewayServiceClient.ClaimWallet)
 	if err != nil {
 		return err
 	}
-	pinned, err := evidence.CheckWallet(i, claim.registration, e, w.GetRecord())
+	pinned, err := evidence.CheckWallet(i, registration, e, w.GetRecord())
 	if err != nil {
 		return distrust(op, notMoved, "the wallet record does not verify: the wallet may not be claimed by this owner", err)
 	}
-	if err := o.c.pinRecord(pinned.Record); err != nil {
+	if err := c.pinRecord(pinned.Record); err != nil {
 		return err
 	}
 	// A repeat of an old claim must not set back what was verified since.
-	head, err := o.c.pinnedHead(claim.Wallet)
+	head, err := c.pinnedHead(pinned.Name)
 	if err != nil {
 		return wrap(op, err, notMoved)
 	}
 	if head == nil {
-		return wrap(op, o.c.pinHead(pinned.Claim), notMoved)
+		return wrap(op, c.pinHead(pinned.Claim), notMoved)
 	}
 	return nil
 }
@@ -114,9 +120,12 @@ type OwnedWallet struct {
 	GroupKey [32]byte
 	// State is the directory's.
 	State typev1.WalletState
+	// TokenKey is the public half of the enrolment token that claimed it, zero if its owner did.
+	TokenKey [32]byte
 }
 
-// Wallets lists this owner's wallets, each verified to be claimed under one of this owner's keys.
+// Wallets lists this owner's wallets, each verified to be claimed under one of this owner's keys, or by a token whose terms one
+// of them signed. What a stranger claimed in this owner's name is left out.
 func (o *Owner) Wallets(ctx context.Context) ([]*OwnedWallet, error) {
 	const op = "list wallets"
 	var out []*OwnedWallet
@@ -132,28 +141,29 @@ func (o *Owner) Wallets(ctx context.Context) ([]*OwnedWallet, error) {
 			if err != nil {
 				return nil, distrust(op, notMoved, "a wallet's documents do not verify", err)
 			}
-			if pinned.Claim.Document.GetOwner() != o.name || !o.claimed(w.GetClaim()) {
-				return nil, distrust(op, notMoved, "a wallet is listed that this owner did not claim", nil)
+			if pinned.Claim.Document.GetOwner() != o.name || !evidence.ClaimedUnder(pinned.Claim, o.keys...) {
+				// Whoever claims chooses the owner's name and keys, so a stranger can put a wallet under this name. It is not
+				// this owner's, and must not keep the others from being seen.
+				continue
 			}
 			if err := o.c.pinRecord(pinned.Record); err != nil {
 				return nil, err
 			}
-			out = append(out, &OwnedWallet{
+			owned := &OwnedWallet{
 				Wallet: pinned.Name, Handle: pinned.Handle, DisplayName: w.GetDisplayName(), GroupKey: pinned.GroupKey, State: w.GetState(),
-			})
+			}
+			terms, err := evidence.EnrolmentOf(pinned.Claim)
+			if err != nil {
+				return nil, wrap(op, err, notMoved)
+			}
+			copy(owned.TokenKey[:], terms.GetTokenKey())
+			out = append(out, owned)
 		}
 		if token = resp.GetNextPageToken(); token == "" {
 			return out, nil
 		}
 	}
 	return nil, tooLong(op)
-}
-
-// claimed reports whether one of this owner's keys signed a claim; CheckWallet has verified the signature.
-func (o *Owner) claimed(claim *typev1.Envelope) bool {
-	return slices.ContainsFunc(evidence.Signers(claim), func(signer []byte) bool {
-		return slices.ContainsFunc(o.keys, func(k []byte) bool { return bytes.Equal(k, signer) })
-	})
 }
 
 // SetGuardRails puts rules in force: the next version, naming the one that it replaces. What comes back is in force with

@@ -31,6 +31,8 @@ type Owner struct {
 	c    *Client
 	name string
 	key  *privateKey
+	// email is the owner's address.
+	email string
 	// keys are all owner keys of the registration, the second one among them; the other halves may be elsewhere.
 	keys [][]byte
 	who  *caller
@@ -43,6 +45,8 @@ type ownerFile struct {
 	Owner        string `json:"owner"`
 	Seed         []byte `json:"seed"`
 	Registration []byte `json:"registration"`
+	// Invitation is another owner's, an encoded Envelope; none with the bootstrap code.
+	Invitation []byte `json:"invitation,omitempty"`
 	// Registered says that the installation has taken the registration.
 	Registered bool `json:"registered"`
 }
@@ -56,8 +60,9 @@ type CreateOwnerOptions struct {
 	SecondKeyFile string
 }
 
-// CreateOwner makes the installation's first owner by the operator's one-time bootstrap code. The owner key is stored before
-// the code is used; called again, it ends what it began and returns the same owner.
+// CreateOwner makes the installation's first owner by the operator's one-time bootstrap code, or a further one by the text of
+// an invitation, whose address an empty email stands for. The owner key is stored before the code is used; called again, it ends
+// what it began and returns the same owner.
 func (c *Client) CreateOwner(ctx context.Context, code, email string, options ...CreateOwnerOptions) (*Owner, error) {
 	const op = "create owner"
 	unlock, err := c.work.lock(ctx, op)
@@ -103,14 +108,31 @@ func parseSeed(code string) ([]byte, error) {
 	return b, nil
 }
 
-// newOwner makes an owner's first key and its statement, signed by it and by the bootstrap code, and stores both.
-func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ownerFile, error) {
-	const op = "create owner"
-	bootstrap, err := parseSeed(code)
+// readBootstrapCode reads the operator's code.
+func readBootstrapCode(code string) (*ownerCode, error) {
+	seed, err := parseSeed(code)
 	if err != nil {
 		return nil, err
 	}
-	defer wipe(bootstrap)
+	defer wipe(seed)
+	k := ed25519.NewKeyFromSeed(seed)
+	return &ownerCode{privateKey: newPrivateKey(k), wipe: func() { wipe(k) }}, nil
+}
+
+// newOwner makes an owner's first key and its statement, signed by it and by the code, and stores both.
+func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ownerFile, error) {
+	const op = "create owner"
+	by, err := c.readOwnerCode(code)
+	if err != nil {
+		return nil, err
+	}
+	defer by.wipe()
+	if email == "" {
+		email = by.email
+	}
+	if by.email != "" && email != by.email {
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the invitation is for another e-mail address", "field", "email")
+	}
 	seed := make([]byte, ed25519.SeedSize)
 	if _, err := rand.Read(seed); err != nil {
 		return nil, wrap(op, err, notMoved)
@@ -133,7 +155,7 @@ func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ow
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	if e, err = evidence.CoSign(e, ed25519.NewKeyFromSeed(bootstrap)); err != nil {
+	if e, err = evidence.CoSign(e, by.privateKey); err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
 	b, err := evidence.Marshal(e)
@@ -141,6 +163,11 @@ func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ow
 		return nil, wrap(op, err, notMoved)
 	}
 	f := &ownerFile{Version: fileVersion, Installation: i.ID(), Owner: "owners/" + id.String(), Seed: seed, Registration: b}
+	if by.invitation != nil {
+		if f.Invitation, err = evidence.Marshal(by.invitation); err != nil {
+			return nil, wrap(op, err, notMoved)
+		}
+	}
 	return f, wrap(op, c.saveOwner(f), notMoved)
 }
 
@@ -190,10 +217,19 @@ func (c *Client) registerOwner(ctx context.Context, f *ownerFile) error {
 	if err := evidence.Unmarshal(f.Registration, e); err != nil {
 		return wrap(op, err, notMoved)
 	}
-	o, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.CreateOwnerRequest{Registration: e}, gatewayv1.GatewayServiceClient.CreateOwner)
+	request := &gatewayv1.CreateOwnerRequest{Registration: e}
+	if len(f.Invitation) > 0 {
+		request.Invitation = new(typev1.Envelope)
+		if err := evidence.Unmarshal(f.Invitation, request.Invitation); err != nil {
+			return wrap(op, err, notMoved)
+		}
+	}
+	o, err := invoke(ctx, c, rpc{op: op}, request, gatewayv1.GatewayServiceClient.CreateOwner)
 	if err != nil {
 		switch ReasonOf(err) {
-		case typev1.Reason_REASON_CODE_USED, typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_INVALID_ARGUMENT:
+		case typev1.Reason_REASON_CODE_USED, typev1.Reason_REASON_CODE_EXPIRED, typev1.Reason_REASON_BAD_STATEMENT,
+			typev1.Reason_REASON_INVALID_ARGUMENT, typev1.Reason_REASON_EVIDENCE_MISMATCH, typev1.Reason_REASON_ALREADY_EXISTS,
+			typev1.Reason_REASON_NOT_FOUND, typev1.Reason_REASON_PERMISSION_DENIED:
 			// Refused for good: the next call, with another code, begins anew.
 			if deleting := c.keys.Delete(ownerKeyName); deleting != nil {
 				return errors.Join(err, deleting)
@@ -241,7 +277,7 @@ func (c *Client) Owner() (*Owner, error) {
 	const op = "load owner"
 	f, err := c.loadOwner()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, local(op, typev1.Reason_REASON_NOT_FOUND, "this home has no owner: create one by a bootstrap code")
+		return nil, local(op, typev1.Reason_REASON_NOT_FOUND, "this home has no owner: create one by a bootstrap code or an invitation")
 	}
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
@@ -266,7 +302,7 @@ func (c *Client) openOwner(f *ownerFile) (*Owner, error) {
 	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation {
 		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the owner's secret holds parts of different owners")
 	}
-	return &Owner{c: c, name: f.Owner, key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
+	return &Owner{c: c, name: f.Owner, email: m.GetEmail(), key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
 }
 
 // Name is `owners/{owner}`.

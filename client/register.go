@@ -22,8 +22,11 @@ type RegisterOptions struct {
 	Name string
 	// Handle is the agent's handle without `@`; empty makes one from Name.
 	Handle string
-	// OwnerEmail is the address of the owner who shall claim the wallet.
+	// OwnerEmail is the address of the owner who shall claim the wallet; with a token empty is the token's owner.
 	OwnerEmail string
+	// EnrolmentToken is an owner's token (Owner.MintEnrolment): the wallet is claimed as well, without its owner being there.
+	// The same token is needed again for as long as Register has not succeeded, and never after; it is not kept here.
+	EnrolmentToken Secret
 	// Again begins a new registration although this home has ended one for the same handle and owner: for when that was not
 	// claimed within 24 hours. The old share is kept.
 	Again bool
@@ -40,6 +43,8 @@ type Registered struct {
 	ClaimCode string
 	// GroupKey is the wallet's key: its address.
 	GroupKey [32]byte
+	// Claimed says that a token has claimed it: ClaimCode is of no more use, and the owner's next step is guard rails.
+	Claimed bool
 }
 
 // handleMax is the longest handle.
@@ -66,10 +71,21 @@ func slug(name string) string {
 // what it began and returns the same wallet.
 func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, error) {
 	const op = "register"
+	o.OwnerEmail = strings.ToLower(o.OwnerEmail)
+	var token *enrolment
+	if len(o.EnrolmentToken) > 0 {
+		var err error
+		if token, err = c.readEnrolment(o.EnrolmentToken); err != nil {
+			return nil, err
+		}
+		defer token.wipe()
+		if err := token.fill(&o); err != nil {
+			return nil, err
+		}
+	}
 	if o.Handle == "" {
 		o.Handle = slug(o.Name)
 	}
-	o.OwnerEmail = strings.ToLower(o.OwnerEmail)
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -79,12 +95,28 @@ func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, 
 	}
 	defer unlock()
 
+	k, err := c.register(ctx, o, token)
+	// A token's wallet that was not claimed within 24 hours is made anew: there is nobody to ask for it.
+	if ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE && token != nil && k != nil && !o.Again {
+		o.Again = true
+		k, err = c.register(ctx, o, token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.registered(k)
+}
+
+// register carries a registration through from where it stands; with a token to the claim. It returns the registration along
+// with an error of the claim.
+func (c *Client) register(ctx context.Context, o RegisterOptions, token *enrolment) (*agentKey, error) {
+	const op = "register"
 	k, err := c.openRegistration(o)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
 	if k.stage == stageStarted {
-		if err := c.makeKey(ctx, k); err != nil {
+		if err := c.makeKey(ctx, k, token); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +125,14 @@ func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, 
 			return nil, err
 		}
 	}
-	return c.registered(k)
+	if token == nil || k.claimed {
+		return k, nil
+	}
+	if err := c.claim(ctx, k, token); err != nil {
+		return k, err
+	}
+	k.claimed = true
+	return k, wrap(op, c.saveAgentKey(k), notMoved)
 }
 
 func (c *Client) registered(k *agentKey) (*Registered, error) {
@@ -103,7 +142,7 @@ func (c *Client) registered(k *agentKey) (*Registered, error) {
 		return nil, wrap("register", err, notMoved)
 	}
 	return &Registered{
-		Wallet: k.wallet, Handle: k.handle, ClaimCode: evidence.ClaimCode(i.ID(), r), GroupKey: k.share.GroupKey(),
+		Wallet: k.wallet, Handle: k.handle, ClaimCode: evidence.ClaimCode(i.ID(), r), GroupKey: k.share.GroupKey(), Claimed: k.claimed,
 	}, nil
 }
 
@@ -146,12 +185,12 @@ type madeKey struct {
 }
 
 // makeKey runs one key generation and stores its share.
-func (c *Client) makeKey(ctx context.Context, k *agentKey) error {
+func (c *Client) makeKey(ctx context.Context, k *agentKey, token *enrolment) error {
 	run := make([]byte, 16)
 	if _, err := rand.Read(run); err != nil {
 		return wrap("register", err, notMoved)
 	}
-	made, err := c.generate(ctx, k, run)
+	made, err := c.generate(ctx, k, run, token)
 	if err != nil {
 		return err
 	}
@@ -163,7 +202,7 @@ func (c *Client) makeKey(ctx context.Context, k *agentKey) error {
 
 // generate runs COCKTAIL-DKG with the co-signer through the gateway, and the test signature. The static keys are made for
 // this run and vouched for by the request key and the co-signer's record key, so the gateway cannot be a party.
-func (c *Client) generate(ctx context.Context, k *agentKey, run []byte) (*madeKey, error) {
+func (c *Client) generate(ctx context.Context, k *agentKey, run []byte, token *enrolment) (*madeKey, error) {
 	const op = "register"
 	i := c.Installation()
 	static, err := frost.NewStaticKey()
@@ -179,8 +218,14 @@ func (c *Client) generate(ctx context.Context, k *agentKey, run []byte) (*madeKe
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	started, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.StartRegistrationRequest{Start: start, DisplayName: k.displayName},
-		gatewayv1.GatewayServiceClient.StartRegistration)
+	request := &gatewayv1.StartRegistrationRequest{Start: start, DisplayName: k.displayName}
+	if token != nil {
+		if request.Start, err = evidence.CoSign(start, token.privateKey); err != nil {
+			return nil, wrap(op, err, notMoved)
+		}
+		request.Enrolment = token.statement
+	}
+	started, err := invoke(ctx, c, rpc{op: op}, request, gatewayv1.GatewayServiceClient.StartRegistration)
 	if err != nil {
 		return nil, err
 	}

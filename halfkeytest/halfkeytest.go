@@ -77,6 +77,9 @@ func WithDir(dir string) Option { return func(s *System) { s.dir = dir } }
 // WithWrap wraps the gateway's connections.
 func WithWrap(w Wrap) Option { return func(s *System) { s.wrap = w } }
 
+// WithDemandEnrolment refuses agents that register without an owner's enrolment token. Agent brings one.
+func WithDemandEnrolment() Option { return func(s *System) { s.demandEnrolment = true } }
+
 // WithLog lets the services write their log to w.
 func WithLog(w io.Writer) Option { return func(s *System) { s.log = w } }
 
@@ -85,11 +88,14 @@ const timeout = time.Minute
 
 // System is a running installation.
 type System struct {
-	t       testing.TB
-	dir     string
-	clock   func() time.Time
-	wrap    Wrap
-	log     io.Writer
+	t     testing.TB
+	dir   string
+	clock func() time.Time
+	wrap  Wrap
+	log   io.Writer
+	// demandEnrolment refuses agents without a token.
+	demandEnrolment bool
+
 	running *allinone.System
 	owner   *client.Owner
 	// ownerHome is the owner's, nil before there is one.
@@ -119,7 +125,10 @@ func (s *System) start() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	config := allinone.Config{DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, Logger: slog.New(slog.NewJSONHandler(s.log, nil))}
+	config := allinone.Config{
+		DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, DemandEnrolment: s.demandEnrolment,
+		Logger: slog.New(slog.NewJSONHandler(s.log, nil)),
+	}
 	if s.wrap != nil {
 		config.Wrap = func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
 			return s.wrap(string(to), conn)
@@ -219,18 +228,37 @@ func (s *System) OwnerHome() *client.Home {
 	return s.ownerHome
 }
 
-// Agent registers an agent by a real key generation on a home of its own, and lets the owner claim it.
+// Token is the text of an enrolment token of the owner.
+func (s *System) Token() client.Secret {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	tokens, err := s.Owner().MintEnrolment(ctx, client.EnrolmentOptions{})
+	if err != nil {
+		s.t.Fatalf("halfkeytest: enrolment token: %v", err)
+	}
+	return tokens[0].Text()
+}
+
+// Agent registers an agent by a real key generation on a home of its own, and lets the owner claim it, or a token where one is
+// demanded.
 func (s *System) Agent(name string) *client.Agent {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	c := s.Client(s.Home())
-	r, err := c.Register(ctx, client.RegisterOptions{Name: name, OwnerEmail: Email})
+	options := client.RegisterOptions{Name: name, OwnerEmail: Email}
+	if s.demandEnrolment {
+		options.EnrolmentToken = s.Token()
+	}
+	r, err := c.Register(ctx, options)
 	if err != nil {
 		s.t.Fatalf("halfkeytest: register %q: %v", name, err)
 	}
-	if _, err := s.Owner().Claim(ctx, r.ClaimCode); err != nil {
-		s.t.Fatalf("halfkeytest: claim %q: %v", name, err)
+	if !r.Claimed {
+		if _, err := s.Owner().Claim(ctx, r.ClaimCode); err != nil {
+			s.t.Fatalf("halfkeytest: claim %q: %v", name, err)
+		}
 	}
 	a, err := c.Agent(r.Wallet)
 	if err != nil {

@@ -21,6 +21,7 @@ const drainMax = 20 * time.Second
 type serveCommand struct {
 	DataDir   string `type:"path" help:"Where the installation lives; made if absent. Default: halfkey-dev in the user's data directory."`
 	Listen    string `default:"127.0.0.1:0" help:"The gateway's address on the first start; the installation keeps it."`
+	Demand    bool   `name:"demand-enrolment-token" help:"Refuse agents that register without an owner's enrolment token."`
 	ReadyFile string `type:"path" help:"Written, mode 0600, once the installation serves. Default: ready.json in the data directory."`
 }
 
@@ -50,7 +51,7 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 	if err := os.Remove(s.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, Logger: logger})
+	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger})
 	if err != nil {
 		return err
 	}

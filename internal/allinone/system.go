@@ -32,6 +32,8 @@ type Config struct {
 	DataDir string
 	// Listen is the gateway's public address, host:port; port 0 takes a free one, which the installation keeps.
 	Listen string
+	// DemandEnrolment refuses agents that register without an owner's enrolment token.
+	DemandEnrolment bool
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 	// Logger receives what the services have to say; nil means slog.Default.
@@ -142,7 +144,8 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 				return nil, err
 			}
 			made, err := identity.New(identity.Config{
-				Installation: m.installation, KV: kv, BootstrapKey: m.bootstrapPublic, Clock: c.Clock, Logger: c.Logger,
+				Installation: m.installation, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
+				Clock: c.Clock, Logger: c.Logger,
 			})
 			if err != nil {
 				return nil, err

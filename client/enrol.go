@@ -1,0 +1,197 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// enrolmentsMax bounds the tokens that are made at once: a fleet of agents, one file each.
+const enrolmentsMax = 100
+
+// EnrolmentOptions says what a token is good for.
+type EnrolmentOptions struct {
+	// Handle is the handle that the agent must have; empty is any.
+	Handle string
+	// TTL is how long the token is good for: at most 30 days, 24 hours if it is zero.
+	TTL time.Duration
+	// Count is how many to make; zero is one.
+	Count int
+}
+
+// EnrolmentToken is a one-time private key with its owner's terms: whoever has it registers one agent of this owner, once,
+// without the owner being there. That wallet pays nothing until the owner has set guard rails. It does not print.
+type EnrolmentToken struct {
+	redacted
+	// Key is its public half, which the claim of its wallet names.
+	Key [32]byte
+	// Handle is the handle that it is good for; empty is any.
+	Handle string
+	// Expiry is its last moment.
+	Expiry time.Time
+
+	text func() []byte
+}
+
+// Text is what RegisterOptions takes. It is a secret.
+func (t *EnrolmentToken) Text() Secret { return bytes.Clone(t.text()) }
+
+// WriteFile writes the text to a file of mode 0600, which must not exist.
+func (t *EnrolmentToken) WriteFile(path string) error {
+	return wrap("write enrolment token", writeNew(path, t.text()), notMoved)
+}
+
+// MintEnrolment makes tokens, here and with nobody's help: the installation hears of one when an agent uses it. A token that
+// gets lost is good for its lifetime and nothing revokes it sooner, so give it a short one.
+func (o *Owner) MintEnrolment(ctx context.Context, e EnrolmentOptions) ([]*EnrolmentToken, error) {
+	const op = "mint enrolment token"
+	if e.Count == 0 {
+		e.Count = 1
+	}
+	switch {
+	case e.Count < 0 || e.Count > enrolmentsMax:
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the number of tokens is not 1 to 100", "field", "count")
+	case e.Handle != "" && e.Count > 1:
+		return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "a handle is one agent's: make one token for it", "field", "count")
+	case e.Handle != "" && resource.ValidHandle(e.Handle) != nil:
+		return nil, wrap(op, resource.ValidHandle(e.Handle), notMoved)
+	}
+	end, err := o.c.deadline(op, e.TTL)
+	if err != nil {
+		return nil, err
+	}
+	tokens := make([]*EnrolmentToken, 0, e.Count)
+	for range e.Count {
+		if err := ctx.Err(); err != nil {
+			return nil, wrap(op, err, notMoved)
+		}
+		t, err := o.mint(e.Handle, end)
+		if err != nil {
+			return nil, wrap(op, err, notMoved)
+		}
+		tokens = append(tokens, t)
+	}
+	return tokens, nil
+}
+
+func (o *Owner) mint(handle string, end time.Time) (*EnrolmentToken, error) {
+	seed, key, err := newSeed()
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(seed)
+	defer wipe(key)
+	public := [32]byte(key[len(key)-32:])
+	i := o.c.Installation()
+	terms, err := evidence.Sign(o.key, &typev1.Enrolment{
+		Installation: i.ID(), Owner: o.name, OwnerKeys: cloneKeys(o.keys), TokenKey: public[:], ExpiryMillis: end.UnixMilli(), Handle: handle,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := evidence.CheckEnrolment(i, terms); err != nil {
+		return nil, err
+	}
+	text, err := oneTimeText(kindToken, o.email, seed, terms)
+	if err != nil {
+		return nil, err
+	}
+	return &EnrolmentToken{Key: public, Handle: handle, Expiry: time.UnixMilli(end.UnixMilli()), text: func() []byte { return text }}, nil
+}
+
+// enrolment is a token as an agent uses it.
+type enrolment struct {
+	*oneTimeKey
+	terms *typev1.Enrolment
+}
+
+// readEnrolment reads a token and checks that its key and its terms belong together and to this installation.
+func (c *Client) readEnrolment(text []byte) (*enrolment, error) {
+	const op = "read enrolment token"
+	k, err := readOneTime(op, kindToken, text)
+	if err != nil {
+		return nil, err
+	}
+	terms, err := evidence.CheckEnrolment(c.Installation(), k.statement)
+	if err == nil && !bytes.Equal(terms.GetTokenKey(), k.public) {
+		err = local(op, typev1.Reason_REASON_BAD_STATEMENT, "the token's key is not the one that its owner's terms name", "field", kindToken)
+	}
+	if err != nil {
+		k.wipe()
+		return nil, wrap(op, err, notMoved)
+	}
+	return &enrolment{oneTimeKey: k, terms: terms}, nil
+}
+
+// fill completes what an agent registers as from its token, and refuses what the token is not good for before anything is
+// made.
+func (e *enrolment) fill(o *RegisterOptions) error {
+	const op = "register"
+	if o.OwnerEmail == "" {
+		o.OwnerEmail = e.email
+	}
+	if h := e.terms.GetHandle(); h != "" && o.Handle == "" {
+		o.Handle = h
+	}
+	switch h := e.terms.GetHandle(); {
+	case h != "" && o.Handle != h:
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the enrolment token is for another handle", "field", "handle", "handle", h)
+	case o.OwnerEmail != e.email:
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the enrolment token is another owner's than the address names", "field", "owner_email")
+	}
+	return nil
+}
+
+// claim claims the wallet in the owner's place: guard rails number 0 as the terms have them, which pay nothing. Its content
+// follows from registration and token alone, so that a repeat is the same claim.
+func (c *Client) claim(ctx context.Context, k *agentKey, token *enrolment) error {
+	const op = "claim wallet by token"
+	i := c.Installation()
+	r, err := evidence.CheckRegistration(i, k.registration)
+	if err != nil {
+		return wrap(op, err, notMoved)
+	}
+	e, err := evidence.Sign(token.privateKey, &typev1.GuardRails{
+		Installation:       i.ID(),
+		Wallet:             k.wallet,
+		Owner:              token.terms.GetOwner(),
+		OwnerKeys:          token.terms.GetOwnerKeys(),
+		RequestKey:         r.GetRequestKey(),
+		RegistrationDigest: evidence.EnvelopeDigest(k.registration).Bytes(),
+		Enrolment:          token.statement,
+	})
+	if err != nil {
+		return wrap(op, err, notMoved)
+	}
+	err = c.seal(ctx, op, k.registration, e)
+	if ReasonOf(err) == typev1.Reason_REASON_ALREADY_EXISTS {
+		// The owner was faster, or an earlier token of the same owner: then this one is not needed, and stays unused.
+		return c.claimedBy(ctx, k, token.terms, err)
+	}
+	return err
+}
+
+// claimedBy returns refusal unless the wallet was claimed by the owner whose terms an agent has.
+func (c *Client) claimedBy(ctx context.Context, k *agentKey, terms *typev1.Enrolment, refusal error) error {
+	const op = "claim wallet by token"
+	who := k.callerBy(k.request)
+	w, err := invoke(ctx, c, rpc{op: op, method: gatewayv1.GatewayService_GetWallet_FullMethodName, who: who, about: who.name},
+		&gatewayv1.GetWalletRequest{Name: k.wallet}, gatewayv1.GatewayServiceClient.GetWallet)
+	if err != nil {
+		return err
+	}
+	pinned, err := evidence.CheckWallet(c.Installation(), w.GetRegistration(), w.GetClaim(), w.GetRecord())
+	if err != nil {
+		return distrust(op, notMoved, "the wallet's documents do not verify", err)
+	}
+	if evidence.EnvelopeDigest(w.GetRegistration()) != evidence.EnvelopeDigest(k.registration) ||
+		pinned.Claim.Document.GetOwner() != terms.GetOwner() || !evidence.ClaimedUnder(pinned.Claim, terms.GetOwnerKeys()...) {
+		return refusal
+	}
+	return c.pinRecord(pinned.Record)
+}
