@@ -209,6 +209,7 @@ var table = map[string]Rule{
 	cosignerv1.CosignerService_ConfirmRecovery_FullMethodName:       gatewayOnly,
 	cosignerv1.CosignerService_Release_FullMethodName:               gatewayPays,
 	cosignerv1.CosignerService_Freeze_FullMethodName:                gatewayStops,
+	cosignerv1.CosignerService_Revoke_FullMethodName:                gatewayStops,
 	cosignerv1.CosignerService_Unfreeze_FullMethodName:              gatewayStops,
 	cosignerv1.CosignerService_ListFreezes_FullMethodName:           gatewayOnly,
 

@@ -98,7 +98,7 @@ func (s *Service) Freeze(ctx context.Context, req *cosignerv1.FreezeRequest) (*c
 	}); err != nil {
 		return nil, refused(err)
 	}
-	result, err := s.acknowledge(ctx, typev1.Acknowledged_ACKNOWLEDGED_FREEZE, sub, f.GetFreezeId(), nil)
+	result, err := s.acknowledge(ctx, &typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, nil)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -119,12 +119,20 @@ func (s *Service) freeze(ctx context.Context, sub subject, id string, value []by
 	if err != nil {
 		return false, storeError(ctx, err)
 	}
-	held, ended := len(resp.Responses[0].GetResponseRange().GetKvs()) > 0, len(resp.Responses[1].GetResponseRange().GetKvs()) > 0
+	before, err := s.store.one(key, resp.Responses[0])
+	if err != nil {
+		return false, err
+	}
+	held, ended := before.exists(), len(resp.Responses[1].GetResponseRange().GetKvs()) > 0
 	switch {
 	case held && ended:
 		return false, used
 	case held:
-		return true, nil
+		revocation, _, err := revocationOf(before)
+		if err == nil && revocation != nil {
+			err = refusal(typev1.Reason_REASON_FREEZE_ID_USED, "the id is a revocation's", "freeze_id", id)
+		}
+		return err == nil, err
 	case ended && sub.scope != typev1.Scope_SCOPE_OWNER:
 		return false, used
 	case resp.Responses[2].GetResponseRange().GetCount() >= FreezesMax:
@@ -164,7 +172,7 @@ func (s *Service) Unfreeze(ctx context.Context, req *cosignerv1.UnfreezeRequest)
 	var signer []byte
 	err = etcdstore.Retry(ctx, func(ctx context.Context) (done bool, err error) {
 		var reliedOn []row
-		if signer, reliedOn, err = s.mayUnfreeze(ctx, sub, req.GetUnfreeze()); err != nil {
+		if signer, reliedOn, err = s.mayUnfreeze(ctx, sub, u.GetFreezeId(), req.GetUnfreeze()); err != nil {
 			return false, err
 		}
 		changes := []clientv3.Op{s.store.put(sub.keyUnfreeze(u.GetFreezeId(), signer), value)}
@@ -176,30 +184,41 @@ func (s *Service) Unfreeze(ctx context.Context, req *cosignerv1.UnfreezeRequest)
 	if err != nil {
 		return nil, refused(err)
 	}
-	result, err := s.acknowledge(ctx, typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, sub, u.GetFreezeId(), signer)
+	result, err := s.acknowledge(ctx, &typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, FreezeId: u.GetFreezeId()}, sub, signer)
 	if err != nil {
 		return nil, refused(err)
 	}
 	return &cosignerv1.UnfreezeResponse{Result: result}, nil
 }
 
-// mayUnfreeze verifies an unfreeze under the keys that may sign it for this subject, and says which rows said so.
-func (s *Service) mayUnfreeze(ctx context.Context, sub subject, e *typev1.Envelope) (signer []byte, reliedOn []row, err error) {
+// mayUnfreeze verifies an unfreeze under the keys that may sign it for this subject, and says which rows said so. The end of a
+// revocation waits until the wallet was taken over.
+func (s *Service) mayUnfreeze(ctx context.Context, sub subject, id string, e *typev1.Envelope) (signer []byte, reliedOn []row, err error) {
 	var keys [][]byte
+	var head *evidence.Head
 	switch sub.scope {
 	case typev1.Scope_SCOPE_WALLET:
-		p, err := s.pin(ctx, sub.name)
+		p, rows, err := s.pinAnd(ctx, sub.name, func(string) string { return sub.keyFreeze(id) })
 		if err != nil {
 			return nil, nil, err
 		}
-		keys, reliedOn = p.head.Document.GetOwnerKeys(), []row{p.headRow}
+		head, keys, reliedOn = p.head, p.head.Document.GetOwnerKeys(), []row{p.headRow, rows[0]}
 	case typev1.Scope_SCOPE_OWNER:
 		keys = evidence.Signers(e) // whose they are is looked up below
 	}
 	if _, signer, err = evidence.CheckUnfreeze(s.installation, e, keys...); err != nil {
 		return nil, nil, err
 	}
-	if sub.scope == typev1.Scope_SCOPE_OWNER {
+	switch sub.scope {
+	case typev1.Scope_SCOPE_WALLET:
+		revocation, _, err := revocationOf(reliedOn[1])
+		if err == nil && revocation != nil {
+			err = evidence.CheckTakenOver(revocation, head)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	case typev1.Scope_SCOPE_OWNER:
 		id, err := ownerID(sub.name)
 		if err != nil {
 			return nil, nil, err
@@ -216,14 +235,12 @@ func (s *Service) mayUnfreeze(ctx context.Context, sub subject, e *typev1.Envelo
 }
 
 // acknowledge states what is held and whether the subject is frozen now, by any freeze that stops it.
-func (s *Service) acknowledge(ctx context.Context, kind typev1.Acknowledged, sub subject, freeze string, signer []byte) (*typev1.FreezeResult, error) {
+func (s *Service) acknowledge(ctx context.Context, a *typev1.Acknowledgement, sub subject, signer []byte) (*typev1.FreezeResult, error) {
 	frozen, err := s.frozen(ctx, sub, signer)
 	if err != nil {
 		return nil, err
 	}
-	a := &typev1.Acknowledgement{
-		Installation: s.installation.ID(), Kind: kind, Scope: sub.scope, FreezeId: freeze, Frozen: frozen, TimeMillis: s.clock().UnixMilli(),
-	}
+	a.Installation, a.Scope, a.Frozen, a.TimeMillis = s.installation.ID(), sub.scope, frozen, s.clock().UnixMilli()
 	switch sub.scope {
 	case typev1.Scope_SCOPE_WALLET:
 		a.Wallet = sub.name
@@ -387,7 +404,13 @@ func (s *Service) listFreezes(ctx context.Context, sub subject) ([]*typev1.Freez
 		if err := decodeRow(row{key: string(kv.Key), value: value}, &held); err != nil {
 			return nil, err
 		}
-		entry(strings.TrimPrefix(string(kv.Key), sub.prefixFreezes())).Caller = held.Caller
+		f := entry(strings.TrimPrefix(string(kv.Key), sub.prefixFreezes()))
+		f.Caller = held.Caller
+		if len(held.Revocation) > 0 {
+			if f.Revocation, err = decodeEnvelope(string(kv.Key), held.Revocation); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for _, kv := range resp.Responses[1].GetResponseRange().GetKvs() {
 		value, err := s.store.untag(string(kv.Key), kv.Value)

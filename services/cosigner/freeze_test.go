@@ -417,11 +417,12 @@ func TestFreezesAreBounded(t *testing.T) {
 	f := newFixture(t)
 	w := f.payable("a", "alice")
 	s := f.of(typev1.Scope_SCOPE_WALLET, w.Name)
-	f.fill("freezes/wallet/a/f-%d", cosigner.FreezesMax)
+	s.mustFreeze("first")
+	f.fill("freezes/wallet/a/f-%d", cosigner.FreezesMax-1)
 	_, err := s.freeze("one-more")
 	wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED)
 	wantReason(t, w.pays(), frozen)
-	s.mustUnfreeze("f-7", w.OwnerKey, true)
+	s.mustUnfreeze("first", w.OwnerKey, true)
 	s.mustFreeze("one-more")
 }
 

@@ -20,7 +20,8 @@ import (
 
 // New shares for a wallet's key: the owner's order, its run in four steps (resharing_step.go), and what is kept of it. The order
 // is held to the guard rails in force and to the epoch in force at every step. A frozen wallet can have its key dealt anew: no
-// step signs anything but the key-test message, which pays nothing.
+// step signs anything but the key-test message, which pays nothing. A request key that was revoked gets no share any more; the
+// one that takes the wallet over does, while the revocation still stops every payment.
 
 const (
 	// dealingMax bounds a dealing; one for three recipients is some 240 bytes.
@@ -75,6 +76,9 @@ func (s *Service) OrderResharing(ctx context.Context, req *cosignerv1.OrderResha
 func (s *Service) checkOrder(ctx context.Context, p *pin, e *typev1.Envelope) (*typev1.ResharingOrder, error) {
 	order, err := evidence.CheckResharingOrder(s.installation, p.head, e)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkNotRevoked(ctx, p); err != nil {
 		return nil, err
 	}
 	if !p.shareRow.exists() {

@@ -34,6 +34,7 @@ import (
 //	ownerkeys/{owner}/{key}           a key that some accepted document named as the owner's
 //	freezes/{scope}/{subject}/{id}    a freeze; gone when a wallet's or the installation's is ended, since nobody else judges it
 //	unfreezes/{scope}/{subject}/{id}/{key}
+//	revoked/{wallet}/{key}            a request key that the owner revoked, for ever: the statement
 const (
 	keyRoot             = "root"
 	prefixKeygens       = "keygens/"
@@ -50,6 +51,10 @@ func keyResharing(id string) string    { return "resharings/" + id }
 func keyHandle(handle string) string   { return "handles/" + handle }
 func keyGroupKey(key []byte) string    { return "groupkeys/" + hex.EncodeToString(key) }
 func keyEnrolment(key []byte) string   { return "enrolments/" + hex.EncodeToString(key) }
+
+func keyRevoked(id string, requestKey []byte) string {
+	return "revoked/" + id + "/" + hex.EncodeToString(requestKey)
+}
 
 func keyOwnerKey(owner string, key []byte) string {
 	return "ownerkeys/" + owner + "/" + hex.EncodeToString(key)
@@ -149,10 +154,12 @@ type registrationRow struct {
 	Epoch uint64
 }
 
-// freezeRow says who froze and when, for whoever looks into the store; nothing is decided by it.
+// freezeRow says who froze and when, for whoever looks into the store; nothing is decided by these.
 type freezeRow struct {
 	Caller     string
 	TimeMillis int64
+	// Revocation is the owner's envelope, if the freeze is one: it says when it may end.
+	Revocation []byte `json:",omitempty"`
 }
 
 func encodeRow(v any) ([]byte, error) { return json.Marshal(v) }

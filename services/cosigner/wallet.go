@@ -23,12 +23,18 @@ type pin struct {
 	epoch    uint64
 	// The rows that a decision on this pin compares; shareRow holds nothing if the share is lost.
 	recordRow, headRow, shareRow row
+	// revokedRow is read where new shares are dealt: it holds nothing while the head's request key was not revoked.
+	revokedRow row
 }
 
 // rows are what a decision on this pin relies on. That no higher epoch has come is one of them: where the older share is kept,
 // its own row does not change when a newer one is in force.
 func (p *pin) rows() []row {
-	return []row{p.recordRow, p.headRow, p.shareRow, {key: keyShare(p.id, p.epoch+1)}}
+	rows := []row{p.recordRow, p.headRow, p.shareRow, {key: keyShare(p.id, p.epoch+1)}}
+	if p.revokedRow.key != "" {
+		rows = append(rows, p.revokedRow)
+	}
+	return rows
 }
 
 // subjects are all whose freezes stop the wallet.

@@ -1086,6 +1086,98 @@ func (x *FreezeResponse) GetResult() *v1.FreezeResult {
 	return nil
 }
 
+// RevokeRequest revokes an agent.
+type RevokeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's Revocation.
+	Revocation    *v1.Envelope `protobuf:"bytes,1,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RevokeRequest) GetRevocation() *v1.Envelope {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// RevokeResponse answers it.
+type RevokeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The result.
+	Result        *v1.FreezeResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RevokeResponse) GetResult() *v1.FreezeResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 // UnfreezeRequest unfreezes.
 type UnfreezeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1097,7 +1189,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[20]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1201,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[20]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1214,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -1143,7 +1235,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[21]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1247,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[21]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1260,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UnfreezeResponse) GetResult() *v1.FreezeResult {
@@ -1189,7 +1281,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1293,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[22]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1306,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -1235,7 +1327,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1339,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[23]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1352,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -1281,7 +1373,7 @@ type OrderResharingRequest struct {
 
 func (x *OrderResharingRequest) Reset() {
 	*x = OrderResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1385,7 @@ func (x *OrderResharingRequest) String() string {
 func (*OrderResharingRequest) ProtoMessage() {}
 
 func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[24]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1398,7 @@ func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
 func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
@@ -1327,7 +1419,7 @@ type OrderResharingResponse struct {
 
 func (x *OrderResharingResponse) Reset() {
 	*x = OrderResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1431,7 @@ func (x *OrderResharingResponse) String() string {
 func (*OrderResharingResponse) ProtoMessage() {}
 
 func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[25]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1444,7 @@ func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
 func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
@@ -1373,7 +1465,7 @@ type GetResharingRequest struct {
 
 func (x *GetResharingRequest) Reset() {
 	*x = GetResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1477,7 @@ func (x *GetResharingRequest) String() string {
 func (*GetResharingRequest) ProtoMessage() {}
 
 func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[26]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1490,7 @@ func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
 func (*GetResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetResharingRequest) GetWallet() string {
@@ -1421,7 +1513,7 @@ type GetResharingResponse struct {
 
 func (x *GetResharingResponse) Reset() {
 	*x = GetResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1525,7 @@ func (x *GetResharingResponse) String() string {
 func (*GetResharingResponse) ProtoMessage() {}
 
 func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[27]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1538,7 @@ func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
 func (*GetResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetResharingResponse) GetResharing() *v1.Resharing {
@@ -1474,7 +1566,7 @@ type StartResharingRequest struct {
 
 func (x *StartResharingRequest) Reset() {
 	*x = StartResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1578,7 @@ func (x *StartResharingRequest) String() string {
 func (*StartResharingRequest) ProtoMessage() {}
 
 func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[28]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1591,7 @@ func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
 func (*StartResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartResharingRequest) GetStart() *v1.Envelope {
@@ -1522,7 +1614,7 @@ type StartResharingResponse struct {
 
 func (x *StartResharingResponse) Reset() {
 	*x = StartResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1626,7 @@ func (x *StartResharingResponse) String() string {
 func (*StartResharingResponse) ProtoMessage() {}
 
 func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[29]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1639,7 @@ func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
 func (*StartResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
@@ -1579,7 +1671,7 @@ type ExchangeResharingRequest struct {
 
 func (x *ExchangeResharingRequest) Reset() {
 	*x = ExchangeResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1683,7 @@ func (x *ExchangeResharingRequest) String() string {
 func (*ExchangeResharingRequest) ProtoMessage() {}
 
 func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[30]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1696,7 @@ func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExchangeResharingRequest) GetWallet() string {
@@ -1639,7 +1731,7 @@ type ExchangeResharingResponse struct {
 
 func (x *ExchangeResharingResponse) Reset() {
 	*x = ExchangeResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1743,7 @@ func (x *ExchangeResharingResponse) String() string {
 func (*ExchangeResharingResponse) ProtoMessage() {}
 
 func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[31]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1756,7 @@ func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExchangeResharingResponse) GetCertificate() []byte {
@@ -1691,7 +1783,7 @@ type ConfirmResharingRequest struct {
 
 func (x *ConfirmResharingRequest) Reset() {
 	*x = ConfirmResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1795,7 @@ func (x *ConfirmResharingRequest) String() string {
 func (*ConfirmResharingRequest) ProtoMessage() {}
 
 func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[32]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1808,7 @@ func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmResharingRequest) GetWallet() string {
@@ -1758,7 +1850,7 @@ type ConfirmResharingResponse struct {
 
 func (x *ConfirmResharingResponse) Reset() {
 	*x = ConfirmResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1862,7 @@ func (x *ConfirmResharingResponse) String() string {
 func (*ConfirmResharingResponse) ProtoMessage() {}
 
 func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[33]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1875,7 @@ func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ConfirmResharingResponse) GetRelease() []byte {
@@ -1808,7 +1900,7 @@ type CompleteResharingRequest struct {
 
 func (x *CompleteResharingRequest) Reset() {
 	*x = CompleteResharingRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1912,7 @@ func (x *CompleteResharingRequest) String() string {
 func (*CompleteResharingRequest) ProtoMessage() {}
 
 func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[34]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1925,7 @@ func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
 func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CompleteResharingRequest) GetWallet() string {
@@ -1868,7 +1960,7 @@ type CompleteResharingResponse struct {
 
 func (x *CompleteResharingResponse) Reset() {
 	*x = CompleteResharingResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +1972,7 @@ func (x *CompleteResharingResponse) String() string {
 func (*CompleteResharingResponse) ProtoMessage() {}
 
 func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[35]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +1985,7 @@ func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
@@ -1914,7 +2006,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2018,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[36]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2031,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
@@ -1960,7 +2052,7 @@ type ConfirmRecoveryResponse struct {
 
 func (x *ConfirmRecoveryResponse) Reset() {
 	*x = ConfirmRecoveryResponse{}
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2064,7 @@ func (x *ConfirmRecoveryResponse) String() string {
 func (*ConfirmRecoveryResponse) ProtoMessage() {}
 
 func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[37]
+	mi := &file_halfkey_cosigner_v1_cosigner_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2077,7 @@ func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
@@ -2061,6 +2153,12 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\rFreezeRequest\x12/\n" +
 	"\x06freeze\x18\x01 \x01(\v2\x17.halfkey.type.v1.FreezeR\x06freeze\"G\n" +
 	"\x0eFreezeResponse\x125\n" +
+	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result\"J\n" +
+	"\rRevokeRequest\x129\n" +
+	"\n" +
+	"revocation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"revocation\"G\n" +
+	"\x0eRevokeResponse\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.halfkey.type.v1.FreezeResultR\x06result\"H\n" +
 	"\x0fUnfreezeRequest\x125\n" +
 	"\bunfreeze\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\bunfreeze\"I\n" +
@@ -2108,7 +2206,7 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\x16ConfirmRecoveryRequest\x12=\n" +
 	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\fconfirmation\"S\n" +
 	"\x17ConfirmRecoveryResponse\x128\n" +
-	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xfc\x0f\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xcf\x10\n" +
 	"\x0fCosignerService\x12u\n" +
 	"\x12StartKeyGeneration\x12..halfkey.cosigner.v1.StartKeyGenerationRequest\x1a/.halfkey.cosigner.v1.StartKeyGenerationResponse\x12~\n" +
 	"\x15ExchangeKeyGeneration\x121.halfkey.cosigner.v1.ExchangeKeyGenerationRequest\x1a2.halfkey.cosigner.v1.ExchangeKeyGenerationResponse\x12{\n" +
@@ -2127,7 +2225,8 @@ const file_halfkey_cosigner_v1_cosigner_proto_rawDesc = "" +
 	"\x11CompleteResharing\x12-.halfkey.cosigner.v1.CompleteResharingRequest\x1a..halfkey.cosigner.v1.CompleteResharingResponse\x12l\n" +
 	"\x0fConfirmRecovery\x12+.halfkey.cosigner.v1.ConfirmRecoveryRequest\x1a,.halfkey.cosigner.v1.ConfirmRecoveryResponse\x12T\n" +
 	"\aRelease\x12#.halfkey.cosigner.v1.ReleaseRequest\x1a$.halfkey.cosigner.v1.ReleaseResponse\x12Q\n" +
-	"\x06Freeze\x12\".halfkey.cosigner.v1.FreezeRequest\x1a#.halfkey.cosigner.v1.FreezeResponse\x12W\n" +
+	"\x06Freeze\x12\".halfkey.cosigner.v1.FreezeRequest\x1a#.halfkey.cosigner.v1.FreezeResponse\x12Q\n" +
+	"\x06Revoke\x12\".halfkey.cosigner.v1.RevokeRequest\x1a#.halfkey.cosigner.v1.RevokeResponse\x12W\n" +
 	"\bUnfreeze\x12$.halfkey.cosigner.v1.UnfreezeRequest\x1a%.halfkey.cosigner.v1.UnfreezeResponse\x12`\n" +
 	"\vListFreezes\x12'.halfkey.cosigner.v1.ListFreezesRequest\x1a(.halfkey.cosigner.v1.ListFreezesResponseBEZCgithub.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1;cosignerv1b\x06proto3"
 
@@ -2143,7 +2242,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_rawDescGZIP() []byte {
 	return file_halfkey_cosigner_v1_cosigner_proto_rawDescData
 }
 
-var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_halfkey_cosigner_v1_cosigner_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*StartKeyGenerationRequest)(nil),     // 0: halfkey.cosigner.v1.StartKeyGenerationRequest
 	(*StartKeyGenerationResponse)(nil),    // 1: halfkey.cosigner.v1.StartKeyGenerationResponse
@@ -2165,102 +2264,108 @@ var file_halfkey_cosigner_v1_cosigner_proto_goTypes = []any{
 	(*ReleaseResponse)(nil),               // 17: halfkey.cosigner.v1.ReleaseResponse
 	(*FreezeRequest)(nil),                 // 18: halfkey.cosigner.v1.FreezeRequest
 	(*FreezeResponse)(nil),                // 19: halfkey.cosigner.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),               // 20: halfkey.cosigner.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),              // 21: halfkey.cosigner.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),            // 22: halfkey.cosigner.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),           // 23: halfkey.cosigner.v1.ListFreezesResponse
-	(*OrderResharingRequest)(nil),         // 24: halfkey.cosigner.v1.OrderResharingRequest
-	(*OrderResharingResponse)(nil),        // 25: halfkey.cosigner.v1.OrderResharingResponse
-	(*GetResharingRequest)(nil),           // 26: halfkey.cosigner.v1.GetResharingRequest
-	(*GetResharingResponse)(nil),          // 27: halfkey.cosigner.v1.GetResharingResponse
-	(*StartResharingRequest)(nil),         // 28: halfkey.cosigner.v1.StartResharingRequest
-	(*StartResharingResponse)(nil),        // 29: halfkey.cosigner.v1.StartResharingResponse
-	(*ExchangeResharingRequest)(nil),      // 30: halfkey.cosigner.v1.ExchangeResharingRequest
-	(*ExchangeResharingResponse)(nil),     // 31: halfkey.cosigner.v1.ExchangeResharingResponse
-	(*ConfirmResharingRequest)(nil),       // 32: halfkey.cosigner.v1.ConfirmResharingRequest
-	(*ConfirmResharingResponse)(nil),      // 33: halfkey.cosigner.v1.ConfirmResharingResponse
-	(*CompleteResharingRequest)(nil),      // 34: halfkey.cosigner.v1.CompleteResharingRequest
-	(*CompleteResharingResponse)(nil),     // 35: halfkey.cosigner.v1.CompleteResharingResponse
-	(*ConfirmRecoveryRequest)(nil),        // 36: halfkey.cosigner.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryResponse)(nil),       // 37: halfkey.cosigner.v1.ConfirmRecoveryResponse
-	(*v1.Envelope)(nil),                   // 38: halfkey.type.v1.Envelope
-	(*v1.Freeze)(nil),                     // 39: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),               // 40: halfkey.type.v1.FreezeResult
-	(*v1.Resharing)(nil),                  // 41: halfkey.type.v1.Resharing
+	(*RevokeRequest)(nil),                 // 20: halfkey.cosigner.v1.RevokeRequest
+	(*RevokeResponse)(nil),                // 21: halfkey.cosigner.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),               // 22: halfkey.cosigner.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),              // 23: halfkey.cosigner.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),            // 24: halfkey.cosigner.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),           // 25: halfkey.cosigner.v1.ListFreezesResponse
+	(*OrderResharingRequest)(nil),         // 26: halfkey.cosigner.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),        // 27: halfkey.cosigner.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),           // 28: halfkey.cosigner.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),          // 29: halfkey.cosigner.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),         // 30: halfkey.cosigner.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),        // 31: halfkey.cosigner.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),      // 32: halfkey.cosigner.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),     // 33: halfkey.cosigner.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),       // 34: halfkey.cosigner.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),      // 35: halfkey.cosigner.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),      // 36: halfkey.cosigner.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),     // 37: halfkey.cosigner.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),        // 38: halfkey.cosigner.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),       // 39: halfkey.cosigner.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                   // 40: halfkey.type.v1.Envelope
+	(*v1.Freeze)(nil),                     // 41: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),               // 42: halfkey.type.v1.FreezeResult
+	(*v1.Resharing)(nil),                  // 43: halfkey.type.v1.Resharing
 }
 var file_halfkey_cosigner_v1_cosigner_proto_depIdxs = []int32{
-	38, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
-	38, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	38, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	38, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
-	38, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	38, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	38, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
-	38, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
-	38, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	38, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	38, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
-	38, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
-	38, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
-	38, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	38, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
-	38, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
-	39, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	40, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	38, // 18: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	40, // 19: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	39, // 20: halfkey.cosigner.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	38, // 21: halfkey.cosigner.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
-	41, // 22: halfkey.cosigner.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	41, // 23: halfkey.cosigner.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	38, // 24: halfkey.cosigner.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
-	38, // 25: halfkey.cosigner.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
-	41, // 26: halfkey.cosigner.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	38, // 27: halfkey.cosigner.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
-	41, // 28: halfkey.cosigner.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	0,  // 29: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
-	2,  // 30: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
-	4,  // 31: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
-	6,  // 32: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
-	8,  // 33: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
-	10, // 34: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
-	12, // 35: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
-	14, // 36: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
-	24, // 37: halfkey.cosigner.v1.CosignerService.OrderResharing:input_type -> halfkey.cosigner.v1.OrderResharingRequest
-	26, // 38: halfkey.cosigner.v1.CosignerService.GetResharing:input_type -> halfkey.cosigner.v1.GetResharingRequest
-	28, // 39: halfkey.cosigner.v1.CosignerService.StartResharing:input_type -> halfkey.cosigner.v1.StartResharingRequest
-	30, // 40: halfkey.cosigner.v1.CosignerService.ExchangeResharing:input_type -> halfkey.cosigner.v1.ExchangeResharingRequest
-	32, // 41: halfkey.cosigner.v1.CosignerService.ConfirmResharing:input_type -> halfkey.cosigner.v1.ConfirmResharingRequest
-	34, // 42: halfkey.cosigner.v1.CosignerService.CompleteResharing:input_type -> halfkey.cosigner.v1.CompleteResharingRequest
-	36, // 43: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:input_type -> halfkey.cosigner.v1.ConfirmRecoveryRequest
-	16, // 44: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
-	18, // 45: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
-	20, // 46: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
-	22, // 47: halfkey.cosigner.v1.CosignerService.ListFreezes:input_type -> halfkey.cosigner.v1.ListFreezesRequest
-	1,  // 48: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
-	3,  // 49: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
-	5,  // 50: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
-	7,  // 51: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
-	9,  // 52: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
-	11, // 53: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
-	13, // 54: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
-	15, // 55: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
-	25, // 56: halfkey.cosigner.v1.CosignerService.OrderResharing:output_type -> halfkey.cosigner.v1.OrderResharingResponse
-	27, // 57: halfkey.cosigner.v1.CosignerService.GetResharing:output_type -> halfkey.cosigner.v1.GetResharingResponse
-	29, // 58: halfkey.cosigner.v1.CosignerService.StartResharing:output_type -> halfkey.cosigner.v1.StartResharingResponse
-	31, // 59: halfkey.cosigner.v1.CosignerService.ExchangeResharing:output_type -> halfkey.cosigner.v1.ExchangeResharingResponse
-	33, // 60: halfkey.cosigner.v1.CosignerService.ConfirmResharing:output_type -> halfkey.cosigner.v1.ConfirmResharingResponse
-	35, // 61: halfkey.cosigner.v1.CosignerService.CompleteResharing:output_type -> halfkey.cosigner.v1.CompleteResharingResponse
-	37, // 62: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:output_type -> halfkey.cosigner.v1.ConfirmRecoveryResponse
-	17, // 63: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
-	19, // 64: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
-	21, // 65: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
-	23, // 66: halfkey.cosigner.v1.CosignerService.ListFreezes:output_type -> halfkey.cosigner.v1.ListFreezesResponse
-	48, // [48:67] is the sub-list for method output_type
-	29, // [29:48] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	40, // 0: halfkey.cosigner.v1.StartKeyGenerationRequest.start:type_name -> halfkey.type.v1.Envelope
+	40, // 1: halfkey.cosigner.v1.StartKeyGenerationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	40, // 2: halfkey.cosigner.v1.CompleteKeyGenerationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	40, // 3: halfkey.cosigner.v1.SealWalletRequest.registration:type_name -> halfkey.type.v1.Envelope
+	40, // 4: halfkey.cosigner.v1.SealWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	40, // 5: halfkey.cosigner.v1.SealWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	40, // 6: halfkey.cosigner.v1.EndRegistrationResponse.end:type_name -> halfkey.type.v1.Envelope
+	40, // 7: halfkey.cosigner.v1.EndRegistrationResponse.record:type_name -> halfkey.type.v1.Envelope
+	40, // 8: halfkey.cosigner.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	40, // 9: halfkey.cosigner.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	40, // 10: halfkey.cosigner.v1.GetWalletResponse.record:type_name -> halfkey.type.v1.Envelope
+	40, // 11: halfkey.cosigner.v1.GetWalletResponse.guard_rails:type_name -> halfkey.type.v1.Envelope
+	40, // 12: halfkey.cosigner.v1.ReleaseRequest.request:type_name -> halfkey.type.v1.Envelope
+	40, // 13: halfkey.cosigner.v1.ReleaseRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	40, // 14: halfkey.cosigner.v1.ReleaseRequest.receipt:type_name -> halfkey.type.v1.Envelope
+	40, // 15: halfkey.cosigner.v1.ReleaseRequest.review:type_name -> halfkey.type.v1.Envelope
+	41, // 16: halfkey.cosigner.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	42, // 17: halfkey.cosigner.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	40, // 18: halfkey.cosigner.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	42, // 19: halfkey.cosigner.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	40, // 20: halfkey.cosigner.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	42, // 21: halfkey.cosigner.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	41, // 22: halfkey.cosigner.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	40, // 23: halfkey.cosigner.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	43, // 24: halfkey.cosigner.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	43, // 25: halfkey.cosigner.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	40, // 26: halfkey.cosigner.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	40, // 27: halfkey.cosigner.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	43, // 28: halfkey.cosigner.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	40, // 29: halfkey.cosigner.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	43, // 30: halfkey.cosigner.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 31: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:input_type -> halfkey.cosigner.v1.StartKeyGenerationRequest
+	2,  // 32: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:input_type -> halfkey.cosigner.v1.ExchangeKeyGenerationRequest
+	4,  // 33: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:input_type -> halfkey.cosigner.v1.ConfirmKeyGenerationRequest
+	6,  // 34: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:input_type -> halfkey.cosigner.v1.CompleteKeyGenerationRequest
+	8,  // 35: halfkey.cosigner.v1.CosignerService.SealWallet:input_type -> halfkey.cosigner.v1.SealWalletRequest
+	10, // 36: halfkey.cosigner.v1.CosignerService.EndRegistration:input_type -> halfkey.cosigner.v1.EndRegistrationRequest
+	12, // 37: halfkey.cosigner.v1.CosignerService.SetGuardRails:input_type -> halfkey.cosigner.v1.SetGuardRailsRequest
+	14, // 38: halfkey.cosigner.v1.CosignerService.GetWallet:input_type -> halfkey.cosigner.v1.GetWalletRequest
+	26, // 39: halfkey.cosigner.v1.CosignerService.OrderResharing:input_type -> halfkey.cosigner.v1.OrderResharingRequest
+	28, // 40: halfkey.cosigner.v1.CosignerService.GetResharing:input_type -> halfkey.cosigner.v1.GetResharingRequest
+	30, // 41: halfkey.cosigner.v1.CosignerService.StartResharing:input_type -> halfkey.cosigner.v1.StartResharingRequest
+	32, // 42: halfkey.cosigner.v1.CosignerService.ExchangeResharing:input_type -> halfkey.cosigner.v1.ExchangeResharingRequest
+	34, // 43: halfkey.cosigner.v1.CosignerService.ConfirmResharing:input_type -> halfkey.cosigner.v1.ConfirmResharingRequest
+	36, // 44: halfkey.cosigner.v1.CosignerService.CompleteResharing:input_type -> halfkey.cosigner.v1.CompleteResharingRequest
+	38, // 45: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:input_type -> halfkey.cosigner.v1.ConfirmRecoveryRequest
+	16, // 46: halfkey.cosigner.v1.CosignerService.Release:input_type -> halfkey.cosigner.v1.ReleaseRequest
+	18, // 47: halfkey.cosigner.v1.CosignerService.Freeze:input_type -> halfkey.cosigner.v1.FreezeRequest
+	20, // 48: halfkey.cosigner.v1.CosignerService.Revoke:input_type -> halfkey.cosigner.v1.RevokeRequest
+	22, // 49: halfkey.cosigner.v1.CosignerService.Unfreeze:input_type -> halfkey.cosigner.v1.UnfreezeRequest
+	24, // 50: halfkey.cosigner.v1.CosignerService.ListFreezes:input_type -> halfkey.cosigner.v1.ListFreezesRequest
+	1,  // 51: halfkey.cosigner.v1.CosignerService.StartKeyGeneration:output_type -> halfkey.cosigner.v1.StartKeyGenerationResponse
+	3,  // 52: halfkey.cosigner.v1.CosignerService.ExchangeKeyGeneration:output_type -> halfkey.cosigner.v1.ExchangeKeyGenerationResponse
+	5,  // 53: halfkey.cosigner.v1.CosignerService.ConfirmKeyGeneration:output_type -> halfkey.cosigner.v1.ConfirmKeyGenerationResponse
+	7,  // 54: halfkey.cosigner.v1.CosignerService.CompleteKeyGeneration:output_type -> halfkey.cosigner.v1.CompleteKeyGenerationResponse
+	9,  // 55: halfkey.cosigner.v1.CosignerService.SealWallet:output_type -> halfkey.cosigner.v1.SealWalletResponse
+	11, // 56: halfkey.cosigner.v1.CosignerService.EndRegistration:output_type -> halfkey.cosigner.v1.EndRegistrationResponse
+	13, // 57: halfkey.cosigner.v1.CosignerService.SetGuardRails:output_type -> halfkey.cosigner.v1.SetGuardRailsResponse
+	15, // 58: halfkey.cosigner.v1.CosignerService.GetWallet:output_type -> halfkey.cosigner.v1.GetWalletResponse
+	27, // 59: halfkey.cosigner.v1.CosignerService.OrderResharing:output_type -> halfkey.cosigner.v1.OrderResharingResponse
+	29, // 60: halfkey.cosigner.v1.CosignerService.GetResharing:output_type -> halfkey.cosigner.v1.GetResharingResponse
+	31, // 61: halfkey.cosigner.v1.CosignerService.StartResharing:output_type -> halfkey.cosigner.v1.StartResharingResponse
+	33, // 62: halfkey.cosigner.v1.CosignerService.ExchangeResharing:output_type -> halfkey.cosigner.v1.ExchangeResharingResponse
+	35, // 63: halfkey.cosigner.v1.CosignerService.ConfirmResharing:output_type -> halfkey.cosigner.v1.ConfirmResharingResponse
+	37, // 64: halfkey.cosigner.v1.CosignerService.CompleteResharing:output_type -> halfkey.cosigner.v1.CompleteResharingResponse
+	39, // 65: halfkey.cosigner.v1.CosignerService.ConfirmRecovery:output_type -> halfkey.cosigner.v1.ConfirmRecoveryResponse
+	17, // 66: halfkey.cosigner.v1.CosignerService.Release:output_type -> halfkey.cosigner.v1.ReleaseResponse
+	19, // 67: halfkey.cosigner.v1.CosignerService.Freeze:output_type -> halfkey.cosigner.v1.FreezeResponse
+	21, // 68: halfkey.cosigner.v1.CosignerService.Revoke:output_type -> halfkey.cosigner.v1.RevokeResponse
+	23, // 69: halfkey.cosigner.v1.CosignerService.Unfreeze:output_type -> halfkey.cosigner.v1.UnfreezeResponse
+	25, // 70: halfkey.cosigner.v1.CosignerService.ListFreezes:output_type -> halfkey.cosigner.v1.ListFreezesResponse
+	51, // [51:71] is the sub-list for method output_type
+	31, // [31:51] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_cosigner_v1_cosigner_proto_init() }
@@ -2274,7 +2379,7 @@ func file_halfkey_cosigner_v1_cosigner_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_cosigner_v1_cosigner_proto_rawDesc), len(file_halfkey_cosigner_v1_cosigner_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	CosignerService_ConfirmRecovery_FullMethodName       = "/halfkey.cosigner.v1.CosignerService/ConfirmRecovery"
 	CosignerService_Release_FullMethodName               = "/halfkey.cosigner.v1.CosignerService/Release"
 	CosignerService_Freeze_FullMethodName                = "/halfkey.cosigner.v1.CosignerService/Freeze"
+	CosignerService_Revoke_FullMethodName                = "/halfkey.cosigner.v1.CosignerService/Revoke"
 	CosignerService_Unfreeze_FullMethodName              = "/halfkey.cosigner.v1.CosignerService/Unfreeze"
 	CosignerService_ListFreezes_FullMethodName           = "/halfkey.cosigner.v1.CosignerService/ListFreezes"
 )
@@ -87,6 +88,8 @@ type CosignerServiceClient interface {
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Freeze records a freeze.
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Revoke records an owner's revocation: a freeze whose end waits for another request key. Idempotent by digest.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// Unfreeze records the end of a freeze.
 	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
 	// ListFreezes returns the freezes that concern a wallet, and ends, as the co-signer holds them: for bringing holders together.
@@ -271,6 +274,16 @@ func (c *cosignerServiceClient) Freeze(ctx context.Context, in *FreezeRequest, o
 	return out, nil
 }
 
+func (c *cosignerServiceClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeResponse)
+	err := c.cc.Invoke(ctx, CosignerService_Revoke_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *cosignerServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnfreezeResponse)
@@ -338,6 +351,8 @@ type CosignerServiceServer interface {
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Freeze records a freeze.
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Revoke records an owner's revocation: a freeze whose end waits for another request key. Idempotent by digest.
+	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// Unfreeze records the end of a freeze.
 	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
 	// ListFreezes returns the freezes that concern a wallet, and ends, as the co-signer holds them: for bringing holders together.
@@ -402,6 +417,9 @@ func (UnimplementedCosignerServiceServer) Release(context.Context, *ReleaseReque
 }
 func (UnimplementedCosignerServiceServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
+}
+func (UnimplementedCosignerServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
 }
 func (UnimplementedCosignerServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
@@ -736,6 +754,24 @@ func _CosignerService_Freeze_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CosignerService_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CosignerServiceServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CosignerService_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CosignerServiceServer).Revoke(ctx, req.(*RevokeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CosignerService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnfreezeRequest)
 	if err := dec(in); err != nil {
@@ -846,6 +882,10 @@ var CosignerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Freeze",
 			Handler:    _CosignerService_Freeze_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _CosignerService_Revoke_Handler,
 		},
 		{
 			MethodName: "Unfreeze",
