@@ -401,6 +401,23 @@ func TestFields(t *testing.T) {
 		{"owner-keys", "number", func(m proto.Message) { m.(*typev1.OwnerKeys).Number = 0 }},
 		{"owner-keys", "owner_keys", func(m proto.Message) { m.(*typev1.OwnerKeys).OwnerKeys = nil }},
 		{"owner-keys", "owner_keys", func(m proto.Message) { slices.Reverse(m.(*typev1.OwnerKeys).OwnerKeys) }},
+		{"owner-invitation", "wallet", func(m proto.Message) { m.(*typev1.OwnerInvitation).Wallet = "wallets/a" }},
+		{"owner-invitation", "owner", func(m proto.Message) { m.(*typev1.OwnerInvitation).Owner = "" }},
+		{"owner-invitation", "invitation_key", func(m proto.Message) { m.(*typev1.OwnerInvitation).InvitationKey = nil }},
+		{"owner-invitation", "email", func(m proto.Message) { m.(*typev1.OwnerInvitation).Email = "You@company.example" }},
+		{"owner-invitation", "expiry_millis", func(m proto.Message) { m.(*typev1.OwnerInvitation).ExpiryMillis = 0 }},
+		{"enrolment", "wallet", func(m proto.Message) { m.(*typev1.Enrolment).Wallet = "wallets/a" }},
+		{"enrolment", "owner", func(m proto.Message) { m.(*typev1.Enrolment).Owner = "agents/a" }},
+		{"enrolment", "owner_keys", func(m proto.Message) { m.(*typev1.Enrolment).OwnerKeys = nil }},
+		{"enrolment", "owner_keys", func(m proto.Message) {
+			k := m.(*typev1.Enrolment)
+			k.OwnerKeys = slices.Repeat(k.GetOwnerKeys(), 2)
+		}},
+		{"enrolment", "token_key", func(m proto.Message) { m.(*typev1.Enrolment).TokenKey = make([]byte, 31) }},
+		{"enrolment", "expiry_millis", func(m proto.Message) { m.(*typev1.Enrolment).ExpiryMillis = 1 << 62 }},
+		{"enrolment", "handle", func(m proto.Message) { m.(*typev1.Enrolment).Handle = "-a" }},
+		{"guard-rails number 0 by a token", "enrolment", func(m proto.Message) { m.(*typev1.GuardRails).Number = 1 }},
+		{"guard-rails number 0 by a token", "enrolment", func(m proto.Message) { m.(*typev1.GuardRails).Enrolment = new(typev1.Envelope) }},
 		{"entry", "wallet", func(m proto.Message) { m.(*typev1.Entry).Wallet = "" }},
 		{"entry", "number", func(m proto.Message) { m.(*typev1.Entry).Number = 0 }},
 		{"entry", "previous", func(m proto.Message) { m.(*typev1.Entry).Number = 1 }},
