@@ -57,7 +57,7 @@ const shownMax = 64
 // shorten makes a text fit for an error.
 func shorten(s string) string {
 	if len(s) > shownMax {
-		return s[:shownMax] + "…"
+		return strings.ToValidUTF8(s[:shownMax], "") + "…"
 	}
 	return s
 }

@@ -41,7 +41,8 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	}
 	a.note("payment %s: cut off, repeat the command with --id %s", order.ID, order.ID)
 	p, err := agent.Pay(ctx, order)
-	if err == nil && c.Wait {
+	p, err = lookOnce(ctx, agent, order.ID, p, err)
+	if err == nil && c.Wait && ctx.Err() == nil {
 		p, err = a.await(ctx, agent, p)
 	}
 	if err != nil {
@@ -108,11 +109,25 @@ func (a *app) await(ctx context.Context, agent *client.Agent, p *client.Payment)
 	if p.State == typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
 		a.note("waiting for the owner to answer payment %s, until %s", p.Name, timeText(p.Deadline))
 	}
-	last, err := agent.Wait(ctx, p.ID)
-	if err != nil && ctx.Err() != nil && last != nil && last.State == typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
-		return last, nil
+	ended, err := agent.Wait(ctx, p.ID)
+	return lookOnce(ctx, agent, p.ID, ended, err)
+}
+
+// lookMax bounds the last look at a payment whose command was cut off: a person who pressed ctrl-C waits for it.
+const lookMax = 3 * time.Second
+
+// lookOnce looks once more at a payment when its command was cut off, so that the ending is true: what this program has sent
+// and the ledger has not recorded yet can authorize the payment, but only this program could settle it, and it ends.
+func lookOnce(ctx context.Context, agent *client.Agent, id string, p *client.Payment, err error) (*client.Payment, error) {
+	if err == nil || ctx.Err() == nil {
+		return p, err
 	}
-	return last, err
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookMax)
+	defer cancel()
+	if now, failed := agent.Payment(look, id); failed == nil {
+		return now, nil
+	}
+	return nil, err
 }
 
 // repeatable tells what to repeat after a payment that failed.

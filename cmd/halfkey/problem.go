@@ -97,7 +97,7 @@ func describe(ctx context.Context, err error) failure {
 	}
 	for key, value := range said.Metadata {
 		if key != fault.KeyNext && key != fault.KeyMoneyMoved && value != "" {
-			f.Metadata[key] = value
+			f.Metadata[key] = bounded(value)
 		}
 	}
 	// A call that was cut off says UNAVAILABLE; who cut it off is known here.
@@ -108,7 +108,18 @@ func describe(ctx context.Context, err error) failure {
 		}
 		f.Message = cause.Error() + " (" + f.Message + ")"
 	}
+	f.Message = bounded(f.Message)
 	return f
+}
+
+// textMax bounds what a failure repeats of anything: it may be an argument of any size.
+const textMax = 1024
+
+func bounded(s string) string {
+	if len(s) > textMax {
+		return strings.ToValidUTF8(s[:textMax], "") + "…"
+	}
+	return s
 }
 
 // keyText is a public key as this program prints it.
