@@ -146,6 +146,26 @@ func TestTokenOnce(t *testing.T) {
 	if r, err := h.Client(h.Home()).Register(ctx, code); err != nil || !r.Claimed {
 		t.Errorf("by the token that was not needed: %+v, %v", r, err)
 	}
+	// Another owner's claim is no claim of the token's owner.
+	invitation, err := h.Owner().Invite(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := h.Client(h.Home()).CreateOwner(ctx, string([]byte(invitation.Text())), "other@company.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fifth := h.Client(h.Home())
+	code = client.RegisterOptions{Name: "Fifth", OwnerEmail: halfkeytest.Email}
+	if r, err = fifth.Register(ctx, code); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Claim(ctx, r.ClaimCode); err != nil {
+		t.Fatal(err)
+	}
+	code.EnrolmentToken = h.Token()
+	_, err = fifth.Register(ctx, code)
+	wantReason(t, err, typev1.Reason_REASON_ALREADY_EXISTS, notMoved)
 }
 
 // TestTokenDeadline: past its deadline a token begins nothing and claims nothing, and what it claimed stays.

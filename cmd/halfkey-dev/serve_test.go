@@ -55,9 +55,9 @@ func TestDemo(t *testing.T) {
 }
 
 // serve starts `halfkey-dev serve` and waits for its ready file.
-func serve(ctx context.Context, t *testing.T, dir, readyFile string) (*exec.Cmd, ready) {
+func serve(ctx context.Context, t *testing.T, dir, readyFile string, flags ...string) (*exec.Cmd, ready) {
 	t.Helper()
-	cmd := command(ctx, t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--ready-file", readyFile)
+	cmd := command(ctx, t, append([]string{"serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--ready-file", readyFile}, flags...)...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -110,11 +110,37 @@ func TestServe(t *testing.T) {
 		t.Errorf("the ready file is still there: %v", err)
 	}
 
-	_, again := serve(ctx, t, data, readyFile)
+	_, again := serve(ctx, t, data, readyFile, "--demand-enrolment-token")
 	if again.Gateway != r.Gateway {
 		t.Errorf("the gateway moved from %s to %s", r.Gateway, again.Gateway)
 	}
 	pay("after")
+	_, err := connect(t, dir, "stranger", again).Register(ctx, client.RegisterOptions{Name: "stranger", OwnerEmail: demoEmail})
+	if client.ReasonOf(err) != typev1.Reason_REASON_PERMISSION_DENIED {
+		t.Errorf("registering without a token: %v, want PERMISSION_DENIED", err)
+	}
+}
+
+// connect opens a client on a home of a name, made if there is none.
+func connect(t *testing.T, dir, name string, r ready) *client.Client {
+	t.Helper()
+	file, err := os.ReadFile(r.InstallationFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := client.OpenHome(filepath.Join(dir, name))
+	if err == nil {
+		err = h.Connect(file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Open(h, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 func checkReadyFile(t *testing.T, path string) {
@@ -150,25 +176,7 @@ func checkReadyFile(t *testing.T, path string) {
 // populate makes an owner and two funded agents, with nothing but what the ready file says.
 func populate(ctx context.Context, t *testing.T, dir string, r ready) (payer *client.Agent, shop string) {
 	t.Helper()
-	file, err := os.ReadFile(r.InstallationFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	open := func(name string) *client.Client {
-		h, err := client.OpenHome(filepath.Join(dir, name))
-		if err == nil {
-			err = h.Connect(file)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := client.Open(h, client.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		return c
-	}
+	open := func(name string) *client.Client { return connect(t, dir, name, r) }
 	owner, err := open("owner").CreateOwner(ctx, r.OwnerBootstrapCode, demoEmail)
 	if err != nil {
 		t.Fatal(err)
