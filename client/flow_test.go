@@ -147,9 +147,9 @@ func TestFlows(t *testing.T) {
 	})
 
 	t.Run("dry run", func(t *testing.T) {
-		p := mustPay(t, payer, client.Order{ID: "dry", Recipient: shop.Wallet(), Units: 20 * usd, DryRun: true}, pending)
-		if p.Light != typev1.Light_LIGHT_YELLOW {
-			t.Errorf("got %v", p.Light)
+		p, err := payer.DryRun(ctx, client.Order{ID: "dry", Recipient: shop.Wallet(), Units: 20 * usd})
+		if err != nil || p.State != pending || p.Light != typev1.Light_LIGHT_YELLOW {
+			t.Errorf("got %v, %v", p, err)
 		}
 		if _, err := payer.Payment(ctx, "dry"); client.ReasonOf(err) != typev1.Reason_REASON_NOT_FOUND {
 			t.Errorf("the dry run was recorded: %v", err)

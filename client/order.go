@@ -28,8 +28,6 @@ type Order struct {
 	Purpose string
 	// Deadline is how long it may be authorized, a person's answer included: at most 7 days, 0 means 24 hours.
 	Deadline time.Duration
-	// DryRun judges and records nothing.
-	DryRun bool
 }
 
 const (

@@ -328,34 +328,6 @@ func (o *Owner) Account(ctx context.Context, wallet string) (*Account, error) {
 	return o.c.account(ctx, o.who, wallet)
 }
 
-// Payments lists a wallet's payments, newest first: its own, or incoming the ones settled to it.
-func (o *Owner) Payments(ctx context.Context, wallet string, incoming bool) ([]*Payment, error) {
-	record, err := o.record(ctx, wallet)
-	if err != nil {
-		return nil, err
-	}
-	key := [32]byte(record.GetGroupKey())
-	told, err := o.c.listPayments(ctx, o.who, wallet, incoming)
-	if err != nil {
-		return nil, err
-	}
-	word := o.c.ledgerWord(o.who, wallet)
-	out := make([]*Payment, 0, len(told))
-	for _, t := range told {
-		var p *Payment
-		if incoming {
-			p, err = o.c.readIncoming(ctx, word, t, key)
-		} else {
-			p, err = o.c.readPayment(ctx, word, t, wallet, &key)
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
 // record is a wallet's verified record, pinned or looked up.
 func (o *Owner) record(ctx context.Context, wallet string) (*typev1.WalletRecord, error) {
 	r, err := o.c.pinnedRecord(wallet)

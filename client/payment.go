@@ -48,9 +48,6 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.DryRun {
-		return a.dryRun(ctx, o, recipient)
-	}
 	name := resource.Payment(a.wallet, o.ID)
 	unlock, err := a.c.work.lock(ctx, name)
 	if err != nil {
@@ -473,64 +470,4 @@ func (a *Agent) conclude(ctx context.Context, r *PaymentRecord, told *typev1.Pay
 		}
 	}
 	return p, a.save(r, a.risk(r))
-}
-
-// judge asks for the judgement of an attempt that records nothing.
-func (a *Agent) judge(ctx context.Context, intent, message []byte) (*typev1.Payment, error) {
-	const op = "judge payment"
-	key, done, err := a.use(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	_, commitment, err := key.commit()
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
-	}
-	request, _, err := a.request(key, intent, message, commitment)
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
-	}
-	return invoke(ctx, a.c, rpc{op: op}, &gatewayv1.CreatePaymentRequest{
-		Parent: a.wallet, Request: request, Message: message, ValidateOnly: true,
-	}, gatewayv1.GatewayServiceClient.CreatePayment)
-}
-
-// dryRun asks how a payment would be judged. Its commitment is never used.
-func (a *Agent) dryRun(ctx context.Context, o Order, recipient [32]byte) (*Payment, error) {
-	const op = "judge payment"
-	now, err := a.ledgerNow(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := a.c.Installation()
-	intent, err := newIntent(i, a.wallet, o, recipient, now)
-	if err != nil {
-		return nil, err
-	}
-	message, err := newMessage(i, intent, a.groupKey, now)
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
-	}
-	used := a.state.now().request.public
-	told, err := a.judge(ctx, intent, message)
-	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
-		if again, failed := a.renew(ctx, used); failed != nil {
-			return nil, failed
-		} else if again {
-			told, err = a.judge(ctx, intent, message)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if told.GetName() != resource.Payment(a.wallet, o.ID) || !bytes.Equal(told.GetIntent(), intent) {
-		return nil, distrust(op, notMoved, "the answer is about another payment", nil)
-	}
-	p, err := a.c.readPayment(ctx, a.c.ledgerWord(a.who, a.wallet), told, a.wallet, &a.groupKey)
-	if err != nil {
-		return nil, err
-	}
-	p.RecipientName = o.Recipient
-	return p, nil
 }

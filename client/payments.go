@@ -91,27 +91,9 @@ func (a *Agent) checkRequest(e *typev1.Envelope) (*evidence.Attempt, error) {
 }
 
 // Payments lists the wallet's payments, newest first: its own, or incoming the ones settled to it, each verified to pay
-// this wallet's key by the ledger's signature.
+// this wallet's key by the ledger's signature. EachPayment lists them one by one, and fewer of them.
 func (a *Agent) Payments(ctx context.Context, incoming bool) ([]*Payment, error) {
-	told, err := a.c.listPayments(ctx, a.who, a.wallet, incoming)
-	if err != nil {
-		return nil, err
-	}
-	word := a.c.ledgerWord(a.who, a.wallet)
-	out := make([]*Payment, 0, len(told))
-	for _, t := range told {
-		var p *Payment
-		if incoming {
-			p, err = a.c.readIncoming(ctx, word, t, a.groupKey)
-		} else {
-			p, err = a.readOwn(ctx, word, t)
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, p)
-	}
-	return out, nil
+	return collect(a.EachPayment(ctx, Filter{Incoming: incoming}))
 }
 
 func (c *Client) readIncoming(ctx context.Context, word *ledgerWord, told *typev1.Payment, to [32]byte) (*Payment, error) {
@@ -123,24 +105,6 @@ func (c *Client) readIncoming(ctx context.Context, word *ledgerWord, told *typev
 		return nil, distrust("check payment", unknown, "a payment is listed as incoming and did not settle to this wallet", nil)
 	}
 	return p, nil
-}
-
-func (c *Client) listPayments(ctx context.Context, who *caller, wallet string, incoming bool) ([]*typev1.Payment, error) {
-	var out []*typev1.Payment
-	token := ""
-	for range pagesMax {
-		resp, err := invoke(ctx, c, rpc{op: "list payments", method: gatewayv1.GatewayService_ListPayments_FullMethodName, who: who, about: wallet},
-			&gatewayv1.ListPaymentsRequest{Parent: wallet, PageSize: pageSize, PageToken: token, Incoming: incoming},
-			gatewayv1.GatewayServiceClient.ListPayments)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, resp.GetPayments()...)
-		if token = resp.GetNextPageToken(); token == "" {
-			return out, nil
-		}
-	}
-	return nil, tooLong("list payments")
 }
 
 func tooLong(op string) error {

@@ -149,7 +149,7 @@ func TestDryRun(t *testing.T) {
 		6_000_000:   typev1.Light_LIGHT_YELLOW,
 		101_000_000: typev1.Light_LIGHT_RED,
 	} {
-		p, err := agent.Pay(ctx, client.Order{ID: "dry", Recipient: shop.Wallet(), Units: units, DryRun: true})
+		p, err := agent.DryRun(ctx, client.Order{ID: "dry", Recipient: shop.Wallet(), Units: units})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,5 +25,13 @@ func UnitOf(asset, installation string) (unit string, decimals int, ok bool) {
 	return UnitUSD, usdDecimals, true
 }
 
+// UnitDecimals is how many decimals amounts in a unit of account have, as all its assets do. It reports whether the unit is known.
+func UnitDecimals(unit string) (decimals int, ok bool) {
+	if unit != UnitUSD {
+		return 0, false
+	}
+	return usdDecimals, true
+}
+
 // KnownUnit reports whether some asset is counted in this unit of account. A limit in any other would never bite.
 func KnownUnit(unit string) bool { return unit == UnitUSD }

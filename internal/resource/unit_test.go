@@ -57,3 +57,16 @@ func TestBookAssetMax(t *testing.T) {
 		t.Errorf("the longest payment name has %d bytes, want %d", got, PaymentNameMax)
 	}
 }
+
+// A unit's amounts are written as those of its assets are.
+func TestUnitDecimals(t *testing.T) {
+	unit, want, _ := UnitOf(BookUSD("acme"), "acme")
+	if got, ok := UnitDecimals(unit); got != want || !ok {
+		t.Errorf("%s: got %d, %v, want %d", unit, got, ok, want)
+	}
+	for _, unknown := range []string{"", "usd", "EUR"} {
+		if got, ok := UnitDecimals(unknown); got != 0 || ok {
+			t.Errorf("%q: got %d, %v", unknown, got, ok)
+		}
+	}
+}

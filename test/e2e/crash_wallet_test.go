@@ -326,7 +326,7 @@ func beginGuardRails(ctx context.Context, t *testing.T, w *world, n int) round {
 			}
 			w.wantAgreed(ctx, t, w.payer.Wallet(), set.Digest[:])
 			w.wantPays(ctx, t, w.payer, rules.AutoApprove)
-			p, err := w.payer.Pay(ctx, client.Order{Recipient: w.shop.Wallet(), Units: rules.AutoApprove + 1, DryRun: true})
+			p, err := w.payer.DryRun(ctx, client.Order{Recipient: w.shop.Wallet(), Units: rules.AutoApprove + 1})
 			if err != nil || p.Light != typev1.Light_LIGHT_YELLOW {
 				t.Errorf("one unit over the new threshold is %v, %v, want YELLOW", p, err)
 			}
