@@ -15,22 +15,11 @@ import (
 
 var enrolmentOperations = []operation{
 	{
-		name: "registration by token", begin: beginRegistrationByToken,
 		// The rounds of key generation have their points in a registration without a token.
-		only: []string{
-			identityv1.IdentityService_CreateRegistration_FullMethodName, identityv1.IdentityService_CompleteRegistration_FullMethodName,
-			cosignerv1.CosignerService_SealWallet_FullMethodName, policyv1.PolicyService_OpenWallet_FullMethodName,
-			ledgerv1.LedgerService_OpenAccount_FullMethodName, identityv1.IdentityService_ActivateWallet_FullMethodName,
-		},
+		name: "registration by token", begin: beginRegistrationByToken, partly: true,
 		steps: []step{
-			stepExpired,
 			{name: "directory", method: identityv1.IdentityService_CreateRegistration_FullMethodName},
-			{name: "start", method: cosignerv1.CosignerService_StartKeyGeneration_FullMethodName},
-			{name: "exchange", method: cosignerv1.CosignerService_ExchangeKeyGeneration_FullMethodName},
-			{name: "confirm", method: cosignerv1.CosignerService_ConfirmKeyGeneration_FullMethodName},
-			{name: "complete", method: cosignerv1.CosignerService_CompleteKeyGeneration_FullMethodName},
 			{name: "announce", method: identityv1.IdentityService_CompleteRegistration_FullMethodName},
-			{name: "registration", method: identityv1.IdentityService_GetWallet_FullMethodName},
 			{name: "cosigner", method: cosignerv1.CosignerService_SealWallet_FullMethodName},
 			{name: "policy", method: policyv1.PolicyService_OpenWallet_FullMethodName},
 			{name: "ledger", method: ledgerv1.LedgerService_OpenAccount_FullMethodName},
