@@ -169,6 +169,19 @@ func (s *System) Installation() *evidence.Installation { return s.running.Instal
 // Address is the gateway's gRPC address.
 func (s *System) Address() string { return s.running.Address() }
 
+// HTTPS is the base URL of the gateway's HTTP interface. Its certificate is of the authority in the installation file.
+func (s *System) HTTPS() string { return s.running.HTTPS() }
+
+// InstallationFile is the content of the installation file: what a client connects with.
+func (s *System) InstallationFile() []byte {
+	s.t.Helper()
+	file, err := os.ReadFile(s.running.InstallationFile())
+	if err != nil {
+		s.t.Fatalf("halfkeytest: installation file: %v", err)
+	}
+	return file
+}
+
 // Home makes a fresh client home that is connected to the installation.
 func (s *System) Home() *client.Home {
 	s.t.Helper()
@@ -176,11 +189,7 @@ func (s *System) Home() *client.Home {
 	if err != nil {
 		s.t.Fatalf("halfkeytest: home: %v", err)
 	}
-	file, err := os.ReadFile(s.running.InstallationFile())
-	if err == nil {
-		err = h.Connect(file)
-	}
-	if err != nil {
+	if err := h.Connect(s.InstallationFile()); err != nil {
 		s.t.Fatalf("halfkeytest: connect: %v", err)
 	}
 	return h

@@ -94,7 +94,7 @@ type byCaller struct{}
 
 // Invoke makes a unary call.
 func (byCaller) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	if err := saidOnce(ctx); err != nil {
+	if err := saidOnce(ctx, method); err != nil {
 		return err
 	}
 	conn, err := connectionFor(ctx)
@@ -108,6 +108,9 @@ func (byCaller) Invoke(ctx context.Context, method string, args, reply any, opts
 
 // NewStream opens a stream.
 func (byCaller) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if err := saidOnce(ctx, method); err != nil {
+		return nil, err
+	}
 	conn, err := connectionFor(ctx)
 	if err != nil {
 		return nil, err

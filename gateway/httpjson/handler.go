@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -117,7 +118,11 @@ func admit(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	ctx = context.WithValue(ctx, bodyKey{}, body)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refused(http.StatusBadRequest, "query", "it is malformed")
+	}
+	ctx = context.WithValue(ctx, givenKey{}, given{query: query, body: body})
 	clean := (&http.Request{
 		Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
 		Header: make(http.Header), Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
@@ -184,7 +189,8 @@ func tokenMetadata(ctx context.Context, _ *http.Request) metadata.MD {
 // bodyOf reads a request's body, all of it or none.
 func bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 	if r.Method == http.MethodGet {
-		if r.Body != http.NoBody {
+		// HTTP/2 has a body also where there is none.
+		if n, _ := io.ReadFull(r.Body, make([]byte, 1)); n > 0 {
 			return nil, refused(http.StatusBadRequest, "body", "what a GET asks for stands in its path and query")
 		}
 		return nil, nil

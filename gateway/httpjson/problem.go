@@ -47,6 +47,8 @@ var statuses = map[typev1.Reason]int{
 	typev1.Reason_REASON_WRONG_STATE:           http.StatusConflict,
 	typev1.Reason_REASON_KEY_GENERATION_FAILED: http.StatusConflict,
 	typev1.Reason_REASON_CODE_USED:             http.StatusConflict,
+	typev1.Reason_REASON_CODE_EXPIRED:          http.StatusConflict,
+	typev1.Reason_REASON_REVOKED:               http.StatusConflict,
 	typev1.Reason_REASON_ABORTED:               http.StatusConflict,
 	typev1.Reason_REASON_LIMIT_EXCEEDED:        http.StatusTooManyRequests,
 	typev1.Reason_REASON_UNAVAILABLE:           http.StatusServiceUnavailable,
