@@ -88,11 +88,7 @@ type agentResult struct {
 
 // Run shows one.
 func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
-	o, err := a.owner()
-	if err != nil {
-		return err
-	}
-	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	o, wallet, err := a.ownerWallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -154,11 +150,7 @@ func (c *agentsSuspendCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	o, err := a.owner()
-	if err != nil {
-		return err
-	}
-	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	o, wallet, err := a.ownerWallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -168,17 +160,20 @@ func (c *agentsSuspendCommand) Run(ctx context.Context, a *app) error {
 
 // unfreezeCommand is `halfkey unfreeze`.
 type unfreezeCommand struct {
-	Name string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
-	ID   string `name:"id" placeholder:"ID" help:"End this freeze alone; by default every freeze of the wallet's own."`
-	All  bool   `help:"End the freeze --id of all the owner's wallets instead."`
+	Name string  `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
+	ID   *string `name:"id" placeholder:"ID" help:"End this freeze alone; by default every freeze of the wallet's own."`
+	All  bool    `help:"End the freeze --id of all the owner's wallets instead."`
 }
 
 // Run unfreezes as the owner.
 func (c *unfreezeCommand) Run(ctx context.Context, a *app) error {
+	id, err := optionalID(c.ID)
 	switch {
+	case err != nil:
+		return err
 	case c.All == (c.Name != ""):
 		return usage("WALLET", "name the wallet, or --all for a freeze of all the owner's wallets")
-	case c.All && c.ID == "":
+	case c.All && id == "":
 		return usage("--id", "name the freeze of all wallets to end")
 	}
 	o, err := a.owner()
@@ -186,15 +181,15 @@ func (c *unfreezeCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.All {
-		s, err := o.UnfreezeAll(ctx, c.ID)
+		s, err := o.UnfreezeAll(ctx, id)
 		return a.showFreeze(o.Name(), s, err)
 	}
 	wallet, err := a.ownedWallet(ctx, o, c.Name)
 	if err != nil {
 		return err
 	}
-	ids := []string{c.ID}
-	if c.ID == "" {
+	ids := []string{id}
+	if id == "" {
 		if ids, err = ownFreezes(ctx, o, wallet); err != nil {
 			return err
 		}

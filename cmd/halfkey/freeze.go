@@ -8,7 +8,8 @@ import (
 
 // freezeCommand is `halfkey freeze`.
 type freezeCommand struct {
-	Name string  `arg:"" optional:"" name:"wallet" complete:"wallet" help:"A wallet of this home's owner, to be stopped as the owner. Without it the agent stops its own."`
+	Name string  `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets. Without it an agent stops its own."`
+	All  bool    `help:"Stop all the owner's wallets."`
 	ID   *string `name:"id" placeholder:"ID" help:"The freeze's id, for repeating it and for ending it; drawn by default."`
 }
 
@@ -29,12 +30,19 @@ func (c *freezeCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Name != "" {
+	if c.All && c.Name != "" {
+		return usage("--all", "name a wallet, or --all")
+	}
+	if c.All {
 		owner, err := a.owner()
 		if err != nil {
 			return err
 		}
-		wallet, err := ownWallet(a.clients[len(a.clients)-1], c.Name)
+		s, err := owner.FreezeAll(ctx, id)
+		return a.showFreeze(owner.Name(), s, err)
+	}
+	if c.Name != "" {
+		owner, wallet, err := a.ownerWallet(ctx, c.Name)
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func parseRules(b []byte) (*rulesFile, error) {
 		if errors.Is(err, io.EOF) {
 			err = errors.New("it is empty")
 		}
-		return nil, badRules(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n  "))
+		return nil, badRules(yamlProblem.Replace(err.Error()))
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, badRules("it holds more than one document")
@@ -79,8 +79,12 @@ func parseRules(b []byte) (*rulesFile, error) {
 	return f, nil
 }
 
+// yamlProblem takes out of the decoder's words what means something to its users only.
+var yamlProblem = strings.NewReplacer("yaml: ", "", "unmarshal errors:", "", " in type main.rulesFile", "", " in type main.limitLine", " of a limit",
+	" in type main.recipientLines", " of recipients", "main.", "")
+
 func badRules(why string) error {
-	return usage("guard rails", "the guard rails file is not one: "+strings.Join(strings.Fields(why), " "))
+	return usage("guard rails", "the guard rails are not well: "+strings.Join(strings.Fields(why), " "))
 }
 
 // resolver turns a recipient's name into its key.

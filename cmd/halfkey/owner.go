@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -181,8 +182,11 @@ func (a *app) confirm(yes bool, question string, args ...any) error {
 
 // ownedWallet turns the handle of one of the owner's wallets into the wallet's name; any other name stays.
 func (a *app) ownedWallet(ctx context.Context, o *client.Owner, name string) (string, error) {
-	if name == "" || name[0] != '@' {
+	switch _, err := resource.ParseWallet(name); {
+	case name == "" || err == nil:
 		return name, nil
+	case name[0] != '@' || resource.ValidHandle(name[1:]) != nil:
+		return "", usage("wallet", "a wallet is wallets/{wallet} or @handle", "value", shorten(name))
 	}
 	wallets, err := o.Wallets(ctx)
 	if err != nil {

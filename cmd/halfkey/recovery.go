@@ -41,11 +41,7 @@ func (c *recoveryCreateCommand) Run(ctx context.Context, a *app) error {
 
 // withPassphrase runs a step of the owner on a wallet with a recovery file's passphrase, which the step wipes.
 func (a *app) withPassphrase(ctx context.Context, f passphraseFlag, name string, step func(*client.Owner, string, []byte) error) error {
-	o, err := a.owner()
-	if err != nil {
-		return err
-	}
-	wallet, err := a.ownedWallet(ctx, o, name)
+	o, wallet, err := a.ownerWallet(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -76,11 +72,7 @@ type recoveryGiveUpCommand struct {
 
 // Run gives it up.
 func (c *recoveryGiveUpCommand) Run(ctx context.Context, a *app) error {
-	o, err := a.owner()
-	if err != nil {
-		return err
-	}
-	wallet, err := a.ownedWallet(ctx, o, c.Name)
+	o, wallet, err := a.ownerWallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
