@@ -30,10 +30,7 @@ type Run struct {
 // share and the other does not, what was sent to the address is lost.
 //
 // It does not print or marshal, and is for one goroutine at a time.
-type KeyGeneration struct {
-	progress
-	c *ceremony
-}
+type KeyGeneration struct{ progress }
 
 // NewKeyGeneration begins a run for self: it checks the run — static keys canonical, of prime order and distinct, own key in
 // its place — draws polynomial and ephemeral key, and makes the message of Round1.
@@ -50,7 +47,7 @@ func newKeyGeneration(random io.Reader, self Identifier, static *StaticKey, run 
 	if err != nil {
 		return nil, err
 	}
-	return &KeyGeneration{newProgress(&c.participants, c, own), c}, nil
+	return &KeyGeneration{newProgress(&c.participants, c, own)}, nil
 }
 
 // newWalletCeremony holds a run to what a wallet's key can be.
@@ -130,7 +127,7 @@ func parseKeyGeneration(r *reader) (*KeyGeneration, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &KeyGeneration{newProgress(&c.participants, c, nil), c}
+	k := &KeyGeneration{newProgress(&c.participants, c, nil)}
 	if err := k.resume(r, at); err != nil {
 		k.Zero()
 		return nil, err

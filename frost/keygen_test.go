@@ -18,6 +18,8 @@ type party struct {
 	run    *KeyGeneration
 }
 
+func ceremonyOf(k *KeyGeneration) *ceremony { return k.protocol.(*ceremony) }
+
 func newRun(session string, statics []*StaticKey) Run {
 	run := Run{Session: []byte("session of a test/" + session), Threshold: 2}
 	for _, s := range statics {
@@ -118,7 +120,7 @@ func TestKeyGeneration(t *testing.T) {
 // TestPolynomialIsErased: what a state keeps is the static key and public messages; it does not open what was sent to others.
 func TestPolynomialIsErased(t *testing.T) {
 	parties, messages := begin(t, "erased", statics(t, 2))
-	c := parties[0].run.c
+	c := ceremonyOf(parties[0].run)
 	m, err := c.parse(0, messages[0])
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +289,7 @@ func TestRound2Refuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			parties, messages := begin(t, "good", keys)
 			agent := parties[0].run
-			certificate, err := agent.Round2(tt.change(agent.c, messages[0], messages[1]))
+			certificate, err := agent.Round2(tt.change(ceremonyOf(agent), messages[0], messages[1]))
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("Round2 = %v, want %v", err, tt.want)
 			}
@@ -313,7 +315,7 @@ func TestRound2Refuses(t *testing.T) {
 
 	// forge itself makes messages that pass when nothing is changed.
 	parties, messages := begin(t, "good", keys)
-	honest := forge(t, parties[0].run.c, keys[1], func(_ [][]byte, share *edwards25519.Scalar) []byte { return share.Bytes() })
+	honest := forge(t, ceremonyOf(parties[0].run), keys[1], func(_ [][]byte, share *edwards25519.Scalar) []byte { return share.Bytes() })
 	if _, err := parties[0].run.Round2([][]byte{messages[0], honest}); err != nil {
 		t.Errorf("Round2 with an unchanged message: %v", err)
 	}
@@ -527,7 +529,7 @@ func TestParseKeyGenerationRefuses(t *testing.T) {
 	drawn := parties[0].run.Secret()
 	certificates(t, parties, messages)
 	certified := parties[0].run.Secret()
-	messageSize := parties[0].run.c.messageSize()
+	messageSize := ceremonyOf(parties[0].run).messageSize()
 	for _, tt := range []struct {
 		name string
 		b    []byte

@@ -38,10 +38,7 @@ type Resharing struct {
 // what the owner can fall back on.
 //
 // It does not print or marshal, and is for one goroutine at a time.
-type Reshare struct {
-	progress
-	a *agreement
-}
+type Reshare struct{ progress }
 
 // NewReshare begins a resharing for self, who gives its share of r.Old if it deals and nil if not: it checks both, and draws
 // the dealing. The run keeps nothing of share.
@@ -66,7 +63,7 @@ func newReshare(random io.Reader, self Identifier, static *StaticKey, share *Key
 			return nil, err
 		}
 	}
-	return &Reshare{newProgress(&a.participants, a, own), a}, nil
+	return &Reshare{newProgress(&a.participants, a, own)}, nil
 }
 
 // checkShare holds a dealer's share to the old sharing: what is dealt from another epoch, key or role, or from a damaged
@@ -180,7 +177,7 @@ func parseReshare(r *reader) (*Reshare, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Reshare{newProgress(&a.participants, a, nil), a}
+	x := &Reshare{newProgress(&a.participants, a, nil)}
 	if err := x.resume(r, at); err != nil {
 		x.Zero()
 		return nil, err

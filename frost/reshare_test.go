@@ -10,6 +10,8 @@ import (
 	"filippo.io/edwards25519"
 )
 
+func agreementOf(x *Reshare) *agreement { return x.protocol.(*agreement) }
+
 func newResharing(session string, old *Sharing, dealers [2]Identifier, keys []*StaticKey) Resharing {
 	r := Resharing{Session: []byte("session of a test/" + session), Old: old, Dealers: dealers}
 	for _, key := range keys {
@@ -51,7 +53,7 @@ func accept(t testing.TB, runs []*Reshare, deals [2][]byte) (certificates [2][64
 		if err != nil {
 			t.Fatal(err)
 		}
-		if place := x.a.place(); place >= 0 {
+		if place := x.place(); place >= 0 {
 			certificates[place] = certificate
 		}
 	}
@@ -359,9 +361,9 @@ func TestStuckRandomnessInResharing(t *testing.T) {
 		t.Error("the identical resharing has another dealing")
 	}
 	value := func(x *Reshare) *edwards25519.Scalar { // what the agent gets
-		a := *x.a
+		a := *agreementOf(x)
 		a.self, a.static = Agent, keys[0].secret
-		m, err := a.parse(x.a.place(), x.Deal())
+		m, err := a.parse(x.place(), x.Deal())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -378,7 +380,7 @@ func TestStuckRandomnessInResharing(t *testing.T) {
 			}
 		}
 		// With one slope the difference of two values would be (lambda - lambda')·share.
-		factor := new(edwards25519.Scalar).Subtract(first.a.lambda(first.a.place()), second.a.lambda(second.a.place()))
+		factor := new(edwards25519.Scalar).Subtract(agreementOf(first).lambda(first.place()), agreementOf(second).lambda(second.place()))
 		if factor.Equal(new(edwards25519.Scalar)) == 1 {
 			continue
 		}
@@ -394,7 +396,7 @@ func TestLineIsErased(t *testing.T) {
 	old := deal(t, 2, 1)
 	keys := statics(t, 2)
 	runs, deals := beginReshare(t, newResharing("erased", old[0].Sharing(), [2]Identifier{Agent, CoSigner}, keys), old, keys)
-	a := runs[0].a
+	a := agreementOf(runs[0])
 	m, err := a.parse(0, deals[0])
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ type attempt struct {
 func newAttempt(t testing.TB, session string, keys []*StaticKey, attacker, victim Identifier) *attempt {
 	t.Helper()
 	parties, messages := begin(t, session, keys)
-	return &attempt{attacker, victim, keys[attacker-1], parties, messages, parties[attacker-1].run.c}
+	return &attempt{attacker, victim, keys[attacker-1], parties, messages, ceremonyOf(parties[attacker-1].run)}
 }
 
 // proves makes the attacker's proof of possession over what it claims.
