@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -113,12 +114,15 @@ type (
 	completedRun = *gatewayv1.CompleteResharingResponse
 )
 
-// forged is an order in everything the owner's, but signed by somebody else.
-func forged(t *testing.T, e *typev1.Envelope) *typev1.Envelope {
+// forged is an order in everything the owner's but for what change does, and signed by somebody else.
+func forged(t *testing.T, e *typev1.Envelope, changes ...func(m *typev1.ResharingOrder)) *typev1.Envelope {
 	t.Helper()
 	m := new(typev1.ResharingOrder)
 	if err := evidence.Peek(e, m); err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(m)
 	}
 	f, err := evidence.Sign(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)), m)
 	if err != nil {
@@ -186,28 +190,27 @@ func (w *lyingWorld) runLies() map[string]func(req, resp proto.Message) {
 func TestHostileResharing(t *testing.T) {
 	w := newLyingWorld(t)
 	lies := w.runLies()
-	for name, lie := range map[string]func(req, resp proto.Message){
-		"no order":                           on(func(m gotResharing) { m.Resharing = nil }),
-		"an order with a bit changed":        on(func(m gotResharing) { m.Resharing.Order = flip(m.GetResharing().GetOrder()) }),
-		"an order by somebody else":          on(func(m gotResharing) { m.Resharing.Order = forged(t, m.GetResharing().GetOrder()) }),
-		"the order before":                   on(func(m gotResharing) { m.Resharing.Order = dealt(w.last).GetOrder() }),
-		"another wallet's order":             on(func(m gotResharing) { m.Resharing.Order = dealt(w.others).GetOrder() }),
-		"another wallet's resharing":         on(func(m gotResharing) { m.Resharing = dealt(w.others) }),
-		"in force without a record":          on(func(m gotResharing) { m.Resharing.State = reshared }),
-		"in force by the record before":      on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.last).GetRecord() }),
-		"in force by another wallet's":       on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.others).GetRecord() }),
-		"in force by another kind of word":   on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.last).GetAnswer() }),
-		"an order of no state that there is": on(func(m gotResharing) { m.Resharing.Order = nil }),
-	} {
-		lies[name] = lie
+	orderLies := map[string]func(req, resp proto.Message){
+		"no order":                         on(func(m gotResharing) { m.Resharing = nil }),
+		"an order with a bit changed":      on(func(m gotResharing) { m.Resharing.Order = flip(m.GetResharing().GetOrder()) }),
+		"an order by somebody else":        on(func(m gotResharing) { m.Resharing.Order = forged(t, m.GetResharing().GetOrder()) }),
+		"the order before":                 on(func(m gotResharing) { m.Resharing.Order = dealt(w.last).GetOrder() }),
+		"another wallet's order":           on(func(m gotResharing) { m.Resharing.Order = dealt(w.others).GetOrder() }),
+		"another wallet's resharing":       on(func(m gotResharing) { m.Resharing = dealt(w.others) }),
+		"in force without a record":        on(func(m gotResharing) { m.Resharing.State = reshared }),
+		"in force by the record before":    on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.last).GetRecord() }),
+		"in force by another wallet's":     on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.others).GetRecord() }),
+		"in force by another kind of word": on(func(m gotResharing) { m.Resharing.State, m.Resharing.Record = reshared, dealt(w.last).GetAnswer() }),
+		"a resharing without its order":    on(func(m gotResharing) { m.Resharing.Order = nil }),
 	}
+	maps.Copy(lies, orderLies)
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {
 			live := &program{t: t, w: w.dyingWorld}
 			if err := offerAndRefresh(live); err != nil {
 				t.Fatal(err)
 			}
-			before := presentShare(t, w.home, w.payer.Wallet())
+			before, starts := presentShare(t, w.home, w.payer.Wallet()), w.p.called("StartResharing")
 			w.p.lie(lie)
 			r, err := live.agent().Reshare(testContext(t))
 			w.p.honest()
@@ -217,6 +220,9 @@ func TestHostileResharing(t *testing.T) {
 			wantReasonAny(t, err)
 			if presentShare(t, w.home, w.payer.Wallet()) != before {
 				t.Fatal("the agent goes by another share")
+			}
+			if orderLies[name] != nil && w.p.called("StartResharing") != starts {
+				t.Error("the agent has begun a run that its owner did not order")
 			}
 			w.p.record(w.last)
 			defer w.p.honest()
@@ -285,7 +291,7 @@ func TestReplayedResharing(t *testing.T) {
 				t.Fatal("nothing was lost")
 			}
 			w.p.replay("GetResharing", earlier)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			_, err := live.agent().Pay(ctx, client.Order{ID: "replayed", Recipient: w.shop.Wallet(), Units: 1000})
 			if ctx.Err() != nil {
@@ -437,19 +443,24 @@ func TestHostileOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last, others := dealt(w.last), dealt(w.others)
+	last, others, strangers := dealt(w.last), dealt(w.others), w.shop.GroupKey()
 	file := filepath.Join(t.TempDir(), "recovery")
 	for name, change := range map[string]func(m gotResharing){
-		"that there was no order":           func(m gotResharing) { m.Resharing = nil },
-		"that there never was one":          func(m gotResharing) { m.Resharing, m.Epoch = nil, 1 },
-		"the sharing before":                func(m gotResharing) { proto.Reset(m); proto.Merge(m, earlier) },
-		"another wallet's sharing":          func(m gotResharing) { m.Resharing = others },
-		"an order by somebody else":         func(m gotResharing) { m.Resharing.Order = forged(t, m.GetResharing().GetOrder()) },
-		"an order with a bit changed":       func(m gotResharing) { m.Resharing.Order = flip(m.GetResharing().GetOrder()) },
-		"no order in it":                    func(m gotResharing) { m.Resharing.Order = nil },
-		"the record before":                 func(m gotResharing) { m.Resharing.Record = last.GetRecord() },
-		"another wallet's record":           func(m gotResharing) { m.Resharing.Record = others.GetRecord() },
-		"a record with a bit changed":       func(m gotResharing) { m.Resharing.Record = flip(m.GetResharing().GetRecord()) },
+		"that there was no order":     func(m gotResharing) { m.Resharing = nil },
+		"that there never was one":    func(m gotResharing) { m.Resharing, m.Epoch = nil, 1 },
+		"the sharing before":          func(m gotResharing) { proto.Reset(m); proto.Merge(m, earlier) },
+		"another wallet's sharing":    func(m gotResharing) { m.Resharing = others },
+		"an order by somebody else":   func(m gotResharing) { m.Resharing.Order = forged(t, m.GetResharing().GetOrder()) },
+		"an order with a bit changed": func(m gotResharing) { m.Resharing.Order = flip(m.GetResharing().GetOrder()) },
+		"no order in it":              func(m gotResharing) { m.Resharing.Order = nil },
+		"the record before":           func(m gotResharing) { m.Resharing.Record = last.GetRecord() },
+		"another wallet's record":     func(m gotResharing) { m.Resharing.Record = others.GetRecord() },
+		"a record with a bit changed": func(m gotResharing) { m.Resharing.Record = flip(m.GetResharing().GetRecord()) },
+		"an open order for somebody else's recovery key": func(m gotResharing) {
+			m.Resharing = &typev1.Resharing{State: ordered, Order: forged(t, m.GetResharing().GetOrder(), func(o *typev1.ResharingOrder) {
+				o.FromEpoch, o.ToEpoch, o.RecoveryKey = o.GetToEpoch(), o.GetToEpoch()+1, strangers[:]
+			})}
+		},
 		"the order before, not carried out": func(m gotResharing) { m.Resharing = &typev1.Resharing{State: ordered, Order: last.GetOrder()} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -493,6 +504,48 @@ func TestHostileOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.pays(t, live.agent())
+}
+
+// TestReplayedOrder shows an owner who refreshes an order that was replaced by another: the new one would deal to a recovery key
+// that the owner has thought better of.
+func TestReplayedOrder(t *testing.T) {
+	w := newDyingWorld(t)
+	live := &program{t: t, w: w}
+	kept := make(map[string]proto.Message)
+	w.file = filepath.Join(t.TempDir(), "stolen")
+	w.p.record(kept)
+	for range 2 {
+		if err := createRecovery(live); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.file = filepath.Join(t.TempDir(), "recovery")
+	w.p.honest()
+	if err := createRecovery(live); err != nil {
+		t.Fatal(err)
+	}
+	offer, err := live.agent().Offer(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := w.p.called("OrderResharing")
+	w.p.replay("GetResharing", kept["GetResharing"])
+	_, err = live.owner().Refresh(testContext(t), offer)
+	w.p.honest()
+	wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+	if w.p.called("OrderResharing") != calls {
+		t.Fatal("new shares were ordered for it")
+	}
+	if r, err := live.owner().Refresh(testContext(t), offer); err != nil || !r.Recovery || r.Epoch != 2 {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if err := reshare(live); err != nil {
+		t.Fatal(err)
+	}
+	if err := openRecovery(live); err != nil {
+		t.Fatal(err)
+	}
+	w.settledAt(t, w.home, 2)
 }
 
 // TestHostileReplacement lies to an owner who takes a wallet over: neither share is lost, and once the gateway is honest the same

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
+	"io/fs"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -168,10 +170,20 @@ func (o *Owner) checkOrder(head *evidence.Head, e *typev1.Envelope) (*typev1.Res
 // recoveryBefore is the recovery key of the sharing that an open order ends. The co-signer does not say it before the order
 // was carried out; this home knows if it has seen that sharing come into force.
 func (o *Owner) recoveryBefore(open *typev1.ResharingOrder) ([]byte, error) {
+	const op = "get resharing"
+	// An order that this one has replaced may have been kept: its recovery key could be one that the owner has thought better of.
+	given, err := o.givenOrder(open.GetWallet())
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if given.GetFromEpoch() == open.GetFromEpoch() && !bytes.Equal(given.GetRecoveryKey(), open.GetRecoveryKey()) {
+		err := local(op, typev1.Reason_REASON_WRONG_STATE, "the open order names another recovery share than the order that this home gave last",
+			"wallet", open.GetWallet())
+		return nil, advised(err, "create the recovery share again with its file, or let the agent carry out the open order first")
+	}
 	if len(open.GetRecoveryKey()) > 0 || open.GetFromEpoch() == 1 {
 		return open.GetRecoveryKey(), nil
 	}
-	const op = "get resharing"
 	told, _, err := o.c.pinnedResharing(open.GetWallet())
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
@@ -214,7 +226,33 @@ func (o *Owner) order(ctx context.Context, op string, head *evidence.Head, now *
 	if !sameEnvelope(resp.GetResharing().GetOrder(), e) {
 		return nil, distrust(op, notMoved, "the order was not taken as it was given", nil)
 	}
+	b, err := evidence.Marshal(e)
+	if err == nil {
+		err = o.c.payments.Pin(orderPin(m.GetWallet()), b)
+	}
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
 	return newResharing(m, resp.GetResharing()), nil
+}
+
+// orderPin is the name under which the order is pinned that this home gave last and that was taken.
+func orderPin(wallet string) string { return "orders/" + wallet }
+
+// givenOrder is that order; nil for none.
+func (o *Owner) givenOrder(wallet string) (*typev1.ResharingOrder, error) {
+	b, err := o.c.payments.Pinned(orderPin(wallet))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, m := new(typev1.Envelope), new(typev1.ResharingOrder)
+	if err := evidence.Unmarshal(b, e); err != nil {
+		return nil, err
+	}
+	return m, evidence.Peek(e, m)
 }
 
 // sameOrdered reports whether two orders ask for the same but for the run's id.
