@@ -153,6 +153,8 @@ var table = map[string]Rule{
 	gatewayv1.GatewayService_ApplyStatement_FullMethodName:       statement(Operator).moving(), // deposits and redemptions
 
 	identityv1.IdentityService_CreateOwner_FullMethodName:          gatewayOnly,
+	identityv1.IdentityService_SetOwnerKeys_FullMethodName:         gatewayOnly,
+	identityv1.IdentityService_Revoke_FullMethodName:               gatewayStops,
 	identityv1.IdentityService_CreateRegistration_FullMethodName:   gatewayOnly,
 	identityv1.IdentityService_CompleteRegistration_FullMethodName: gatewayOnly,
 	identityv1.IdentityService_GetClaim_FullMethodName:             gatewayOnly,

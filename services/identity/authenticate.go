@@ -50,7 +50,7 @@ func (s *Service) byRequest(ctx context.Context, req *identityv1.AuthenticateReq
 	if r.GetWallet() != req.GetResource() {
 		return nil, refuse(typev1.Reason_REASON_PERMISSION_DENIED, "the request is another wallet's")
 	}
-	_, head, err := s.active(ctx, r.GetWallet())
+	w, head, err := s.active(ctx, r.GetWallet())
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +59,9 @@ func (s *Service) byRequest(ctx context.Context, req *identityv1.AuthenticateReq
 			return nil, stranger()
 		}
 		return nil, err
+	}
+	if w.revoked(head.Document.GetRequestKey()) {
+		return nil, wasRevoked(w.Name)
 	}
 	return &typev1.Caller{Name: resource.AgentOf(r.GetWallet()), Wallet: r.GetWallet()}, nil
 }
@@ -83,47 +86,61 @@ func (s *Service) byToken(ctx context.Context, req *identityv1.AuthenticateReque
 		return nil, stranger()
 	}
 	caller := &typev1.Caller{Name: t.GetCaller(), Wallet: t.GetWallet()}
-	keys, may, err := s.keysOf(ctx, &t, req.GetMethod(), req.GetResource())
+	keys, refusal, err := s.keysOf(ctx, &t, req.GetMethod(), req.GetResource())
 	if err != nil {
 		return nil, err
 	}
 	if _, err := evidence.CheckToken(s.installation, req.GetToken(), req.GetMethod(), req.GetResource(), s.clock(), keys...); err != nil {
 		return nil, stranger()
 	}
-	// Only who has proved to be somebody is told that somebody else may do this: strangers learn nothing of who owns what.
-	if !may {
-		return nil, denied()
+	// Only who has proved to be somebody is told that it was revoked, or that somebody else may do this: strangers learn nothing
+	// of who owns what.
+	if refusal != nil {
+		return nil, refusal
 	}
 	return caller, nil
 }
 
-// keysOf are the keys that may sign a token of this caller about this resource, and whether it may act on it.
-func (s *Service) keysOf(ctx context.Context, t *typev1.Token, method, on string) (keys [][]byte, may bool, err error) {
+// keysOf are the keys that may sign a token of this caller about this resource, and why it may not act on it, if it may not.
+func (s *Service) keysOf(ctx context.Context, t *typev1.Token, method, on string) (keys [][]byte, refusal, err error) {
 	switch caller := t.GetCaller(); {
 	case caller == operator:
-		return s.installation.Operators(), on == operator || on == installationResource || strings.HasPrefix(on, "wallets/"), nil
+		return s.installation.Operators(), unless(on == operator || on == installationResource || strings.HasPrefix(on, "wallets/")), nil
 	case strings.HasPrefix(caller, "agents/"):
-		key, err := s.agentKey(ctx, t.GetWallet(), method)
-		if err != nil {
-			return nil, false, err
+		key, revoked, err := s.agentKey(ctx, t.GetWallet(), method)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case revoked:
+			return [][]byte{key}, wasRevoked(t.GetWallet()), nil
 		}
-		return [][]byte{key}, on == caller || on == t.GetWallet(), nil
+		return [][]byte{key}, unless(on == caller || on == t.GetWallet()), nil
 	default:
-		return s.ownerKeysFor(ctx, caller, on)
+		keys, may, err := s.ownerKeysFor(ctx, caller, on)
+		return keys, unless(may), err
 	}
+}
+
+// unless refuses who may not act on a resource.
+func unless(may bool) error {
+	if may {
+		return nil
+	}
+	return denied()
 }
 
 // agentKey is the key of a wallet's agent: the head's, and while the wallet waits for its owner the registration's, which
 // looks entries of the directory up and no more.
-func (s *Service) agentKey(ctx context.Context, name, method string) ([]byte, error) {
+func (s *Service) agentKey(ctx context.Context, name, method string) (key []byte, revoked bool, err error) {
 	w, err := s.named(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if w == nil || w.State != active && (w.State != unclaimed || method != gatewayv1.GatewayService_GetWallet_FullMethodName) {
-		return nil, notActive()
+		return nil, false, notActive()
 	}
-	return w.agentKey()
+	key, err = w.agentKey()
+	return key, w.revoked(key), err
 }
 
 // ownerKeysFor are an owner's keys: for a wallet of its own those that the head names, else those of its own statement.
@@ -150,6 +167,10 @@ func (s *Service) ownerKeysFor(ctx context.Context, name, on string) (keys [][]b
 	}
 	keys, err = o.keys()
 	return keys, on == name, err
+}
+
+func wasRevoked(wallet string) error {
+	return refuse(typev1.Reason_REASON_REVOKED, "the wallet's owner has revoked this request key", "wallet", wallet)
 }
 
 func notActive() error {

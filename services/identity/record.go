@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -44,6 +45,8 @@ type wallet struct {
 	Record       []byte `json:"record,omitempty"`
 	Head         []byte `json:"head,omitempty"`
 	End          []byte `json:"end,omitempty"`
+	// Revoked are the request keys that the owner revoked: they authenticate nothing, whatever the head says.
+	Revoked [][]byte `json:"revoked,omitempty"`
 }
 
 // place is one registration's entry in the counters: hashes, so that no address stands in a key.
@@ -60,6 +63,8 @@ type owner struct {
 	// Registration is the owner's own statement, an encoded envelope.
 	Registration []byte `json:"registration"`
 	Created      int64  `json:"created"`
+	// Keys is its newest statement of its keys, an encoded envelope; absent while they are the registration's.
+	Keys []byte `json:"keys,omitempty"`
 }
 
 // bootstrap says what a bootstrap code or an invitation was used for.
@@ -123,6 +128,11 @@ func (w *wallet) head() (*evidence.Head, error) {
 	return h, nil
 }
 
+// revoked reports whether the owner revoked a request key.
+func (w *wallet) revoked(key []byte) bool {
+	return slices.ContainsFunc(w.Revoked, func(k []byte) bool { return bytes.Equal(k, key) })
+}
+
 // agentKey is the key that authenticates the wallet's agent: the head's once ACTIVE, the registration's while UNCLAIMED,
 // else none.
 func (w *wallet) agentKey() ([]byte, error) {
@@ -181,16 +191,37 @@ func (o *owner) proto() (*typev1.Owner, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := envelope(o.Keys)
+	if err != nil {
+		return nil, err
+	}
 	return &typev1.Owner{
 		Name:         o.Name,
 		Email:        o.Email,
 		Registration: e,
 		CreateTime:   timestamppb.New(time.UnixMilli(o.Created)),
+		Keys:         keys,
 	}, nil
 }
 
-// keys are the owner keys of the owner's own statement.
+// newestKeys is the owner's newest statement of its keys, with its digest; nil while they are the registration's.
+func (o *owner) newestKeys() (*typev1.OwnerKeys, evidence.Digest, error) {
+	e, err := envelope(o.Keys)
+	if err != nil || e == nil {
+		return nil, evidence.Digest{}, err
+	}
+	m := new(typev1.OwnerKeys)
+	if err := evidence.Peek(e, m); err != nil {
+		return nil, evidence.Digest{}, fmt.Errorf("decode stored owner keys: %w", err)
+	}
+	return m, evidence.EnvelopeDigest(e), nil
+}
+
+// keys are the owner keys of the owner's newest statement.
 func (o *owner) keys() ([][]byte, error) {
+	if m, _, err := o.newestKeys(); m != nil || err != nil {
+		return m.GetOwnerKeys(), err
+	}
 	e, err := envelope(o.Registration)
 	if err != nil {
 		return nil, err

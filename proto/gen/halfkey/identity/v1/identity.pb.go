@@ -124,6 +124,190 @@ func (x *CreateOwnerResponse) GetOwner() *v1.Owner {
 	return nil
 }
 
+// SetOwnerKeysRequest changes an owner's keys.
+type SetOwnerKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// OwnerKeys, signed by a key that the owner had before.
+	OwnerKeys     *v1.Envelope `protobuf:"bytes,1,opt,name=owner_keys,json=ownerKeys,proto3" json:"owner_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOwnerKeysRequest) Reset() {
+	*x = SetOwnerKeysRequest{}
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOwnerKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOwnerKeysRequest) ProtoMessage() {}
+
+func (x *SetOwnerKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOwnerKeysRequest.ProtoReflect.Descriptor instead.
+func (*SetOwnerKeysRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SetOwnerKeysRequest) GetOwnerKeys() *v1.Envelope {
+	if x != nil {
+		return x.OwnerKeys
+	}
+	return nil
+}
+
+// SetOwnerKeysResponse answers it.
+type SetOwnerKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner.
+	Owner         *v1.Owner `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOwnerKeysResponse) Reset() {
+	*x = SetOwnerKeysResponse{}
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOwnerKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOwnerKeysResponse) ProtoMessage() {}
+
+func (x *SetOwnerKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOwnerKeysResponse.ProtoReflect.Descriptor instead.
+func (*SetOwnerKeysResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetOwnerKeysResponse) GetOwner() *v1.Owner {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+// RevokeRequest revokes an agent.
+type RevokeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's Revocation.
+	Revocation    *v1.Envelope `protobuf:"bytes,1,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RevokeRequest) GetRevocation() *v1.Envelope {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// RevokeResponse answers it.
+type RevokeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet.
+	Wallet        *v1.Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevokeResponse) GetWallet() *v1.Wallet {
+	if x != nil {
+		return x.Wallet
+	}
+	return nil
+}
+
 // CreateRegistrationRequest opens a registration.
 type CreateRegistrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -141,7 +325,7 @@ type CreateRegistrationRequest struct {
 
 func (x *CreateRegistrationRequest) Reset() {
 	*x = CreateRegistrationRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -153,7 +337,7 @@ func (x *CreateRegistrationRequest) String() string {
 func (*CreateRegistrationRequest) ProtoMessage() {}
 
 func (x *CreateRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -166,7 +350,7 @@ func (x *CreateRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*CreateRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateRegistrationRequest) GetStart() *v1.Envelope {
@@ -208,7 +392,7 @@ type CreateRegistrationResponse struct {
 
 func (x *CreateRegistrationResponse) Reset() {
 	*x = CreateRegistrationResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +404,7 @@ func (x *CreateRegistrationResponse) String() string {
 func (*CreateRegistrationResponse) ProtoMessage() {}
 
 func (x *CreateRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +417,7 @@ func (x *CreateRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*CreateRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateRegistrationResponse) GetWallet() *v1.Wallet {
@@ -254,7 +438,7 @@ type CompleteRegistrationRequest struct {
 
 func (x *CompleteRegistrationRequest) Reset() {
 	*x = CompleteRegistrationRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +450,7 @@ func (x *CompleteRegistrationRequest) String() string {
 func (*CompleteRegistrationRequest) ProtoMessage() {}
 
 func (x *CompleteRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[4]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +463,7 @@ func (x *CompleteRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CompleteRegistrationRequest) GetRegistration() *v1.Envelope {
@@ -300,7 +484,7 @@ type CompleteRegistrationResponse struct {
 
 func (x *CompleteRegistrationResponse) Reset() {
 	*x = CompleteRegistrationResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +496,7 @@ func (x *CompleteRegistrationResponse) String() string {
 func (*CompleteRegistrationResponse) ProtoMessage() {}
 
 func (x *CompleteRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[5]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +509,7 @@ func (x *CompleteRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*CompleteRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompleteRegistrationResponse) GetWallet() *v1.Wallet {
@@ -346,7 +530,7 @@ type GetClaimRequest struct {
 
 func (x *GetClaimRequest) Reset() {
 	*x = GetClaimRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +542,7 @@ func (x *GetClaimRequest) String() string {
 func (*GetClaimRequest) ProtoMessage() {}
 
 func (x *GetClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[6]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +555,7 @@ func (x *GetClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClaimRequest.ProtoReflect.Descriptor instead.
 func (*GetClaimRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{6}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetClaimRequest) GetCode() string {
@@ -394,7 +578,7 @@ type GetClaimResponse struct {
 
 func (x *GetClaimResponse) Reset() {
 	*x = GetClaimResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +590,7 @@ func (x *GetClaimResponse) String() string {
 func (*GetClaimResponse) ProtoMessage() {}
 
 func (x *GetClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[7]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +603,7 @@ func (x *GetClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClaimResponse.ProtoReflect.Descriptor instead.
 func (*GetClaimResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{7}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetClaimResponse) GetWallet() *v1.Wallet {
@@ -447,7 +631,7 @@ type ActivateWalletRequest struct {
 
 func (x *ActivateWalletRequest) Reset() {
 	*x = ActivateWalletRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +643,7 @@ func (x *ActivateWalletRequest) String() string {
 func (*ActivateWalletRequest) ProtoMessage() {}
 
 func (x *ActivateWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[8]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +656,7 @@ func (x *ActivateWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateWalletRequest.ProtoReflect.Descriptor instead.
 func (*ActivateWalletRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{8}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ActivateWalletRequest) GetDocuments() *v1.WalletDocuments {
@@ -493,7 +677,7 @@ type ActivateWalletResponse struct {
 
 func (x *ActivateWalletResponse) Reset() {
 	*x = ActivateWalletResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +689,7 @@ func (x *ActivateWalletResponse) String() string {
 func (*ActivateWalletResponse) ProtoMessage() {}
 
 func (x *ActivateWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[9]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +702,7 @@ func (x *ActivateWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateWalletResponse.ProtoReflect.Descriptor instead.
 func (*ActivateWalletResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{9}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ActivateWalletResponse) GetWallet() *v1.Wallet {
@@ -539,7 +723,7 @@ type EndRegistrationRequest struct {
 
 func (x *EndRegistrationRequest) Reset() {
 	*x = EndRegistrationRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +735,7 @@ func (x *EndRegistrationRequest) String() string {
 func (*EndRegistrationRequest) ProtoMessage() {}
 
 func (x *EndRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[10]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +748,7 @@ func (x *EndRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*EndRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{10}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndRegistrationRequest) GetEnd() *v1.Envelope {
@@ -585,7 +769,7 @@ type EndRegistrationResponse struct {
 
 func (x *EndRegistrationResponse) Reset() {
 	*x = EndRegistrationResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +781,7 @@ func (x *EndRegistrationResponse) String() string {
 func (*EndRegistrationResponse) ProtoMessage() {}
 
 func (x *EndRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[11]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +794,7 @@ func (x *EndRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*EndRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndRegistrationResponse) GetWallet() *v1.Wallet {
@@ -631,7 +815,7 @@ type SetGuardRailsRequest struct {
 
 func (x *SetGuardRailsRequest) Reset() {
 	*x = SetGuardRailsRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +827,7 @@ func (x *SetGuardRailsRequest) String() string {
 func (*SetGuardRailsRequest) ProtoMessage() {}
 
 func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[12]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +840,7 @@ func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{12}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetGuardRailsRequest) GetGuardRails() *v1.Envelope {
@@ -677,7 +861,7 @@ type SetGuardRailsResponse struct {
 
 func (x *SetGuardRailsResponse) Reset() {
 	*x = SetGuardRailsResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +873,7 @@ func (x *SetGuardRailsResponse) String() string {
 func (*SetGuardRailsResponse) ProtoMessage() {}
 
 func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[13]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +886,7 @@ func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{13}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetGuardRailsResponse) GetWallet() *v1.Wallet {
@@ -729,7 +913,7 @@ type AuthenticateRequest struct {
 
 func (x *AuthenticateRequest) Reset() {
 	*x = AuthenticateRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +925,7 @@ func (x *AuthenticateRequest) String() string {
 func (*AuthenticateRequest) ProtoMessage() {}
 
 func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[14]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +938,7 @@ func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateRequest.ProtoReflect.Descriptor instead.
 func (*AuthenticateRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuthenticateRequest) GetToken() *v1.Envelope {
@@ -796,7 +980,7 @@ type AuthenticateResponse struct {
 
 func (x *AuthenticateResponse) Reset() {
 	*x = AuthenticateResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +992,7 @@ func (x *AuthenticateResponse) String() string {
 func (*AuthenticateResponse) ProtoMessage() {}
 
 func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[15]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1005,7 @@ func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateResponse.ProtoReflect.Descriptor instead.
 func (*AuthenticateResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AuthenticateResponse) GetCaller() *v1.Caller {
@@ -844,7 +1028,7 @@ type GetWalletRequest struct {
 
 func (x *GetWalletRequest) Reset() {
 	*x = GetWalletRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1040,7 @@ func (x *GetWalletRequest) String() string {
 func (*GetWalletRequest) ProtoMessage() {}
 
 func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[16]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1053,7 @@ func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletRequest.ProtoReflect.Descriptor instead.
 func (*GetWalletRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetWalletRequest) GetName() string {
@@ -897,7 +1081,7 @@ type GetWalletResponse struct {
 
 func (x *GetWalletResponse) Reset() {
 	*x = GetWalletResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1093,7 @@ func (x *GetWalletResponse) String() string {
 func (*GetWalletResponse) ProtoMessage() {}
 
 func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[17]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1106,7 @@ func (x *GetWalletResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletResponse.ProtoReflect.Descriptor instead.
 func (*GetWalletResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetWalletResponse) GetWallet() *v1.Wallet {
@@ -947,7 +1131,7 @@ type ListWalletsRequest struct {
 
 func (x *ListWalletsRequest) Reset() {
 	*x = ListWalletsRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1143,7 @@ func (x *ListWalletsRequest) String() string {
 func (*ListWalletsRequest) ProtoMessage() {}
 
 func (x *ListWalletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[18]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1156,7 @@ func (x *ListWalletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWalletsRequest.ProtoReflect.Descriptor instead.
 func (*ListWalletsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListWalletsRequest) GetOwner() string {
@@ -1009,7 +1193,7 @@ type ListWalletsResponse struct {
 
 func (x *ListWalletsResponse) Reset() {
 	*x = ListWalletsResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1205,7 @@ func (x *ListWalletsResponse) String() string {
 func (*ListWalletsResponse) ProtoMessage() {}
 
 func (x *ListWalletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[19]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1218,7 @@ func (x *ListWalletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWalletsResponse.ProtoReflect.Descriptor instead.
 func (*ListWalletsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListWalletsResponse) GetWallets() []*v1.Wallet {
@@ -1062,7 +1246,7 @@ type ListExpiredRequest struct {
 
 func (x *ListExpiredRequest) Reset() {
 	*x = ListExpiredRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1258,7 @@ func (x *ListExpiredRequest) String() string {
 func (*ListExpiredRequest) ProtoMessage() {}
 
 func (x *ListExpiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[20]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1271,7 @@ func (x *ListExpiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExpiredRequest.ProtoReflect.Descriptor instead.
 func (*ListExpiredRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListExpiredRequest) GetPageSize() int32 {
@@ -1108,7 +1292,7 @@ type ListExpiredResponse struct {
 
 func (x *ListExpiredResponse) Reset() {
 	*x = ListExpiredResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1304,7 @@ func (x *ListExpiredResponse) String() string {
 func (*ListExpiredResponse) ProtoMessage() {}
 
 func (x *ListExpiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[21]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1317,7 @@ func (x *ListExpiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExpiredResponse.ProtoReflect.Descriptor instead.
 func (*ListExpiredResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListExpiredResponse) GetWallets() []string {
@@ -1154,7 +1338,7 @@ type GetOwnerRequest struct {
 
 func (x *GetOwnerRequest) Reset() {
 	*x = GetOwnerRequest{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1350,7 @@ func (x *GetOwnerRequest) String() string {
 func (*GetOwnerRequest) ProtoMessage() {}
 
 func (x *GetOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[22]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1363,7 @@ func (x *GetOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOwnerRequest.ProtoReflect.Descriptor instead.
 func (*GetOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetOwnerRequest) GetName() string {
@@ -1200,7 +1384,7 @@ type GetOwnerResponse struct {
 
 func (x *GetOwnerResponse) Reset() {
 	*x = GetOwnerResponse{}
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1396,7 @@ func (x *GetOwnerResponse) String() string {
 func (*GetOwnerResponse) ProtoMessage() {}
 
 func (x *GetOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[23]
+	mi := &file_halfkey_identity_v1_identity_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1409,7 @@ func (x *GetOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOwnerResponse.ProtoReflect.Descriptor instead.
 func (*GetOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_identity_v1_identity_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetOwnerResponse) GetOwner() *v1.Owner {
@@ -1246,7 +1430,18 @@ const file_halfkey_identity_v1_identity_proto_rawDesc = "" +
 	"invitation\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
 	"invitation\"C\n" +
 	"\x13CreateOwnerResponse\x12,\n" +
-	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner\"\xda\x01\n" +
+	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner\"W\n" +
+	"\x13SetOwnerKeysRequest\x12@\n" +
+	"\n" +
+	"owner_keys\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\townerKeys\"D\n" +
+	"\x14SetOwnerKeysResponse\x12,\n" +
+	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner\"R\n" +
+	"\rRevokeRequest\x12A\n" +
+	"\n" +
+	"revocation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"revocation\"A\n" +
+	"\x0eRevokeResponse\x12/\n" +
+	"\x06wallet\x18\x01 \x01(\v2\x17.halfkey.type.v1.WalletR\x06wallet\"\xda\x01\n" +
 	"\x19CreateRegistrationRequest\x127\n" +
 	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05start\x12*\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\vdisplayName\x12\x1f\n" +
@@ -1304,9 +1499,11 @@ const file_halfkey_identity_v1_identity_proto_rawDesc = "" +
 	"\x0fGetOwnerRequest\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\"@\n" +
 	"\x10GetOwnerResponse\x12,\n" +
-	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner2\xdf\t\n" +
+	"\x05owner\x18\x01 \x01(\v2\x16.halfkey.type.v1.OwnerR\x05owner2\x97\v\n" +
 	"\x0fIdentityService\x12`\n" +
-	"\vCreateOwner\x12'.halfkey.identity.v1.CreateOwnerRequest\x1a(.halfkey.identity.v1.CreateOwnerResponse\x12u\n" +
+	"\vCreateOwner\x12'.halfkey.identity.v1.CreateOwnerRequest\x1a(.halfkey.identity.v1.CreateOwnerResponse\x12c\n" +
+	"\fSetOwnerKeys\x12(.halfkey.identity.v1.SetOwnerKeysRequest\x1a).halfkey.identity.v1.SetOwnerKeysResponse\x12Q\n" +
+	"\x06Revoke\x12\".halfkey.identity.v1.RevokeRequest\x1a#.halfkey.identity.v1.RevokeResponse\x12u\n" +
 	"\x12CreateRegistration\x12..halfkey.identity.v1.CreateRegistrationRequest\x1a/.halfkey.identity.v1.CreateRegistrationResponse\x12{\n" +
 	"\x14CompleteRegistration\x120.halfkey.identity.v1.CompleteRegistrationRequest\x1a1.halfkey.identity.v1.CompleteRegistrationResponse\x12W\n" +
 	"\bGetClaim\x12$.halfkey.identity.v1.GetClaimRequest\x1a%.halfkey.identity.v1.GetClaimResponse\x12i\n" +
@@ -1331,89 +1528,101 @@ func file_halfkey_identity_v1_identity_proto_rawDescGZIP() []byte {
 	return file_halfkey_identity_v1_identity_proto_rawDescData
 }
 
-var file_halfkey_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_halfkey_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_halfkey_identity_v1_identity_proto_goTypes = []any{
 	(*CreateOwnerRequest)(nil),           // 0: halfkey.identity.v1.CreateOwnerRequest
 	(*CreateOwnerResponse)(nil),          // 1: halfkey.identity.v1.CreateOwnerResponse
-	(*CreateRegistrationRequest)(nil),    // 2: halfkey.identity.v1.CreateRegistrationRequest
-	(*CreateRegistrationResponse)(nil),   // 3: halfkey.identity.v1.CreateRegistrationResponse
-	(*CompleteRegistrationRequest)(nil),  // 4: halfkey.identity.v1.CompleteRegistrationRequest
-	(*CompleteRegistrationResponse)(nil), // 5: halfkey.identity.v1.CompleteRegistrationResponse
-	(*GetClaimRequest)(nil),              // 6: halfkey.identity.v1.GetClaimRequest
-	(*GetClaimResponse)(nil),             // 7: halfkey.identity.v1.GetClaimResponse
-	(*ActivateWalletRequest)(nil),        // 8: halfkey.identity.v1.ActivateWalletRequest
-	(*ActivateWalletResponse)(nil),       // 9: halfkey.identity.v1.ActivateWalletResponse
-	(*EndRegistrationRequest)(nil),       // 10: halfkey.identity.v1.EndRegistrationRequest
-	(*EndRegistrationResponse)(nil),      // 11: halfkey.identity.v1.EndRegistrationResponse
-	(*SetGuardRailsRequest)(nil),         // 12: halfkey.identity.v1.SetGuardRailsRequest
-	(*SetGuardRailsResponse)(nil),        // 13: halfkey.identity.v1.SetGuardRailsResponse
-	(*AuthenticateRequest)(nil),          // 14: halfkey.identity.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),         // 15: halfkey.identity.v1.AuthenticateResponse
-	(*GetWalletRequest)(nil),             // 16: halfkey.identity.v1.GetWalletRequest
-	(*GetWalletResponse)(nil),            // 17: halfkey.identity.v1.GetWalletResponse
-	(*ListWalletsRequest)(nil),           // 18: halfkey.identity.v1.ListWalletsRequest
-	(*ListWalletsResponse)(nil),          // 19: halfkey.identity.v1.ListWalletsResponse
-	(*ListExpiredRequest)(nil),           // 20: halfkey.identity.v1.ListExpiredRequest
-	(*ListExpiredResponse)(nil),          // 21: halfkey.identity.v1.ListExpiredResponse
-	(*GetOwnerRequest)(nil),              // 22: halfkey.identity.v1.GetOwnerRequest
-	(*GetOwnerResponse)(nil),             // 23: halfkey.identity.v1.GetOwnerResponse
-	(*v1.Envelope)(nil),                  // 24: halfkey.type.v1.Envelope
-	(*v1.Owner)(nil),                     // 25: halfkey.type.v1.Owner
-	(*v1.Wallet)(nil),                    // 26: halfkey.type.v1.Wallet
-	(*v1.WalletDocuments)(nil),           // 27: halfkey.type.v1.WalletDocuments
-	(*v1.Caller)(nil),                    // 28: halfkey.type.v1.Caller
+	(*SetOwnerKeysRequest)(nil),          // 2: halfkey.identity.v1.SetOwnerKeysRequest
+	(*SetOwnerKeysResponse)(nil),         // 3: halfkey.identity.v1.SetOwnerKeysResponse
+	(*RevokeRequest)(nil),                // 4: halfkey.identity.v1.RevokeRequest
+	(*RevokeResponse)(nil),               // 5: halfkey.identity.v1.RevokeResponse
+	(*CreateRegistrationRequest)(nil),    // 6: halfkey.identity.v1.CreateRegistrationRequest
+	(*CreateRegistrationResponse)(nil),   // 7: halfkey.identity.v1.CreateRegistrationResponse
+	(*CompleteRegistrationRequest)(nil),  // 8: halfkey.identity.v1.CompleteRegistrationRequest
+	(*CompleteRegistrationResponse)(nil), // 9: halfkey.identity.v1.CompleteRegistrationResponse
+	(*GetClaimRequest)(nil),              // 10: halfkey.identity.v1.GetClaimRequest
+	(*GetClaimResponse)(nil),             // 11: halfkey.identity.v1.GetClaimResponse
+	(*ActivateWalletRequest)(nil),        // 12: halfkey.identity.v1.ActivateWalletRequest
+	(*ActivateWalletResponse)(nil),       // 13: halfkey.identity.v1.ActivateWalletResponse
+	(*EndRegistrationRequest)(nil),       // 14: halfkey.identity.v1.EndRegistrationRequest
+	(*EndRegistrationResponse)(nil),      // 15: halfkey.identity.v1.EndRegistrationResponse
+	(*SetGuardRailsRequest)(nil),         // 16: halfkey.identity.v1.SetGuardRailsRequest
+	(*SetGuardRailsResponse)(nil),        // 17: halfkey.identity.v1.SetGuardRailsResponse
+	(*AuthenticateRequest)(nil),          // 18: halfkey.identity.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),         // 19: halfkey.identity.v1.AuthenticateResponse
+	(*GetWalletRequest)(nil),             // 20: halfkey.identity.v1.GetWalletRequest
+	(*GetWalletResponse)(nil),            // 21: halfkey.identity.v1.GetWalletResponse
+	(*ListWalletsRequest)(nil),           // 22: halfkey.identity.v1.ListWalletsRequest
+	(*ListWalletsResponse)(nil),          // 23: halfkey.identity.v1.ListWalletsResponse
+	(*ListExpiredRequest)(nil),           // 24: halfkey.identity.v1.ListExpiredRequest
+	(*ListExpiredResponse)(nil),          // 25: halfkey.identity.v1.ListExpiredResponse
+	(*GetOwnerRequest)(nil),              // 26: halfkey.identity.v1.GetOwnerRequest
+	(*GetOwnerResponse)(nil),             // 27: halfkey.identity.v1.GetOwnerResponse
+	(*v1.Envelope)(nil),                  // 28: halfkey.type.v1.Envelope
+	(*v1.Owner)(nil),                     // 29: halfkey.type.v1.Owner
+	(*v1.Wallet)(nil),                    // 30: halfkey.type.v1.Wallet
+	(*v1.WalletDocuments)(nil),           // 31: halfkey.type.v1.WalletDocuments
+	(*v1.Caller)(nil),                    // 32: halfkey.type.v1.Caller
 }
 var file_halfkey_identity_v1_identity_proto_depIdxs = []int32{
-	24, // 0: halfkey.identity.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	24, // 1: halfkey.identity.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
-	25, // 2: halfkey.identity.v1.CreateOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
-	24, // 3: halfkey.identity.v1.CreateRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	24, // 4: halfkey.identity.v1.CreateRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
-	26, // 5: halfkey.identity.v1.CreateRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 6: halfkey.identity.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	26, // 7: halfkey.identity.v1.CompleteRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	26, // 8: halfkey.identity.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	27, // 9: halfkey.identity.v1.ActivateWalletRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	26, // 10: halfkey.identity.v1.ActivateWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 11: halfkey.identity.v1.EndRegistrationRequest.end:type_name -> halfkey.type.v1.Envelope
-	26, // 12: halfkey.identity.v1.EndRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 13: halfkey.identity.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	26, // 14: halfkey.identity.v1.SetGuardRailsResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	24, // 15: halfkey.identity.v1.AuthenticateRequest.token:type_name -> halfkey.type.v1.Envelope
-	24, // 16: halfkey.identity.v1.AuthenticateRequest.request:type_name -> halfkey.type.v1.Envelope
-	28, // 17: halfkey.identity.v1.AuthenticateResponse.caller:type_name -> halfkey.type.v1.Caller
-	26, // 18: halfkey.identity.v1.GetWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	26, // 19: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	25, // 20: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
-	0,  // 21: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
-	2,  // 22: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
-	4,  // 23: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
-	6,  // 24: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
-	8,  // 25: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
-	10, // 26: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
-	12, // 27: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
-	14, // 28: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
-	16, // 29: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
-	18, // 30: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
-	20, // 31: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
-	22, // 32: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
-	1,  // 33: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
-	3,  // 34: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
-	5,  // 35: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
-	7,  // 36: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
-	9,  // 37: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
-	11, // 38: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
-	13, // 39: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
-	15, // 40: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
-	17, // 41: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
-	19, // 42: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
-	21, // 43: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
-	23, // 44: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	28, // 0: halfkey.identity.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	28, // 1: halfkey.identity.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	29, // 2: halfkey.identity.v1.CreateOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
+	28, // 3: halfkey.identity.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
+	29, // 4: halfkey.identity.v1.SetOwnerKeysResponse.owner:type_name -> halfkey.type.v1.Owner
+	28, // 5: halfkey.identity.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	30, // 6: halfkey.identity.v1.RevokeResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	28, // 7: halfkey.identity.v1.CreateRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	28, // 8: halfkey.identity.v1.CreateRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	30, // 9: halfkey.identity.v1.CreateRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	28, // 10: halfkey.identity.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	30, // 11: halfkey.identity.v1.CompleteRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	30, // 12: halfkey.identity.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	31, // 13: halfkey.identity.v1.ActivateWalletRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	30, // 14: halfkey.identity.v1.ActivateWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	28, // 15: halfkey.identity.v1.EndRegistrationRequest.end:type_name -> halfkey.type.v1.Envelope
+	30, // 16: halfkey.identity.v1.EndRegistrationResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	28, // 17: halfkey.identity.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	30, // 18: halfkey.identity.v1.SetGuardRailsResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	28, // 19: halfkey.identity.v1.AuthenticateRequest.token:type_name -> halfkey.type.v1.Envelope
+	28, // 20: halfkey.identity.v1.AuthenticateRequest.request:type_name -> halfkey.type.v1.Envelope
+	32, // 21: halfkey.identity.v1.AuthenticateResponse.caller:type_name -> halfkey.type.v1.Caller
+	30, // 22: halfkey.identity.v1.GetWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	30, // 23: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	29, // 24: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
+	0,  // 25: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
+	2,  // 26: halfkey.identity.v1.IdentityService.SetOwnerKeys:input_type -> halfkey.identity.v1.SetOwnerKeysRequest
+	4,  // 27: halfkey.identity.v1.IdentityService.Revoke:input_type -> halfkey.identity.v1.RevokeRequest
+	6,  // 28: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
+	8,  // 29: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
+	10, // 30: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
+	12, // 31: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
+	14, // 32: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
+	16, // 33: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
+	18, // 34: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
+	20, // 35: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
+	22, // 36: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
+	24, // 37: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
+	26, // 38: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
+	1,  // 39: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
+	3,  // 40: halfkey.identity.v1.IdentityService.SetOwnerKeys:output_type -> halfkey.identity.v1.SetOwnerKeysResponse
+	5,  // 41: halfkey.identity.v1.IdentityService.Revoke:output_type -> halfkey.identity.v1.RevokeResponse
+	7,  // 42: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
+	9,  // 43: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
+	11, // 44: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
+	13, // 45: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
+	15, // 46: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
+	17, // 47: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
+	19, // 48: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
+	21, // 49: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
+	23, // 50: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
+	25, // 51: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
+	27, // 52: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
+	39, // [39:53] is the sub-list for method output_type
+	25, // [25:39] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_identity_v1_identity_proto_init() }
@@ -1427,7 +1636,7 @@ func file_halfkey_identity_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_identity_v1_identity_proto_rawDesc), len(file_halfkey_identity_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

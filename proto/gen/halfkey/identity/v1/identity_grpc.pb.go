@@ -20,6 +20,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	IdentityService_CreateOwner_FullMethodName          = "/halfkey.identity.v1.IdentityService/CreateOwner"
+	IdentityService_SetOwnerKeys_FullMethodName         = "/halfkey.identity.v1.IdentityService/SetOwnerKeys"
+	IdentityService_Revoke_FullMethodName               = "/halfkey.identity.v1.IdentityService/Revoke"
 	IdentityService_CreateRegistration_FullMethodName   = "/halfkey.identity.v1.IdentityService/CreateRegistration"
 	IdentityService_CompleteRegistration_FullMethodName = "/halfkey.identity.v1.IdentityService/CompleteRegistration"
 	IdentityService_GetClaim_FullMethodName             = "/halfkey.identity.v1.IdentityService/GetClaim"
@@ -42,6 +44,11 @@ type IdentityServiceClient interface {
 	// CreateOwner makes the first owner by the one-time bootstrap code, or a further one by an invitation. A repeat with the
 	// same statement answers the same.
 	CreateOwner(ctx context.Context, in *CreateOwnerRequest, opts ...grpc.CallOption) (*CreateOwnerResponse, error)
+	// SetOwnerKeys takes an owner's statement of its keys: from then on these authenticate it, and no others. A repeat answers
+	// the same.
+	SetOwnerKeys(ctx context.Context, in *SetOwnerKeysRequest, opts ...grpc.CallOption) (*SetOwnerKeysResponse, error)
+	// Revoke takes an owner's revocation of an agent: the request key that it names authenticates nothing any more, for ever.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// CreateRegistration opens a registration in CREATING; bounded per owner address and source. A repeat of the same
 	// statement answers the same.
 	CreateRegistration(ctx context.Context, in *CreateRegistrationRequest, opts ...grpc.CallOption) (*CreateRegistrationResponse, error)
@@ -80,6 +87,26 @@ func (c *identityServiceClient) CreateOwner(ctx context.Context, in *CreateOwner
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateOwnerResponse)
 	err := c.cc.Invoke(ctx, IdentityService_CreateOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) SetOwnerKeys(ctx context.Context, in *SetOwnerKeysRequest, opts ...grpc.CallOption) (*SetOwnerKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetOwnerKeysResponse)
+	err := c.cc.Invoke(ctx, IdentityService_SetOwnerKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityServiceClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeResponse)
+	err := c.cc.Invoke(ctx, IdentityService_Revoke_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +232,11 @@ type IdentityServiceServer interface {
 	// CreateOwner makes the first owner by the one-time bootstrap code, or a further one by an invitation. A repeat with the
 	// same statement answers the same.
 	CreateOwner(context.Context, *CreateOwnerRequest) (*CreateOwnerResponse, error)
+	// SetOwnerKeys takes an owner's statement of its keys: from then on these authenticate it, and no others. A repeat answers
+	// the same.
+	SetOwnerKeys(context.Context, *SetOwnerKeysRequest) (*SetOwnerKeysResponse, error)
+	// Revoke takes an owner's revocation of an agent: the request key that it names authenticates nothing any more, for ever.
+	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// CreateRegistration opens a registration in CREATING; bounded per owner address and source. A repeat of the same
 	// statement answers the same.
 	CreateRegistration(context.Context, *CreateRegistrationRequest) (*CreateRegistrationResponse, error)
@@ -241,6 +273,12 @@ type UnimplementedIdentityServiceServer struct{}
 
 func (UnimplementedIdentityServiceServer) CreateOwner(context.Context, *CreateOwnerRequest) (*CreateOwnerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateOwner not implemented")
+}
+func (UnimplementedIdentityServiceServer) SetOwnerKeys(context.Context, *SetOwnerKeysRequest) (*SetOwnerKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetOwnerKeys not implemented")
+}
+func (UnimplementedIdentityServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
 }
 func (UnimplementedIdentityServiceServer) CreateRegistration(context.Context, *CreateRegistrationRequest) (*CreateRegistrationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateRegistration not implemented")
@@ -310,6 +348,42 @@ func _IdentityService_CreateOwner_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(IdentityServiceServer).CreateOwner(ctx, req.(*CreateOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_SetOwnerKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetOwnerKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).SetOwnerKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_SetOwnerKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).SetOwnerKeys(ctx, req.(*SetOwnerKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _IdentityService_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServiceServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: IdentityService_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServiceServer).Revoke(ctx, req.(*RevokeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -522,6 +596,14 @@ var IdentityService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateOwner",
 			Handler:    _IdentityService_CreateOwner_Handler,
+		},
+		{
+			MethodName: "SetOwnerKeys",
+			Handler:    _IdentityService_SetOwnerKeys_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _IdentityService_Revoke_Handler,
 		},
 		{
 			MethodName: "CreateRegistration",
