@@ -129,63 +129,105 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 	return s.convergeFreezes(ctx, wallet)
 }
 
-// convergeFreezes carries the freezes that concern a wallet, and their ends, from each of ledger and co-signer to the other:
-// a gateway that died between the two left them apart. An id whose end the other holds already is refused there, and that
-// is what both then agree on.
+// convergeFreezes carries the freezes that concern a wallet, its revocations and their ends from each of ledger and co-signer to
+// the other: a gateway that died between the two left them apart. An id whose end the other holds already is refused there, and
+// that is what both then agree on. Identity gets the revocations.
 func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
 	inLedger, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
 	if err != nil {
 		return err
 	}
-	if err := carryFreezes(inLedger.GetFreezes(),
-		func(f *typev1.Freeze) error {
+	if err := carryFreezes(inLedger.GetFreezes(), holder{
+		freeze: func(f *typev1.Freeze) error {
 			_, err := s.cosigner.Freeze(ctx, &cosignerv1.FreezeRequest{Freeze: f})
 			return err
 		},
-		func(e *typev1.Envelope) error {
+		revoke: func(e *typev1.Envelope) error {
+			_, err := s.cosigner.Revoke(ctx, &cosignerv1.RevokeRequest{Revocation: e})
+			return err
+		},
+		unfreeze: func(e *typev1.Envelope) error {
 			_, err := s.cosigner.Unfreeze(ctx, &cosignerv1.UnfreezeRequest{Unfreeze: e})
 			return err
-		}); err != nil {
+		},
+	}); err != nil {
 		return err
 	}
 	inCosigner, err := s.cosigner.ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: wallet})
 	if err != nil {
 		return err
 	}
-	return carryFreezes(inCosigner.GetFreezes(),
-		func(f *typev1.Freeze) error {
+	if err := carryFreezes(inCosigner.GetFreezes(), holder{
+		freeze: func(f *typev1.Freeze) error {
 			_, err := s.ledger.Freeze(ctx, &ledgerv1.FreezeRequest{Freeze: f})
 			return err
 		},
-		func(e *typev1.Envelope) error {
+		revoke: func(e *typev1.Envelope) error {
+			_, err := s.ledger.Revoke(ctx, &ledgerv1.RevokeRequest{Revocation: e})
+			return err
+		},
+		unfreeze: func(e *typev1.Envelope) error {
 			_, err := s.ledger.Unfreeze(ctx, &ledgerv1.UnfreezeRequest{Unfreeze: e})
 			return err
-		})
+		},
+	}); err != nil {
+		return err
+	}
+	// Whatever became of the freeze, a key that was revoked stays so.
+	for _, f := range slices.Concat(inLedger.GetFreezes(), inCosigner.GetFreezes()) {
+		if f.GetRevocation() == nil {
+			continue
+		}
+		if _, err := s.identity.Revoke(ctx, &identityv1.RevokeRequest{Revocation: f.GetRevocation()}); err != nil && !refusedFreeze(err) {
+			return err
+		}
+	}
+	return nil
 }
 
-// carryFreezes delivers freezes and their ends to a holder. Both are idempotent there. A freeze of a wallet or of the
+// holder takes what concerns the freezes of a wallet.
+type holder struct {
+	freeze           func(*typev1.Freeze) error
+	revoke, unfreeze func(*typev1.Envelope) error
+}
+
+// carryFreezes delivers freezes, revocations and their ends to a holder. All are idempotent there. A freeze of a wallet or of the
 // installation that has ended is delivered as its end alone, which the holder keeps against the freeze; an owner's, which
 // ends for some wallets and stays for others, as both. What the holder refuses by its own documents stays as it is there:
 // it stops what it stopped, and a new statement of the owner ends that.
-func carryFreezes(freezes []*typev1.Freeze, freeze func(*typev1.Freeze) error, unfreeze func(*typev1.Envelope) error) error {
-	refused := func(err error) bool {
-		reason := fault.ReasonOf(err)
-		return reason == typev1.Reason_REASON_FREEZE_ID_USED || reason == typev1.Reason_REASON_BAD_STATEMENT
-	}
+func carryFreezes(freezes []*typev1.Freeze, to holder) error {
 	for _, f := range freezes {
-		if len(f.GetUnfreezes()) == 0 || f.GetScope() == typev1.Scope_SCOPE_OWNER {
+		switch ended := len(f.GetUnfreezes()) > 0; {
+		case ended && f.GetScope() != typev1.Scope_SCOPE_OWNER:
+		case f.GetRevocation() != nil:
+			if err := to.revoke(f.GetRevocation()); err != nil && !refusedFreeze(err) {
+				return err
+			}
+		default:
 			asked := &typev1.Freeze{FreezeId: f.GetFreezeId(), Scope: f.GetScope(), Wallet: f.GetWallet(), Owner: f.GetOwner(), Caller: f.GetCaller()}
-			if err := freeze(asked); err != nil && !refused(err) {
+			if err := to.freeze(asked); err != nil && !refusedFreeze(err) {
 				return err
 			}
 		}
 		for _, e := range f.GetUnfreezes() {
-			if err := unfreeze(e); err != nil && !refused(err) {
+			if err := to.unfreeze(e); err != nil && !refusedFreeze(err) {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// refusedFreeze reports whether a holder refuses a freeze, a revocation or an end by what it holds itself: an id whose end or
+// whose other content it has, an owner key or a request key that its head does not name, a revocation that may not end yet.
+func refusedFreeze(err error) bool {
+	switch fault.ReasonOf(err) {
+	case typev1.Reason_REASON_FREEZE_ID_USED, typev1.Reason_REASON_BAD_STATEMENT,
+		typev1.Reason_REASON_EVIDENCE_MISMATCH, typev1.Reason_REASON_REVOKED:
+		return true
+	default:
+		return false
+	}
 }
 
 // versionsPage is how many versions of the guard rails one read asks for.

@@ -6,9 +6,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
+	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -43,6 +45,54 @@ func (s *Service) Freeze(ctx context.Context, req *gatewayv1.FreezeRequest) (*ga
 		return nil, err
 	}
 	return &gatewayv1.FreezeResponse{
+		Acknowledgements:   []*typev1.Envelope{inLedger.GetAcknowledgement(), inCosigner.GetAcknowledgement()},
+		UnresolvedPayments: inLedger.GetUnresolvedPayments(),
+	}, nil
+}
+
+// Revoke ends what an agent's request key may do: ledger and co-signer freeze its wallet by the owner's statement, identity
+// refuses the key from then on. It is in force when both acknowledgements are there; a caller that gets an error repeats the call
+// with the same statement.
+func (s *Service) Revoke(ctx context.Context, req *gatewayv1.RevokeRequest) (*gatewayv1.RevokeResponse, error) {
+	var revocation typev1.Revocation
+	if err := evidence.Peek(req.GetRevocation(), &revocation); err != nil {
+		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
+	}
+	var resp *gatewayv1.RevokeResponse
+	err := s.withRepair(ctx, revocation.GetWallet(), func() (err error) {
+		resp, err = s.revoke(ctx, req.GetRevocation())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// revoke asks all three at the same time: whichever is reached stops what it can.
+func (s *Service) revoke(ctx context.Context, revocation *typev1.Envelope) (*gatewayv1.RevokeResponse, error) {
+	var identityErr error
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		_, identityErr = s.identity.Revoke(ctx, &identityv1.RevokeRequest{Revocation: revocation})
+	})
+	inLedger, inCosigner, err := s.both(
+		func() (*typev1.FreezeResult, error) {
+			resp, err := s.ledger.Revoke(ctx, &ledgerv1.RevokeRequest{Revocation: revocation})
+			return resp.GetResult(), err
+		},
+		func() (*typev1.FreezeResult, error) {
+			resp, err := s.cosigner.Revoke(ctx, &cosignerv1.RevokeRequest{Revocation: revocation})
+			return resp.GetResult(), err
+		})
+	wait.Wait()
+	if err != nil {
+		return nil, err
+	}
+	if identityErr != nil {
+		return nil, identityErr
+	}
+	return &gatewayv1.RevokeResponse{
 		Acknowledgements:   []*typev1.Envelope{inLedger.GetAcknowledgement(), inCosigner.GetAcknowledgement()},
 		UnresolvedPayments: inLedger.GetUnresolvedPayments(),
 	}, nil

@@ -19,6 +19,12 @@ func (s *Service) CreateOwner(ctx context.Context, req *gatewayv1.CreateOwnerReq
 	return resp.GetOwner(), err
 }
 
+// SetOwnerKeys changes the keys that authenticate an owner. Those that sign for its wallets are their guard rails'.
+func (s *Service) SetOwnerKeys(ctx context.Context, req *gatewayv1.SetOwnerKeysRequest) (*typev1.Owner, error) {
+	resp, err := s.identity.SetOwnerKeys(ctx, &identityv1.SetOwnerKeysRequest{OwnerKeys: req.GetOwnerKeys()})
+	return resp.GetOwner(), err
+}
+
 // StartRegistration begins key generation: identity takes a place for it, then the co-signer makes its static key.
 func (s *Service) StartRegistration(ctx context.Context, req *gatewayv1.StartRegistrationRequest) (*gatewayv1.StartRegistrationResponse, error) {
 	s.endExpired(ctx)

@@ -132,7 +132,8 @@ func TestMoves(t *testing.T) {
 		if r, _ := authz.Lookup(method); r.Moves {
 			got = append(got, method)
 		}
-		if r, _ := authz.Lookup(method); r.Stops != strings.HasSuffix(strings.ToLower(method), "freeze") {
+		stops := strings.HasSuffix(strings.ToLower(method), "freeze") || strings.HasSuffix(method, "/Revoke")
+		if r, _ := authz.Lookup(method); r.Stops != stops {
 			t.Errorf("%s: stops is %v", method, r.Stops)
 		}
 	}

@@ -117,6 +117,7 @@ var table = map[string]Rule{
 	// The gateway, as the comments in gateway.proto say.
 	gatewayv1.GatewayService_GetInstallations_FullMethodName:     open(),
 	gatewayv1.GatewayService_CreateOwner_FullMethodName:          statement(Owner),
+	gatewayv1.GatewayService_SetOwnerKeys_FullMethodName:         statement(Owner),
 	gatewayv1.GatewayService_StartRegistration_FullMethodName:    statement(Agent),
 	gatewayv1.GatewayService_ExchangeRegistration_FullMethodName: open(), // only the holder of the run's keys can go on
 	gatewayv1.GatewayService_ConfirmRegistration_FullMethodName:  open(), // likewise
@@ -147,6 +148,7 @@ var table = map[string]Rule{
 	gatewayv1.GatewayService_ListReviews_FullMethodName:          token(Owner),
 	gatewayv1.GatewayService_AnswerReview_FullMethodName:         statement(Owner),
 	gatewayv1.GatewayService_Freeze_FullMethodName:               token(anyCaller).stopping(),
+	gatewayv1.GatewayService_Revoke_FullMethodName:               statement(Owner).stopping(),
 	gatewayv1.GatewayService_Unfreeze_FullMethodName:             statement(Owner | Operator).stopping(),
 	gatewayv1.GatewayService_ListFreezes_FullMethodName:          token(anyCaller),
 	gatewayv1.GatewayService_ListEntries_FullMethodName:          token(anyCaller),

@@ -171,6 +171,52 @@ func (x *CreateOwnerRequest) GetInvitation() *v1.Envelope {
 	return nil
 }
 
+// SetOwnerKeysRequest changes an owner's keys.
+type SetOwnerKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// OwnerKeys, signed by a key that the owner had before.
+	OwnerKeys     *v1.Envelope `protobuf:"bytes,1,opt,name=owner_keys,json=ownerKeys,proto3" json:"owner_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOwnerKeysRequest) Reset() {
+	*x = SetOwnerKeysRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOwnerKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOwnerKeysRequest) ProtoMessage() {}
+
+func (x *SetOwnerKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOwnerKeysRequest.ProtoReflect.Descriptor instead.
+func (*SetOwnerKeysRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetOwnerKeysRequest) GetOwnerKeys() *v1.Envelope {
+	if x != nil {
+		return x.OwnerKeys
+	}
+	return nil
+}
+
 // StartRegistrationRequest begins key generation.
 type StartRegistrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +232,7 @@ type StartRegistrationRequest struct {
 
 func (x *StartRegistrationRequest) Reset() {
 	*x = StartRegistrationRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[3]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +244,7 @@ func (x *StartRegistrationRequest) String() string {
 func (*StartRegistrationRequest) ProtoMessage() {}
 
 func (x *StartRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[3]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +257,7 @@ func (x *StartRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*StartRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{3}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartRegistrationRequest) GetStart() *v1.Envelope {
@@ -248,7 +294,7 @@ type StartRegistrationResponse struct {
 
 func (x *StartRegistrationResponse) Reset() {
 	*x = StartRegistrationResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[4]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +306,7 @@ func (x *StartRegistrationResponse) String() string {
 func (*StartRegistrationResponse) ProtoMessage() {}
 
 func (x *StartRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[4]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +319,7 @@ func (x *StartRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*StartRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{4}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartRegistrationResponse) GetAnswer() *v1.Envelope {
@@ -305,7 +351,7 @@ type ExchangeRegistrationRequest struct {
 
 func (x *ExchangeRegistrationRequest) Reset() {
 	*x = ExchangeRegistrationRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[5]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +363,7 @@ func (x *ExchangeRegistrationRequest) String() string {
 func (*ExchangeRegistrationRequest) ProtoMessage() {}
 
 func (x *ExchangeRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[5]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +376,7 @@ func (x *ExchangeRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{5}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExchangeRegistrationRequest) GetWallet() string {
@@ -365,7 +411,7 @@ type ExchangeRegistrationResponse struct {
 
 func (x *ExchangeRegistrationResponse) Reset() {
 	*x = ExchangeRegistrationResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[6]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +423,7 @@ func (x *ExchangeRegistrationResponse) String() string {
 func (*ExchangeRegistrationResponse) ProtoMessage() {}
 
 func (x *ExchangeRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[6]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +436,7 @@ func (x *ExchangeRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{6}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExchangeRegistrationResponse) GetCertificate() []byte {
@@ -417,7 +463,7 @@ type ConfirmRegistrationRequest struct {
 
 func (x *ConfirmRegistrationRequest) Reset() {
 	*x = ConfirmRegistrationRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[7]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +475,7 @@ func (x *ConfirmRegistrationRequest) String() string {
 func (*ConfirmRegistrationRequest) ProtoMessage() {}
 
 func (x *ConfirmRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[7]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +488,7 @@ func (x *ConfirmRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{7}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ConfirmRegistrationRequest) GetWallet() string {
@@ -484,7 +530,7 @@ type ConfirmRegistrationResponse struct {
 
 func (x *ConfirmRegistrationResponse) Reset() {
 	*x = ConfirmRegistrationResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[8]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +542,7 @@ func (x *ConfirmRegistrationResponse) String() string {
 func (*ConfirmRegistrationResponse) ProtoMessage() {}
 
 func (x *ConfirmRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[8]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +555,7 @@ func (x *ConfirmRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{8}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ConfirmRegistrationResponse) GetRelease() []byte {
@@ -536,7 +582,7 @@ type CompleteRegistrationRequest struct {
 
 func (x *CompleteRegistrationRequest) Reset() {
 	*x = CompleteRegistrationRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[9]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +594,7 @@ func (x *CompleteRegistrationRequest) String() string {
 func (*CompleteRegistrationRequest) ProtoMessage() {}
 
 func (x *CompleteRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[9]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +607,7 @@ func (x *CompleteRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{9}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CompleteRegistrationRequest) GetWallet() string {
@@ -605,7 +651,7 @@ type GetClaimRequest struct {
 
 func (x *GetClaimRequest) Reset() {
 	*x = GetClaimRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[10]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +663,7 @@ func (x *GetClaimRequest) String() string {
 func (*GetClaimRequest) ProtoMessage() {}
 
 func (x *GetClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[10]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +676,7 @@ func (x *GetClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClaimRequest.ProtoReflect.Descriptor instead.
 func (*GetClaimRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{10}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetClaimRequest) GetOwner() string {
@@ -660,7 +706,7 @@ type GetClaimResponse struct {
 
 func (x *GetClaimResponse) Reset() {
 	*x = GetClaimResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[11]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +718,7 @@ func (x *GetClaimResponse) String() string {
 func (*GetClaimResponse) ProtoMessage() {}
 
 func (x *GetClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[11]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +731,7 @@ func (x *GetClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClaimResponse.ProtoReflect.Descriptor instead.
 func (*GetClaimResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetClaimResponse) GetWallet() *v1.Wallet {
@@ -713,7 +759,7 @@ type ClaimWalletRequest struct {
 
 func (x *ClaimWalletRequest) Reset() {
 	*x = ClaimWalletRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[12]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +771,7 @@ func (x *ClaimWalletRequest) String() string {
 func (*ClaimWalletRequest) ProtoMessage() {}
 
 func (x *ClaimWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[12]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +784,7 @@ func (x *ClaimWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimWalletRequest.ProtoReflect.Descriptor instead.
 func (*ClaimWalletRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{12}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ClaimWalletRequest) GetGuardRails() *v1.Envelope {
@@ -759,7 +805,7 @@ type GetWalletRequest struct {
 
 func (x *GetWalletRequest) Reset() {
 	*x = GetWalletRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[13]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +817,7 @@ func (x *GetWalletRequest) String() string {
 func (*GetWalletRequest) ProtoMessage() {}
 
 func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[13]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +830,7 @@ func (x *GetWalletRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWalletRequest.ProtoReflect.Descriptor instead.
 func (*GetWalletRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{13}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetWalletRequest) GetName() string {
@@ -809,7 +855,7 @@ type ListWalletsRequest struct {
 
 func (x *ListWalletsRequest) Reset() {
 	*x = ListWalletsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[14]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +867,7 @@ func (x *ListWalletsRequest) String() string {
 func (*ListWalletsRequest) ProtoMessage() {}
 
 func (x *ListWalletsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[14]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +880,7 @@ func (x *ListWalletsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWalletsRequest.ProtoReflect.Descriptor instead.
 func (*ListWalletsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListWalletsRequest) GetOwner() string {
@@ -871,7 +917,7 @@ type ListWalletsResponse struct {
 
 func (x *ListWalletsResponse) Reset() {
 	*x = ListWalletsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[15]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +929,7 @@ func (x *ListWalletsResponse) String() string {
 func (*ListWalletsResponse) ProtoMessage() {}
 
 func (x *ListWalletsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[15]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +942,7 @@ func (x *ListWalletsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWalletsResponse.ProtoReflect.Descriptor instead.
 func (*ListWalletsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListWalletsResponse) GetWallets() []*v1.Wallet {
@@ -924,7 +970,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[16]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +982,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[16]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +995,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetAccountRequest) GetWallet() string {
@@ -976,7 +1022,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[17]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1034,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[17]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1047,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetAccountResponse) GetBalances() []*v1.Balance {
@@ -1043,7 +1089,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1101,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[18]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1114,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetLimitsRequest) GetWallet() string {
@@ -1101,7 +1147,7 @@ type GetSpendingRequest struct {
 
 func (x *GetSpendingRequest) Reset() {
 	*x = GetSpendingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1159,7 @@ func (x *GetSpendingRequest) String() string {
 func (*GetSpendingRequest) ProtoMessage() {}
 
 func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[19]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1172,7 @@ func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingRequest.ProtoReflect.Descriptor instead.
 func (*GetSpendingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetSpendingRequest) GetParent() string {
@@ -1191,7 +1237,7 @@ type GetSpendingResponse struct {
 
 func (x *GetSpendingResponse) Reset() {
 	*x = GetSpendingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1249,7 @@ func (x *GetSpendingResponse) String() string {
 func (*GetSpendingResponse) ProtoMessage() {}
 
 func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[20]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1262,7 @@ func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingResponse.ProtoReflect.Descriptor instead.
 func (*GetSpendingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetSpendingResponse) GetRows() []*v1.SpendingRow {
@@ -1244,7 +1290,7 @@ type SetGuardRailsRequest struct {
 
 func (x *SetGuardRailsRequest) Reset() {
 	*x = SetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1302,7 @@ func (x *SetGuardRailsRequest) String() string {
 func (*SetGuardRailsRequest) ProtoMessage() {}
 
 func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[21]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1315,7 @@ func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetGuardRailsRequest) GetGuardRails() *v1.Envelope {
@@ -1290,7 +1336,7 @@ type SetGuardRailsResponse struct {
 
 func (x *SetGuardRailsResponse) Reset() {
 	*x = SetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1348,7 @@ func (x *SetGuardRailsResponse) String() string {
 func (*SetGuardRailsResponse) ProtoMessage() {}
 
 func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1361,7 @@ func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetGuardRailsResponse) GetAcknowledgements() []*v1.Envelope {
@@ -1340,7 +1386,7 @@ type GetGuardRailsRequest struct {
 
 func (x *GetGuardRailsRequest) Reset() {
 	*x = GetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1398,7 @@ func (x *GetGuardRailsRequest) String() string {
 func (*GetGuardRailsRequest) ProtoMessage() {}
 
 func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1411,7 @@ func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetGuardRailsRequest) GetWallet() string {
@@ -1402,7 +1448,7 @@ type GetGuardRailsResponse struct {
 
 func (x *GetGuardRailsResponse) Reset() {
 	*x = GetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1460,7 @@ func (x *GetGuardRailsResponse) String() string {
 func (*GetGuardRailsResponse) ProtoMessage() {}
 
 func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1473,7 @@ func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetGuardRailsResponse) GetDocuments() *v1.WalletDocuments {
@@ -1463,7 +1509,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1521,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1534,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreatePaymentRequest) GetParent() string {
@@ -1539,7 +1585,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1597,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1610,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1592,7 +1638,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1650,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1663,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetPaymentRequest) GetName() string {
@@ -1652,7 +1698,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1710,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1723,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListPaymentsRequest) GetParent() string {
@@ -1750,7 +1796,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1808,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1821,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*v1.Payment {
@@ -1803,7 +1849,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1861,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1874,7 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchPaymentRequest) GetName() string {
@@ -1853,7 +1899,7 @@ type WatchPaymentsRequest struct {
 
 func (x *WatchPaymentsRequest) Reset() {
 	*x = WatchPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1911,7 @@ func (x *WatchPaymentsRequest) String() string {
 func (*WatchPaymentsRequest) ProtoMessage() {}
 
 func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1924,7 @@ func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchPaymentsRequest) GetParent() string {
@@ -1915,7 +1961,7 @@ type WatchPaymentsResponse struct {
 
 func (x *WatchPaymentsResponse) Reset() {
 	*x = WatchPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +1973,7 @@ func (x *WatchPaymentsResponse) String() string {
 func (*WatchPaymentsResponse) ProtoMessage() {}
 
 func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +1986,7 @@ func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
@@ -1968,7 +2014,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2026,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2039,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -2018,7 +2064,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2076,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2089,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2080,7 +2126,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2138,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,7 +2151,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2133,7 +2179,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2191,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2204,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -2179,7 +2225,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2237,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2250,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -2227,7 +2273,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2285,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2298,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2263,6 +2309,107 @@ func (x *FreezeResponse) GetAcknowledgements() []*v1.Envelope {
 }
 
 func (x *FreezeResponse) GetUnresolvedPayments() []string {
+	if x != nil {
+		return x.UnresolvedPayments
+	}
+	return nil
+}
+
+// RevokeRequest revokes an agent.
+type RevokeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's Revocation.
+	Revocation    *v1.Envelope `protobuf:"bytes,1,opt,name=revocation,proto3" json:"revocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RevokeRequest) GetRevocation() *v1.Envelope {
+	if x != nil {
+		return x.Revocation
+	}
+	return nil
+}
+
+// RevokeResponse answers it: in force when both acknowledgements verify.
+type RevokeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Acknowledgements of ledger and co-signer, in this order.
+	Acknowledgements []*v1.Envelope `protobuf:"bytes,1,rep,name=acknowledgements,proto3" json:"acknowledgements,omitempty"`
+	// AUTHORIZED payments that may still land on a chain; at most 1,000.
+	UnresolvedPayments []string `protobuf:"bytes,2,rep,name=unresolved_payments,json=unresolvedPayments,proto3" json:"unresolved_payments,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RevokeResponse) GetAcknowledgements() []*v1.Envelope {
+	if x != nil {
+		return x.Acknowledgements
+	}
+	return nil
+}
+
+func (x *RevokeResponse) GetUnresolvedPayments() []string {
 	if x != nil {
 		return x.UnresolvedPayments
 	}
@@ -2280,7 +2427,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2439,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2452,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -2326,7 +2473,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2485,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2498,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UnfreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2372,7 +2519,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2531,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2544,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -2420,7 +2567,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2579,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2592,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -2477,7 +2624,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2636,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2649,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2539,7 +2686,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2698,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2711,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2592,7 +2739,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2751,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2764,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -2638,7 +2785,7 @@ type OrderResharingRequest struct {
 
 func (x *OrderResharingRequest) Reset() {
 	*x = OrderResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2797,7 @@ func (x *OrderResharingRequest) String() string {
 func (*OrderResharingRequest) ProtoMessage() {}
 
 func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2810,7 @@ func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
 func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
@@ -2684,7 +2831,7 @@ type OrderResharingResponse struct {
 
 func (x *OrderResharingResponse) Reset() {
 	*x = OrderResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2843,7 @@ func (x *OrderResharingResponse) String() string {
 func (*OrderResharingResponse) ProtoMessage() {}
 
 func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2856,7 @@ func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
 func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
@@ -2730,7 +2877,7 @@ type GetResharingRequest struct {
 
 func (x *GetResharingRequest) Reset() {
 	*x = GetResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2889,7 @@ func (x *GetResharingRequest) String() string {
 func (*GetResharingRequest) ProtoMessage() {}
 
 func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2902,7 @@ func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
 func (*GetResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetResharingRequest) GetWallet() string {
@@ -2778,7 +2925,7 @@ type GetResharingResponse struct {
 
 func (x *GetResharingResponse) Reset() {
 	*x = GetResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2937,7 @@ func (x *GetResharingResponse) String() string {
 func (*GetResharingResponse) ProtoMessage() {}
 
 func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2950,7 @@ func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
 func (*GetResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetResharingResponse) GetResharing() *v1.Resharing {
@@ -2831,7 +2978,7 @@ type StartResharingRequest struct {
 
 func (x *StartResharingRequest) Reset() {
 	*x = StartResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +2990,7 @@ func (x *StartResharingRequest) String() string {
 func (*StartResharingRequest) ProtoMessage() {}
 
 func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +3003,7 @@ func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
 func (*StartResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StartResharingRequest) GetStart() *v1.Envelope {
@@ -2879,7 +3026,7 @@ type StartResharingResponse struct {
 
 func (x *StartResharingResponse) Reset() {
 	*x = StartResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3038,7 @@ func (x *StartResharingResponse) String() string {
 func (*StartResharingResponse) ProtoMessage() {}
 
 func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3051,7 @@ func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
 func (*StartResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
@@ -2936,7 +3083,7 @@ type ExchangeResharingRequest struct {
 
 func (x *ExchangeResharingRequest) Reset() {
 	*x = ExchangeResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3095,7 @@ func (x *ExchangeResharingRequest) String() string {
 func (*ExchangeResharingRequest) ProtoMessage() {}
 
 func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3108,7 @@ func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ExchangeResharingRequest) GetWallet() string {
@@ -2996,7 +3143,7 @@ type ExchangeResharingResponse struct {
 
 func (x *ExchangeResharingResponse) Reset() {
 	*x = ExchangeResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3155,7 @@ func (x *ExchangeResharingResponse) String() string {
 func (*ExchangeResharingResponse) ProtoMessage() {}
 
 func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3168,7 @@ func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ExchangeResharingResponse) GetCertificate() []byte {
@@ -3048,7 +3195,7 @@ type ConfirmResharingRequest struct {
 
 func (x *ConfirmResharingRequest) Reset() {
 	*x = ConfirmResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +3207,7 @@ func (x *ConfirmResharingRequest) String() string {
 func (*ConfirmResharingRequest) ProtoMessage() {}
 
 func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +3220,7 @@ func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConfirmResharingRequest) GetWallet() string {
@@ -3115,7 +3262,7 @@ type ConfirmResharingResponse struct {
 
 func (x *ConfirmResharingResponse) Reset() {
 	*x = ConfirmResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3274,7 @@ func (x *ConfirmResharingResponse) String() string {
 func (*ConfirmResharingResponse) ProtoMessage() {}
 
 func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3287,7 @@ func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConfirmResharingResponse) GetRelease() []byte {
@@ -3165,7 +3312,7 @@ type CompleteResharingRequest struct {
 
 func (x *CompleteResharingRequest) Reset() {
 	*x = CompleteResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3324,7 @@ func (x *CompleteResharingRequest) String() string {
 func (*CompleteResharingRequest) ProtoMessage() {}
 
 func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3337,7 @@ func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
 func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CompleteResharingRequest) GetWallet() string {
@@ -3225,7 +3372,7 @@ type CompleteResharingResponse struct {
 
 func (x *CompleteResharingResponse) Reset() {
 	*x = CompleteResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3384,7 @@ func (x *CompleteResharingResponse) String() string {
 func (*CompleteResharingResponse) ProtoMessage() {}
 
 func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3397,7 @@ func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
@@ -3271,7 +3418,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3430,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3443,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
@@ -3317,7 +3464,7 @@ type ConfirmRecoveryResponse struct {
 
 func (x *ConfirmRecoveryResponse) Reset() {
 	*x = ConfirmRecoveryResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3476,7 @@ func (x *ConfirmRecoveryResponse) String() string {
 func (*ConfirmRecoveryResponse) ProtoMessage() {}
 
 func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3489,7 @@ func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
@@ -3366,7 +3513,10 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\fregistration\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fregistration\x129\n" +
 	"\n" +
 	"invitation\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
-	"invitation\"\xb8\x01\n" +
+	"invitation\"W\n" +
+	"\x13SetOwnerKeysRequest\x12@\n" +
+	"\n" +
+	"owner_keys\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\townerKeys\"\xb8\x01\n" +
 	"\x18StartRegistrationRequest\x127\n" +
 	"\x05start\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\x05start\x12*\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\vdisplayName\x127\n" +
@@ -3503,6 +3653,13 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06freeze\x18\x01 \x01(\v2\x17.halfkey.type.v1.FreezeB\x06\xbaH\x03\xc8\x01\x01R\x06freeze\"\x88\x01\n" +
 	"\x0eFreezeResponse\x12E\n" +
 	"\x10acknowledgements\x18\x01 \x03(\v2\x19.halfkey.type.v1.EnvelopeR\x10acknowledgements\x12/\n" +
+	"\x13unresolved_payments\x18\x02 \x03(\tR\x12unresolvedPayments\"R\n" +
+	"\rRevokeRequest\x12A\n" +
+	"\n" +
+	"revocation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"revocation\"\x88\x01\n" +
+	"\x0eRevokeResponse\x12E\n" +
+	"\x10acknowledgements\x18\x01 \x03(\v2\x19.halfkey.type.v1.EnvelopeR\x10acknowledgements\x12/\n" +
 	"\x13unresolved_payments\x18\x02 \x03(\tR\x12unresolvedPayments\"P\n" +
 	"\x0fUnfreezeRequest\x12=\n" +
 	"\bunfreeze\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\bunfreeze\"Y\n" +
@@ -3562,10 +3719,11 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x16ConfirmRecoveryRequest\x12E\n" +
 	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fconfirmation\"S\n" +
 	"\x17ConfirmRecoveryResponse\x128\n" +
-	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x9f\x1b\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xc1\x1c\n" +
 	"\x0eGatewayService\x12m\n" +
 	"\x10GetInstallations\x12+.halfkey.gateway.v1.GetInstallationsRequest\x1a,.halfkey.gateway.v1.GetInstallationsResponse\x12M\n" +
-	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12p\n" +
+	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12O\n" +
+	"\fSetOwnerKeys\x12'.halfkey.gateway.v1.SetOwnerKeysRequest\x1a\x16.halfkey.type.v1.Owner\x12p\n" +
 	"\x11StartRegistration\x12,.halfkey.gateway.v1.StartRegistrationRequest\x1a-.halfkey.gateway.v1.StartRegistrationResponse\x12y\n" +
 	"\x14ExchangeRegistration\x12/.halfkey.gateway.v1.ExchangeRegistrationRequest\x1a0.halfkey.gateway.v1.ExchangeRegistrationResponse\x12v\n" +
 	"\x13ConfirmRegistration\x12..halfkey.gateway.v1.ConfirmRegistrationRequest\x1a/.halfkey.gateway.v1.ConfirmRegistrationResponse\x12`\n" +
@@ -3597,7 +3755,8 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\rCancelPayment\x12(.halfkey.gateway.v1.CancelPaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12^\n" +
 	"\vListReviews\x12&.halfkey.gateway.v1.ListReviewsRequest\x1a'.halfkey.gateway.v1.ListReviewsResponse\x12Q\n" +
 	"\fAnswerReview\x12'.halfkey.gateway.v1.AnswerReviewRequest\x1a\x18.halfkey.type.v1.Payment\x12O\n" +
-	"\x06Freeze\x12!.halfkey.gateway.v1.FreezeRequest\x1a\".halfkey.gateway.v1.FreezeResponse\x12U\n" +
+	"\x06Freeze\x12!.halfkey.gateway.v1.FreezeRequest\x1a\".halfkey.gateway.v1.FreezeResponse\x12O\n" +
+	"\x06Revoke\x12!.halfkey.gateway.v1.RevokeRequest\x1a\".halfkey.gateway.v1.RevokeResponse\x12U\n" +
 	"\bUnfreeze\x12#.halfkey.gateway.v1.UnfreezeRequest\x1a$.halfkey.gateway.v1.UnfreezeResponse\x12^\n" +
 	"\vListFreezes\x12&.halfkey.gateway.v1.ListFreezesRequest\x1a'.halfkey.gateway.v1.ListFreezesResponse\x12^\n" +
 	"\vListEntries\x12&.halfkey.gateway.v1.ListEntriesRequest\x1a'.halfkey.gateway.v1.ListEntriesResponse\x12c\n" +
@@ -3615,204 +3774,214 @@ func file_halfkey_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_halfkey_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetInstallationsRequest)(nil),      // 0: halfkey.gateway.v1.GetInstallationsRequest
 	(*GetInstallationsResponse)(nil),     // 1: halfkey.gateway.v1.GetInstallationsResponse
 	(*CreateOwnerRequest)(nil),           // 2: halfkey.gateway.v1.CreateOwnerRequest
-	(*StartRegistrationRequest)(nil),     // 3: halfkey.gateway.v1.StartRegistrationRequest
-	(*StartRegistrationResponse)(nil),    // 4: halfkey.gateway.v1.StartRegistrationResponse
-	(*ExchangeRegistrationRequest)(nil),  // 5: halfkey.gateway.v1.ExchangeRegistrationRequest
-	(*ExchangeRegistrationResponse)(nil), // 6: halfkey.gateway.v1.ExchangeRegistrationResponse
-	(*ConfirmRegistrationRequest)(nil),   // 7: halfkey.gateway.v1.ConfirmRegistrationRequest
-	(*ConfirmRegistrationResponse)(nil),  // 8: halfkey.gateway.v1.ConfirmRegistrationResponse
-	(*CompleteRegistrationRequest)(nil),  // 9: halfkey.gateway.v1.CompleteRegistrationRequest
-	(*GetClaimRequest)(nil),              // 10: halfkey.gateway.v1.GetClaimRequest
-	(*GetClaimResponse)(nil),             // 11: halfkey.gateway.v1.GetClaimResponse
-	(*ClaimWalletRequest)(nil),           // 12: halfkey.gateway.v1.ClaimWalletRequest
-	(*GetWalletRequest)(nil),             // 13: halfkey.gateway.v1.GetWalletRequest
-	(*ListWalletsRequest)(nil),           // 14: halfkey.gateway.v1.ListWalletsRequest
-	(*ListWalletsResponse)(nil),          // 15: halfkey.gateway.v1.ListWalletsResponse
-	(*GetAccountRequest)(nil),            // 16: halfkey.gateway.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),           // 17: halfkey.gateway.v1.GetAccountResponse
-	(*GetLimitsRequest)(nil),             // 18: halfkey.gateway.v1.GetLimitsRequest
-	(*GetSpendingRequest)(nil),           // 19: halfkey.gateway.v1.GetSpendingRequest
-	(*GetSpendingResponse)(nil),          // 20: halfkey.gateway.v1.GetSpendingResponse
-	(*SetGuardRailsRequest)(nil),         // 21: halfkey.gateway.v1.SetGuardRailsRequest
-	(*SetGuardRailsResponse)(nil),        // 22: halfkey.gateway.v1.SetGuardRailsResponse
-	(*GetGuardRailsRequest)(nil),         // 23: halfkey.gateway.v1.GetGuardRailsRequest
-	(*GetGuardRailsResponse)(nil),        // 24: halfkey.gateway.v1.GetGuardRailsResponse
-	(*CreatePaymentRequest)(nil),         // 25: halfkey.gateway.v1.CreatePaymentRequest
-	(*SettlePaymentRequest)(nil),         // 26: halfkey.gateway.v1.SettlePaymentRequest
-	(*GetPaymentRequest)(nil),            // 27: halfkey.gateway.v1.GetPaymentRequest
-	(*ListPaymentsRequest)(nil),          // 28: halfkey.gateway.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),         // 29: halfkey.gateway.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),          // 30: halfkey.gateway.v1.WatchPaymentRequest
-	(*WatchPaymentsRequest)(nil),         // 31: halfkey.gateway.v1.WatchPaymentsRequest
-	(*WatchPaymentsResponse)(nil),        // 32: halfkey.gateway.v1.WatchPaymentsResponse
-	(*CancelPaymentRequest)(nil),         // 33: halfkey.gateway.v1.CancelPaymentRequest
-	(*ListReviewsRequest)(nil),           // 34: halfkey.gateway.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),          // 35: halfkey.gateway.v1.ListReviewsResponse
-	(*AnswerReviewRequest)(nil),          // 36: halfkey.gateway.v1.AnswerReviewRequest
-	(*FreezeRequest)(nil),                // 37: halfkey.gateway.v1.FreezeRequest
-	(*FreezeResponse)(nil),               // 38: halfkey.gateway.v1.FreezeResponse
-	(*UnfreezeRequest)(nil),              // 39: halfkey.gateway.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),             // 40: halfkey.gateway.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),           // 41: halfkey.gateway.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),          // 42: halfkey.gateway.v1.ListFreezesResponse
-	(*ListEntriesRequest)(nil),           // 43: halfkey.gateway.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),          // 44: halfkey.gateway.v1.ListEntriesResponse
-	(*ApplyStatementRequest)(nil),        // 45: halfkey.gateway.v1.ApplyStatementRequest
-	(*OrderResharingRequest)(nil),        // 46: halfkey.gateway.v1.OrderResharingRequest
-	(*OrderResharingResponse)(nil),       // 47: halfkey.gateway.v1.OrderResharingResponse
-	(*GetResharingRequest)(nil),          // 48: halfkey.gateway.v1.GetResharingRequest
-	(*GetResharingResponse)(nil),         // 49: halfkey.gateway.v1.GetResharingResponse
-	(*StartResharingRequest)(nil),        // 50: halfkey.gateway.v1.StartResharingRequest
-	(*StartResharingResponse)(nil),       // 51: halfkey.gateway.v1.StartResharingResponse
-	(*ExchangeResharingRequest)(nil),     // 52: halfkey.gateway.v1.ExchangeResharingRequest
-	(*ExchangeResharingResponse)(nil),    // 53: halfkey.gateway.v1.ExchangeResharingResponse
-	(*ConfirmResharingRequest)(nil),      // 54: halfkey.gateway.v1.ConfirmResharingRequest
-	(*ConfirmResharingResponse)(nil),     // 55: halfkey.gateway.v1.ConfirmResharingResponse
-	(*CompleteResharingRequest)(nil),     // 56: halfkey.gateway.v1.CompleteResharingRequest
-	(*CompleteResharingResponse)(nil),    // 57: halfkey.gateway.v1.CompleteResharingResponse
-	(*ConfirmRecoveryRequest)(nil),       // 58: halfkey.gateway.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryResponse)(nil),      // 59: halfkey.gateway.v1.ConfirmRecoveryResponse
-	(*v1.Envelope)(nil),                  // 60: halfkey.type.v1.Envelope
-	(*v1.Wallet)(nil),                    // 61: halfkey.type.v1.Wallet
-	(*v1.Balance)(nil),                   // 62: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),        // 63: google.protobuf.Timestamp
-	(v1.SpendingGroup)(0),                // 64: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),               // 65: halfkey.type.v1.SpendingRow
-	(*v1.WalletDocuments)(nil),           // 66: halfkey.type.v1.WalletDocuments
-	(v1.PaymentState)(0),                 // 67: halfkey.type.v1.PaymentState
-	(*v1.Payment)(nil),                   // 68: halfkey.type.v1.Payment
-	(*v1.Freeze)(nil),                    // 69: halfkey.type.v1.Freeze
-	(*v1.Resharing)(nil),                 // 70: halfkey.type.v1.Resharing
-	(*v1.Owner)(nil),                     // 71: halfkey.type.v1.Owner
-	(*v1.Limits)(nil),                    // 72: halfkey.type.v1.Limits
+	(*SetOwnerKeysRequest)(nil),          // 3: halfkey.gateway.v1.SetOwnerKeysRequest
+	(*StartRegistrationRequest)(nil),     // 4: halfkey.gateway.v1.StartRegistrationRequest
+	(*StartRegistrationResponse)(nil),    // 5: halfkey.gateway.v1.StartRegistrationResponse
+	(*ExchangeRegistrationRequest)(nil),  // 6: halfkey.gateway.v1.ExchangeRegistrationRequest
+	(*ExchangeRegistrationResponse)(nil), // 7: halfkey.gateway.v1.ExchangeRegistrationResponse
+	(*ConfirmRegistrationRequest)(nil),   // 8: halfkey.gateway.v1.ConfirmRegistrationRequest
+	(*ConfirmRegistrationResponse)(nil),  // 9: halfkey.gateway.v1.ConfirmRegistrationResponse
+	(*CompleteRegistrationRequest)(nil),  // 10: halfkey.gateway.v1.CompleteRegistrationRequest
+	(*GetClaimRequest)(nil),              // 11: halfkey.gateway.v1.GetClaimRequest
+	(*GetClaimResponse)(nil),             // 12: halfkey.gateway.v1.GetClaimResponse
+	(*ClaimWalletRequest)(nil),           // 13: halfkey.gateway.v1.ClaimWalletRequest
+	(*GetWalletRequest)(nil),             // 14: halfkey.gateway.v1.GetWalletRequest
+	(*ListWalletsRequest)(nil),           // 15: halfkey.gateway.v1.ListWalletsRequest
+	(*ListWalletsResponse)(nil),          // 16: halfkey.gateway.v1.ListWalletsResponse
+	(*GetAccountRequest)(nil),            // 17: halfkey.gateway.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),           // 18: halfkey.gateway.v1.GetAccountResponse
+	(*GetLimitsRequest)(nil),             // 19: halfkey.gateway.v1.GetLimitsRequest
+	(*GetSpendingRequest)(nil),           // 20: halfkey.gateway.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),          // 21: halfkey.gateway.v1.GetSpendingResponse
+	(*SetGuardRailsRequest)(nil),         // 22: halfkey.gateway.v1.SetGuardRailsRequest
+	(*SetGuardRailsResponse)(nil),        // 23: halfkey.gateway.v1.SetGuardRailsResponse
+	(*GetGuardRailsRequest)(nil),         // 24: halfkey.gateway.v1.GetGuardRailsRequest
+	(*GetGuardRailsResponse)(nil),        // 25: halfkey.gateway.v1.GetGuardRailsResponse
+	(*CreatePaymentRequest)(nil),         // 26: halfkey.gateway.v1.CreatePaymentRequest
+	(*SettlePaymentRequest)(nil),         // 27: halfkey.gateway.v1.SettlePaymentRequest
+	(*GetPaymentRequest)(nil),            // 28: halfkey.gateway.v1.GetPaymentRequest
+	(*ListPaymentsRequest)(nil),          // 29: halfkey.gateway.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),         // 30: halfkey.gateway.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),          // 31: halfkey.gateway.v1.WatchPaymentRequest
+	(*WatchPaymentsRequest)(nil),         // 32: halfkey.gateway.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),        // 33: halfkey.gateway.v1.WatchPaymentsResponse
+	(*CancelPaymentRequest)(nil),         // 34: halfkey.gateway.v1.CancelPaymentRequest
+	(*ListReviewsRequest)(nil),           // 35: halfkey.gateway.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),          // 36: halfkey.gateway.v1.ListReviewsResponse
+	(*AnswerReviewRequest)(nil),          // 37: halfkey.gateway.v1.AnswerReviewRequest
+	(*FreezeRequest)(nil),                // 38: halfkey.gateway.v1.FreezeRequest
+	(*FreezeResponse)(nil),               // 39: halfkey.gateway.v1.FreezeResponse
+	(*RevokeRequest)(nil),                // 40: halfkey.gateway.v1.RevokeRequest
+	(*RevokeResponse)(nil),               // 41: halfkey.gateway.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),              // 42: halfkey.gateway.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),             // 43: halfkey.gateway.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),           // 44: halfkey.gateway.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),          // 45: halfkey.gateway.v1.ListFreezesResponse
+	(*ListEntriesRequest)(nil),           // 46: halfkey.gateway.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),          // 47: halfkey.gateway.v1.ListEntriesResponse
+	(*ApplyStatementRequest)(nil),        // 48: halfkey.gateway.v1.ApplyStatementRequest
+	(*OrderResharingRequest)(nil),        // 49: halfkey.gateway.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),       // 50: halfkey.gateway.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),          // 51: halfkey.gateway.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),         // 52: halfkey.gateway.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),        // 53: halfkey.gateway.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),       // 54: halfkey.gateway.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),     // 55: halfkey.gateway.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),    // 56: halfkey.gateway.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),      // 57: halfkey.gateway.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),     // 58: halfkey.gateway.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),     // 59: halfkey.gateway.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),    // 60: halfkey.gateway.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),       // 61: halfkey.gateway.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),      // 62: halfkey.gateway.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                  // 63: halfkey.type.v1.Envelope
+	(*v1.Wallet)(nil),                    // 64: halfkey.type.v1.Wallet
+	(*v1.Balance)(nil),                   // 65: halfkey.type.v1.Balance
+	(*timestamppb.Timestamp)(nil),        // 66: google.protobuf.Timestamp
+	(v1.SpendingGroup)(0),                // 67: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),               // 68: halfkey.type.v1.SpendingRow
+	(*v1.WalletDocuments)(nil),           // 69: halfkey.type.v1.WalletDocuments
+	(v1.PaymentState)(0),                 // 70: halfkey.type.v1.PaymentState
+	(*v1.Payment)(nil),                   // 71: halfkey.type.v1.Payment
+	(*v1.Freeze)(nil),                    // 72: halfkey.type.v1.Freeze
+	(*v1.Resharing)(nil),                 // 73: halfkey.type.v1.Resharing
+	(*v1.Owner)(nil),                     // 74: halfkey.type.v1.Owner
+	(*v1.Limits)(nil),                    // 75: halfkey.type.v1.Limits
 }
 var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
-	60, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
-	60, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	60, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
-	60, // 3: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	60, // 4: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
-	60, // 5: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	60, // 6: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	61, // 7: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	60, // 8: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	61, // 9: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	62, // 10: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	63, // 11: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	60, // 12: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	63, // 13: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	63, // 14: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	64, // 15: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	65, // 16: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	60, // 17: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	60, // 18: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	66, // 19: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	60, // 20: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	60, // 21: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	67, // 22: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	63, // 23: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	63, // 24: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	68, // 25: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	68, // 26: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	68, // 27: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	60, // 28: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	69, // 29: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	60, // 30: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	60, // 31: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	60, // 32: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	69, // 33: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	60, // 34: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	60, // 35: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	60, // 36: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
-	70, // 37: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	70, // 38: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	60, // 39: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
-	60, // 40: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
-	70, // 41: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	60, // 42: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
-	70, // 43: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	0,  // 44: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
-	2,  // 45: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
-	3,  // 46: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
-	5,  // 47: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
-	7,  // 48: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
-	9,  // 49: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
-	10, // 50: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
-	12, // 51: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
-	13, // 52: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
-	14, // 53: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
-	16, // 54: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
-	18, // 55: halfkey.gateway.v1.GatewayService.GetLimits:input_type -> halfkey.gateway.v1.GetLimitsRequest
-	19, // 56: halfkey.gateway.v1.GatewayService.GetSpending:input_type -> halfkey.gateway.v1.GetSpendingRequest
-	21, // 57: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
-	23, // 58: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
-	46, // 59: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
-	48, // 60: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
-	50, // 61: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
-	52, // 62: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
-	54, // 63: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
-	56, // 64: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
-	58, // 65: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
-	25, // 66: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
-	26, // 67: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
-	27, // 68: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
-	28, // 69: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
-	30, // 70: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
-	31, // 71: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
-	33, // 72: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
-	34, // 73: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
-	36, // 74: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
-	37, // 75: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
-	39, // 76: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
-	41, // 77: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
-	43, // 78: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
-	45, // 79: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
-	1,  // 80: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
-	71, // 81: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
-	4,  // 82: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
-	6,  // 83: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
-	8,  // 84: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
-	61, // 85: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
-	11, // 86: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
-	61, // 87: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
-	61, // 88: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
-	15, // 89: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
-	17, // 90: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
-	72, // 91: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
-	20, // 92: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
-	22, // 93: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
-	24, // 94: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
-	47, // 95: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
-	49, // 96: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
-	51, // 97: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
-	53, // 98: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
-	55, // 99: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
-	57, // 100: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
-	59, // 101: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
-	68, // 102: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
-	68, // 103: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
-	68, // 104: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
-	29, // 105: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
-	68, // 106: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
-	32, // 107: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
-	68, // 108: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
-	35, // 109: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
-	68, // 110: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
-	38, // 111: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
-	40, // 112: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
-	42, // 113: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
-	44, // 114: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
-	17, // 115: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
-	80, // [80:116] is the sub-list for method output_type
-	44, // [44:80] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	63, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
+	63, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	63, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	63, // 3: halfkey.gateway.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
+	63, // 4: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	63, // 5: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	63, // 6: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	63, // 7: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	64, // 8: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	63, // 9: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	64, // 10: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	65, // 11: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	66, // 12: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	63, // 13: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	66, // 14: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	66, // 15: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	67, // 16: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	68, // 17: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	63, // 18: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	63, // 19: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	69, // 20: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	63, // 21: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	63, // 22: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	70, // 23: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	66, // 24: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	66, // 25: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	71, // 26: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	71, // 27: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	71, // 28: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	63, // 29: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	72, // 30: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	63, // 31: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	63, // 32: halfkey.gateway.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	63, // 33: halfkey.gateway.v1.RevokeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	63, // 34: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	63, // 35: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	72, // 36: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	63, // 37: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	63, // 38: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	63, // 39: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	73, // 40: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	73, // 41: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	63, // 42: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	63, // 43: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	73, // 44: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	63, // 45: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	73, // 46: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 47: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
+	2,  // 48: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
+	3,  // 49: halfkey.gateway.v1.GatewayService.SetOwnerKeys:input_type -> halfkey.gateway.v1.SetOwnerKeysRequest
+	4,  // 50: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
+	6,  // 51: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
+	8,  // 52: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
+	10, // 53: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
+	11, // 54: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
+	13, // 55: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
+	14, // 56: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
+	15, // 57: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
+	17, // 58: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
+	19, // 59: halfkey.gateway.v1.GatewayService.GetLimits:input_type -> halfkey.gateway.v1.GetLimitsRequest
+	20, // 60: halfkey.gateway.v1.GatewayService.GetSpending:input_type -> halfkey.gateway.v1.GetSpendingRequest
+	22, // 61: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
+	24, // 62: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
+	49, // 63: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
+	51, // 64: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
+	53, // 65: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
+	55, // 66: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
+	57, // 67: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
+	59, // 68: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
+	61, // 69: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
+	26, // 70: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
+	27, // 71: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
+	28, // 72: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
+	29, // 73: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
+	31, // 74: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
+	32, // 75: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
+	34, // 76: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
+	35, // 77: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
+	37, // 78: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
+	38, // 79: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
+	40, // 80: halfkey.gateway.v1.GatewayService.Revoke:input_type -> halfkey.gateway.v1.RevokeRequest
+	42, // 81: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
+	44, // 82: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
+	46, // 83: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
+	48, // 84: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
+	1,  // 85: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
+	74, // 86: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
+	74, // 87: halfkey.gateway.v1.GatewayService.SetOwnerKeys:output_type -> halfkey.type.v1.Owner
+	5,  // 88: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
+	7,  // 89: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
+	9,  // 90: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
+	64, // 91: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
+	12, // 92: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
+	64, // 93: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
+	64, // 94: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
+	16, // 95: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
+	18, // 96: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
+	75, // 97: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
+	21, // 98: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
+	23, // 99: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
+	25, // 100: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
+	50, // 101: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
+	52, // 102: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
+	54, // 103: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
+	56, // 104: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
+	58, // 105: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
+	60, // 106: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
+	62, // 107: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
+	71, // 108: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
+	71, // 109: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
+	71, // 110: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
+	30, // 111: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
+	71, // 112: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
+	33, // 113: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
+	71, // 114: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
+	36, // 115: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
+	71, // 116: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
+	39, // 117: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
+	41, // 118: halfkey.gateway.v1.GatewayService.Revoke:output_type -> halfkey.gateway.v1.RevokeResponse
+	43, // 119: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
+	45, // 120: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
+	47, // 121: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
+	18, // 122: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
+	85, // [85:123] is the sub-list for method output_type
+	47, // [47:85] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_gateway_v1_gateway_proto_init() }
@@ -3826,7 +3995,7 @@ func file_halfkey_gateway_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_gateway_v1_gateway_proto_rawDesc), len(file_halfkey_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	GatewayService_GetInstallations_FullMethodName     = "/halfkey.gateway.v1.GatewayService/GetInstallations"
 	GatewayService_CreateOwner_FullMethodName          = "/halfkey.gateway.v1.GatewayService/CreateOwner"
+	GatewayService_SetOwnerKeys_FullMethodName         = "/halfkey.gateway.v1.GatewayService/SetOwnerKeys"
 	GatewayService_StartRegistration_FullMethodName    = "/halfkey.gateway.v1.GatewayService/StartRegistration"
 	GatewayService_ExchangeRegistration_FullMethodName = "/halfkey.gateway.v1.GatewayService/ExchangeRegistration"
 	GatewayService_ConfirmRegistration_FullMethodName  = "/halfkey.gateway.v1.GatewayService/ConfirmRegistration"
@@ -52,6 +53,7 @@ const (
 	GatewayService_ListReviews_FullMethodName          = "/halfkey.gateway.v1.GatewayService/ListReviews"
 	GatewayService_AnswerReview_FullMethodName         = "/halfkey.gateway.v1.GatewayService/AnswerReview"
 	GatewayService_Freeze_FullMethodName               = "/halfkey.gateway.v1.GatewayService/Freeze"
+	GatewayService_Revoke_FullMethodName               = "/halfkey.gateway.v1.GatewayService/Revoke"
 	GatewayService_Unfreeze_FullMethodName             = "/halfkey.gateway.v1.GatewayService/Unfreeze"
 	GatewayService_ListFreezes_FullMethodName          = "/halfkey.gateway.v1.GatewayService/ListFreezes"
 	GatewayService_ListEntries_FullMethodName          = "/halfkey.gateway.v1.GatewayService/ListEntries"
@@ -70,6 +72,8 @@ type GatewayServiceClient interface {
 	// CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation. Statement:
 	// OwnerRegistration.
 	CreateOwner(ctx context.Context, in *CreateOwnerRequest, opts ...grpc.CallOption) (*v1.Owner, error)
+	// SetOwnerKeys changes the keys that authenticate an owner. Statement: OwnerKeys.
+	SetOwnerKeys(ctx context.Context, in *SetOwnerKeysRequest, opts ...grpc.CallOption) (*v1.Owner, error)
 	// StartRegistration begins key generation. Statement: KeyGenerationStart.
 	StartRegistration(ctx context.Context, in *StartRegistrationRequest, opts ...grpc.CallOption) (*StartRegistrationResponse, error)
 	// ExchangeRegistration is key generation's second step. No token: only the holder of the run's keys can go on.
@@ -133,6 +137,9 @@ type GatewayServiceClient interface {
 	// Freeze stops a wallet, an owner's wallets or the installation. Token; resource: what is frozen (the wallet, the
 	// owner, or `installation`).
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Revoke ends what an agent's request key may do, and freezes its wallet until another one takes it over. Statement:
+	// Revocation.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 	// Unfreeze ends one freeze. Statement: Unfreeze.
 	Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error)
 	// ListFreezes lists a wallet's freezes. Token; resource: the wallet.
@@ -165,6 +172,16 @@ func (c *gatewayServiceClient) CreateOwner(ctx context.Context, in *CreateOwnerR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.Owner)
 	err := c.cc.Invoke(ctx, GatewayService_CreateOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) SetOwnerKeys(ctx context.Context, in *SetOwnerKeysRequest, opts ...grpc.CallOption) (*v1.Owner, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Owner)
+	err := c.cc.Invoke(ctx, GatewayService_SetOwnerKeys_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -489,6 +506,16 @@ func (c *gatewayServiceClient) Freeze(ctx context.Context, in *FreezeRequest, op
 	return out, nil
 }
 
+func (c *gatewayServiceClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeResponse)
+	err := c.cc.Invoke(ctx, GatewayService_Revoke_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *gatewayServiceClient) Unfreeze(ctx context.Context, in *UnfreezeRequest, opts ...grpc.CallOption) (*UnfreezeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnfreezeResponse)
@@ -541,6 +568,8 @@ type GatewayServiceServer interface {
 	// CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation. Statement:
 	// OwnerRegistration.
 	CreateOwner(context.Context, *CreateOwnerRequest) (*v1.Owner, error)
+	// SetOwnerKeys changes the keys that authenticate an owner. Statement: OwnerKeys.
+	SetOwnerKeys(context.Context, *SetOwnerKeysRequest) (*v1.Owner, error)
 	// StartRegistration begins key generation. Statement: KeyGenerationStart.
 	StartRegistration(context.Context, *StartRegistrationRequest) (*StartRegistrationResponse, error)
 	// ExchangeRegistration is key generation's second step. No token: only the holder of the run's keys can go on.
@@ -604,6 +633,9 @@ type GatewayServiceServer interface {
 	// Freeze stops a wallet, an owner's wallets or the installation. Token; resource: what is frozen (the wallet, the
 	// owner, or `installation`).
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Revoke ends what an agent's request key may do, and freezes its wallet until another one takes it over. Statement:
+	// Revocation.
+	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	// Unfreeze ends one freeze. Statement: Unfreeze.
 	Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error)
 	// ListFreezes lists a wallet's freezes. Token; resource: the wallet.
@@ -627,6 +659,9 @@ func (UnimplementedGatewayServiceServer) GetInstallations(context.Context, *GetI
 }
 func (UnimplementedGatewayServiceServer) CreateOwner(context.Context, *CreateOwnerRequest) (*v1.Owner, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateOwner not implemented")
+}
+func (UnimplementedGatewayServiceServer) SetOwnerKeys(context.Context, *SetOwnerKeysRequest) (*v1.Owner, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetOwnerKeys not implemented")
 }
 func (UnimplementedGatewayServiceServer) StartRegistration(context.Context, *StartRegistrationRequest) (*StartRegistrationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRegistration not implemented")
@@ -718,6 +753,9 @@ func (UnimplementedGatewayServiceServer) AnswerReview(context.Context, *AnswerRe
 func (UnimplementedGatewayServiceServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
 }
+func (UnimplementedGatewayServiceServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
+}
 func (UnimplementedGatewayServiceServer) Unfreeze(context.Context, *UnfreezeRequest) (*UnfreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unfreeze not implemented")
 }
@@ -783,6 +821,24 @@ func _GatewayService_CreateOwner_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GatewayServiceServer).CreateOwner(ctx, req.(*CreateOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_SetOwnerKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetOwnerKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).SetOwnerKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_SetOwnerKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).SetOwnerKeys(ctx, req.(*SetOwnerKeysRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1313,6 +1369,24 @@ func _GatewayService_Freeze_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayService_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).Revoke(ctx, req.(*RevokeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GatewayService_Unfreeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnfreezeRequest)
 	if err := dec(in); err != nil {
@@ -1399,6 +1473,10 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateOwner",
 			Handler:    _GatewayService_CreateOwner_Handler,
+		},
+		{
+			MethodName: "SetOwnerKeys",
+			Handler:    _GatewayService_SetOwnerKeys_Handler,
 		},
 		{
 			MethodName: "StartRegistration",
@@ -1511,6 +1589,10 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Freeze",
 			Handler:    _GatewayService_Freeze_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _GatewayService_Revoke_Handler,
 		},
 		{
 			MethodName: "Unfreeze",
