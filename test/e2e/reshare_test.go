@@ -330,3 +330,26 @@ func TestPolicyPutBack(t *testing.T) {
 	}
 	w.wantAgreed(ctx, t, w.payer.Wallet(), newest)
 }
+
+// TestOrderMeetsACosignerBehind crashes a refresh when policy and ledger know the new request key and the co-signer does not. The
+// owner does not repeat it, and orders a recovery share instead: the order stands on guard rails that reach the co-signer first.
+func TestOrderMeetsACosignerBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), resharingMax)
+	defer cancel()
+	offer, err := w.reopened(t).Offer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := point{step: step{name: "cosigner", method: cosignerv1.CosignerService_SetGuardRails_FullMethodName}, nth: 1}
+	wantNext(t, w.crash(t, behind, func(ctx context.Context) error {
+		_, err := w.Owner().Refresh(ctx, offer)
+		return err
+	}))
+	w.enrol(ctx, t, w.beside("recovery"))
+	w.wantAgreed(ctx, t, w.payer.Wallet(), w.head(ctx, t, "policy", w.payer.Wallet()))
+	w.reshareAndOpen(ctx, t)
+	w.wantSharing(ctx, t, 2, reshared)
+	w.wantExit(t)
+}
