@@ -229,6 +229,26 @@ func TestThresholdIsFixed(t *testing.T) {
 	})
 }
 
+// TestCopyOfAThird: one participant sends another's message as its own. Whoever sees both names who has copied, on whichever
+// side the copy stands, and not whom it is from.
+func TestCopyOfAThird(t *testing.T) {
+	keys := statics(t, 3)
+	for _, victim := range []Identifier{Agent, CoSigner, Recovery} {
+		for _, copier := range []Identifier{Agent, CoSigner, Recovery} {
+			if copier == victim {
+				continue
+			}
+			original := 1 + 2 + 3 - copier - victim
+			a := newAttempt(t, "copy", keys, copier, victim)
+			_, err := a.deliver(a.messages[original-1])
+			wantBlame(t, err, ErrDecryption, copier)
+			a = newAttempt(t, "copy", keys, copier, victim)
+			_, err = a.deliver(a.messages[victim-1])
+			wantBlame(t, err, ErrReplay, copier)
+		}
+	}
+}
+
 // TestShareOfNothing: who speaks last has what the others gave it, and can choose a polynomial by which its own share is zero.
 // The others would sign alone with it: a public share that is the identity says that the share is known to all.
 func TestShareOfNothing(t *testing.T) {

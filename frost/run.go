@@ -86,26 +86,25 @@ type protocol interface {
 	agreed() []byte
 }
 
-// parseAll decodes the messages of all senders. It refuses one that carries the contribution or the ephemeral key of another:
-// a proof of possession does not name its sender, so a copy of it verifies; the ciphertexts would not open, but what is wrong
-// is said here.
+// parseAll decodes the messages of all senders. It refuses one that carries self's own contribution or ephemeral key: a proof
+// of possession does not name its sender, so a copy of it verifies. The ciphertexts of a copy do not open, by which open finds
+// who has copied from a third party; of a copy of the own message it is said here what is wrong.
 func (p *participants) parseAll(x protocol, encoded [][]byte) (messages []*message, err error) {
 	for k, b := range encoded {
 		m, err := x.parse(k, b)
 		if err != nil {
 			return nil, blame(p.senders[k], err)
 		}
-		for j, earlier := range messages {
-			if m.ephemeralKey != earlier.ephemeralKey && m.commitment[0].Equal(earlier.commitment[0]) != 1 {
-				continue
-			}
-			original, copied := p.senders[j], p.senders[k]
-			if copied == p.self {
-				original, copied = copied, original
-			}
-			return nil, blame(copied, fmt.Errorf("key of %s used again: %w", original, ErrReplay))
-		}
 		messages = append(messages, m)
+	}
+	place := p.place()
+	for k, m := range messages {
+		if place < 0 || k == place {
+			continue
+		}
+		if own := messages[place]; m.ephemeralKey == own.ephemeralKey || m.commitment[0].Equal(own.commitment[0]) == 1 {
+			return nil, blame(p.senders[k], fmt.Errorf("a key in it is the %s's: %w", p.self, ErrReplay))
+		}
 	}
 	return messages, nil
 }
