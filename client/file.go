@@ -149,6 +149,22 @@ func listFiles(dir string) ([]string, error) {
 	return names, nil
 }
 
+// removeTemporary removes what programs that died have left in a directory; the lock that all take who write there is held.
+func removeTemporary(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("halfkey: list: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary) {
+			if err := removeFile(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // encodeJSON and decodeJSON are the one form of this package's own files: what an older or newer program wrote with other
 // fields is refused, not half understood.
 func encodeJSON(v any) ([]byte, error) {

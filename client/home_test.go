@@ -168,6 +168,24 @@ func TestKeyStore(t *testing.T) {
 	}
 }
 
+// TestHalfWrittenSecret: a program that died while it wrote a secret leaves nothing that outlives the next write.
+func TestHalfWrittenSecret(t *testing.T) {
+	h := newHome(t)
+	left := filepath.Join(h.Dir(), "keys", ".tmp-DEAD")
+	if err := os.WriteFile(left, []byte("half a secr"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Save("agent-one", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if b, err := h.Load("agent-one"); err != nil || string(b) != "secret" {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
 // TestPaymentStore shows that a record comes back whole, that a change is never lost to another, and what is unfinished.
 func TestPaymentStore(t *testing.T) {
 	h := newHome(t)

@@ -20,7 +20,13 @@ func (h *Home) Save(name string, secret []byte) error {
 	if err := checkKeyName(name); err != nil {
 		return err
 	}
-	return h.locked(func() error { return writeFile(h.path(homeKeys, name), secret) })
+	return h.locked(func() error {
+		if err := writeFile(h.path(homeKeys, name), secret); err != nil {
+			return err
+		}
+		// What a program that died here had begun to write is a secret too, and may be one that was replaced since.
+		return removeTemporary(h.path(homeKeys))
+	})
 }
 
 // Delete removes a secret of the home.
