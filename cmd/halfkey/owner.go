@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"time"
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -12,9 +13,10 @@ import (
 
 // ownerCommand are `halfkey owner`.
 type ownerCommand struct {
-	Init  ownerInitCommand  `cmd:"" help:"Make this home an owner's, by a one-time code."`
-	Claim ownerClaimCommand `cmd:"" help:"Claim the wallet of an agent, by the code that the agent printed."`
-	Keys  ownerKeysCommand  `cmd:"" help:"List the owner's keys."`
+	Init   ownerInitCommand   `cmd:"" help:"Make this home an owner's, by the operator's one-time code or another owner's invitation."`
+	Claim  ownerClaimCommand  `cmd:"" help:"Claim the wallet of an agent, by the code that the agent printed."`
+	Keys   ownerKeysCommand   `cmd:"" help:"List the owner's keys."`
+	Invite ownerInviteCommand `cmd:"" help:"Invite another owner to this installation."`
 }
 
 type ownerInitCommand struct {
@@ -71,7 +73,7 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	code, err := a.secret("--code-file", c.CodeFile)
+	code, err := a.secretText("--code-file", c.CodeFile)
 	if err != nil {
 		return err
 	}
@@ -111,6 +113,45 @@ func (*ownerKeysCommand) Run(a *app) error {
 		return err
 	}
 	return a.show(newOwnerResult(o))
+}
+
+type ownerInviteCommand struct {
+	Email  string        `arg:"" help:"The address that the new owner will have."`
+	Output string        `required:"" placeholder:"FILE" help:"The file to write the invitation to, mode 0600, which must not exist."`
+	TTL    time.Duration `name:"ttl" default:"24h" placeholder:"DURATION" help:"How long it is good for, at most 720h: ${default}."`
+}
+
+// invitationResult is an invitation; the secret itself is in its file only.
+type invitationResult struct {
+	File   string    `json:"file"`
+	Key    string    `json:"key"`
+	Email  string    `json:"email"`
+	Expiry time.Time `json:"expiry"`
+}
+
+// Run makes the invitation.
+func (c *ownerInviteCommand) Run(ctx context.Context, a *app) error {
+	if c.TTL <= 0 {
+		return usage("--ttl", "an invitation is good for some time, at most 720h")
+	}
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	i, err := o.Invite(ctx, c.Email, c.TTL)
+	if err != nil {
+		return unmoved(err)
+	}
+	if err := i.WriteFile(c.Output); err != nil {
+		return unreadable(c.Output, err)
+	}
+	return a.show(&invitationResult{File: c.Output, Key: keyText(i.Key[:]), Email: i.Email, Expiry: i.Expiry.UTC()})
+}
+
+func (r *invitationResult) people(p *printer) {
+	p.line("%s makes %s an owner, once, until %s.", r.File, r.Email, timeText(r.Expiry))
+	p.line("Bring it there as you would a password: halfkey owner init --code-file FILE")
+	p.line("The new owner has agents and guard rails of its own, and no power over yours.")
 }
 
 type ownerClaimCommand struct {

@@ -11,8 +11,9 @@ import (
 // registerCommand is `halfkey register`.
 type registerCommand struct {
 	Name   string `required:"" placeholder:"NAME" help:"What the agent is called, for people: at most 64 bytes."`
-	Owner  string `required:"" placeholder:"EMAIL" help:"Who shall claim the wallet."`
+	Owner  string `placeholder:"EMAIL" help:"Who shall claim the wallet; a token's owner by default."`
 	Handle string `placeholder:"HANDLE" help:"The agent's handle; made from --name by default."`
+	Token  string `name:"enrolment-token-file" placeholder:"FILE" help:"The owner's one-time token: a file of mode 0600, or - for standard input. The wallet is claimed by it at once."`
 	Again  bool   `help:"Begin a new registration although this home has ended one for the same handle and owner, which was not claimed in time."`
 	Wait   bool   `help:"Wait until the owner has claimed the wallet."`
 }
@@ -39,15 +40,28 @@ func (c *registerCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	r, err := cl.Register(ctx, client.RegisterOptions{Name: c.Name, Handle: trimAt(c.Handle), OwnerEmail: c.Owner, Again: c.Again})
+	options := client.RegisterOptions{Name: c.Name, Handle: trimAt(c.Handle), OwnerEmail: c.Owner, Again: c.Again}
+	state := typev1.WalletState_WALLET_STATE_UNCLAIMED
+	switch {
+	case c.Token != "":
+		token, err := a.secretText("--enrolment-token-file", c.Token)
+		if err != nil {
+			return err
+		}
+		defer clear(token)
+		options.EnrolmentToken, state = client.Secret(token), typev1.WalletState_WALLET_STATE_ACTIVE
+	case c.Owner == "":
+		return usage("--owner", "nobody would claim the wallet: give its owner's address, or a token by which it is claimed")
+	}
+	r, err := cl.Register(ctx, options)
 	if err != nil {
 		return unmoved(err)
 	}
 	out := &registeredResult{
 		Wallet: r.Wallet, Handle: r.Handle, ClaimCode: r.ClaimCode, GroupKey: keyText(r.GroupKey[:]),
-		State: walletState(typev1.WalletState_WALLET_STATE_UNCLAIMED), owner: c.Owner,
+		State: walletState(state), owner: c.Owner,
 	}
-	if !c.Wait {
+	if !c.Wait || c.Token != "" {
 		return a.show(out)
 	}
 	agent, err := cl.Agent(r.Wallet)
@@ -55,7 +69,7 @@ func (c *registerCommand) Run(ctx context.Context, a *app) error {
 		return unmoved(err)
 	}
 	a.note("waiting for %s to run: halfkey owner claim %s", c.Owner, r.ClaimCode)
-	state, err := waitForClaim(ctx, agent)
+	state, err = waitForClaim(ctx, agent)
 	if state == typev1.WalletState_WALLET_STATE_UNSPECIFIED {
 		return unmoved(err)
 	}

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// secret reads a secret from a file or, for `-`, from standard input: one line, without its end. A file that others can read
-// is refused. The caller wipes what it gets.
-func (a *app) secret(field, path string) ([]byte, error) {
+// secretText reads a secret from a file or, for `-`, from standard input. A file that others can read is refused. The caller
+// wipes what it gets.
+func (a *app) secretText(field, path string) ([]byte, error) {
 	if path != "-" {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -23,7 +23,12 @@ func (a *app) secret(field, path string) ([]byte, error) {
 			return nil, usage(field, "a secret's file can be read by others: give it mode 0600 first", "file", path)
 		}
 	}
-	b, err := a.input(path)
+	return a.input(path)
+}
+
+// secret is secretText for one line, without its end.
+func (a *app) secret(field, path string) ([]byte, error) {
+	b, err := a.secretText(field, path)
 	if err != nil {
 		return nil, err
 	}
