@@ -60,7 +60,7 @@ func (r *reader) next(n int) []byte {
 
 func (r *reader) uint16() int            { return int(binary.BigEndian.Uint16(r.next(2))) }
 func (r *reader) uint64() uint64         { return binary.BigEndian.Uint64(r.next(8)) }
-func (r *reader) id() Identifier         { return Identifier(r.uint16()) } //nolint:gosec // it is 16 bits
+func (r *reader) id() Identifier         { return Identifier(r.uint16()) }
 func (r *reader) point() [pointSize]byte { return [pointSize]byte(r.next(pointSize)) }
 
 // end says what was wrong, also that something is left.
