@@ -77,52 +77,6 @@ func (*balanceCommand) Run(ctx context.Context, a *app) error {
 	return a.show(newAccountResult(acc, c.Installation().ID()))
 }
 
-// limitsCommand is `halfkey limits`.
-type limitsCommand struct{}
-
-// limitsResult is what a wallet may pay.
-type limitsResult struct {
-	Wallet string `json:"wallet"`
-	// Number is the version's of the guard rails.
-	Number uint64 `json:"number"`
-	// GuardRails are the rules themselves.
-	GuardRails message        `json:"guard_rails"`
-	Account    *accountResult `json:"account"`
-
-	document *typev1.GuardRails
-}
-
-// Run shows rules and account.
-func (*limitsCommand) Run(ctx context.Context, a *app) error {
-	c, agent, err := a.clientAgent()
-	if err != nil {
-		return err
-	}
-	rules, err := agent.GuardRails(ctx)
-	if err != nil {
-		return unmoved(err)
-	}
-	acc, err := agent.Account(ctx)
-	if err != nil {
-		return unmoved(err)
-	}
-	return a.show(&limitsResult{
-		Wallet: rules.Wallet, Number: rules.Number, GuardRails: message{rules.Document},
-		Account: newAccountResult(acc, c.Installation().ID()), document: rules.Document,
-	})
-}
-
-func (r *limitsResult) people(p *printer) {
-	p.line("%s, guard rails number %d", r.Wallet, r.Number)
-	printRules(p, r.document)
-	for _, b := range r.Account.Balances {
-		p.line("It holds %s, and %s is held by payments.", b.Available, b.Held)
-	}
-	if r.Account.Frozen {
-		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
-	}
-}
-
 // whoamiCommand is `halfkey whoami`.
 type whoamiCommand struct{}
 

@@ -75,15 +75,6 @@ func (m message) MarshalJSON() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// messages are messages of one kind.
-func messages[M proto.Message](from []M) []message {
-	out := make([]message, 0, len(from))
-	for _, m := range from {
-		out = append(out, message{m})
-	}
-	return out
-}
-
 // printer prints lines for people. Every argument is escaped, whatever it is and wherever it came from; only formats, which
 // are constants of this program, are printed as they are.
 type printer struct {

@@ -20,6 +20,15 @@ func printRules(p *printer, doc *typev1.GuardRails) {
 		rows = append(rows, []string{limitAmount(l), windowText(l, doc.GetTimeZone()), crossedText(l.GetCrossed())})
 	}
 	p.table(rows)
+	printRecipients(p, doc)
+}
+
+// printRecipients prints who may be paid.
+func printRecipients(p *printer, doc *typev1.GuardRails) {
+	if len(doc.GetLimits()) == 0 {
+		p.line("It pays nothing: its owner has not set guard rails.")
+		return
+	}
 	r := doc.GetRecipients()
 	for _, key := range r.GetAllow() {
 		p.line("May pay     %s", keyText(key))

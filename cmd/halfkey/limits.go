@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// limitsCommand is `halfkey limits`.
+type limitsCommand struct{}
+
+// limitUse is how far one limit is used up. Numbers are units or payments, as the limit measures.
+type limitUse struct {
+	Index int `json:"index"`
+	// Measure is UNITS or COUNT, Unit the unit of account, for example USD.
+	Measure string `json:"measure"`
+	Unit    string `json:"unit"`
+	// Window is PAYMENT, DAY, WEEK, MONTH, ROLLING or LIFETIME; RollingSeconds is the length of a rolling one.
+	Window         string `json:"window"`
+	RollingSeconds int64  `json:"rolling_seconds"`
+	// Crossed is what happens when it is crossed: YELLOW, a person decides; RED, refused.
+	Crossed string `json:"crossed"`
+	Limit   string `json:"limit"`
+	// Used is what the window has seen, empty for a limit per payment; Room is what is left.
+	Used string `json:"used"`
+	Room string `json:"room"`
+	// Resets is when the window begins anew, or when something of a rolling one leaves; null where nothing does.
+	Resets *time.Time `json:"resets"`
+}
+
+// limitsResult is what a wallet may still pay, all of it at one moment.
+type limitsResult struct {
+	Wallet string `json:"wallet"`
+	// Number is the version's of the guard rails.
+	Number uint64     `json:"number"`
+	Limits []limitUse `json:"limits"`
+	// GuardRails are the rules themselves, a GuardRails of the contracts.
+	GuardRails message        `json:"guard_rails"`
+	Account    *accountResult `json:"account"`
+
+	document *typev1.GuardRails
+	uses     []client.LimitUse
+}
+
+// Run shows rules, their use and the account.
+func (*limitsCommand) Run(ctx context.Context, a *app) error {
+	c, agent, err := a.clientAgent()
+	if err != nil {
+		return err
+	}
+	l, err := agent.Limits(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	doc := l.GuardRails.Document
+	r := &limitsResult{
+		Wallet: agent.Wallet(), Number: l.GuardRails.Number, Limits: []limitUse{}, GuardRails: message{doc},
+		Account: newAccountResult(&l.Account, c.Installation().ID()), document: doc, uses: l.Uses,
+	}
+	for _, u := range l.Uses {
+		r.Limits = append(r.Limits, newLimitUse(u))
+	}
+	return a.show(r)
+}
+
+func newLimitUse(u client.LimitUse) limitUse {
+	l := limitUse{
+		Index: u.Index, Measure: enumText(u.Limit.GetMeasure(), "MEASURE_"), Unit: u.Limit.GetUnit(),
+		Window: enumText(u.Limit.GetWindow(), "WINDOW_"), RollingSeconds: u.Limit.GetRollingSeconds(), Crossed: enumText(u.Limit.GetCrossed(), "LIGHT_"),
+		Limit: resource.FormatUnits(u.Amount), Room: resource.FormatUnits(u.Room),
+	}
+	if u.Windowed {
+		l.Used = resource.FormatUnits(u.Used)
+	}
+	if !u.Resets.IsZero() {
+		at := u.Resets.UTC()
+		l.Resets = &at
+	}
+	return l
+}
+
+func (r *limitsResult) people(p *printer) {
+	p.line("%s, guard rails number %d", r.Wallet, r.Number)
+	if len(r.uses) > 0 {
+		rows := [][]string{{"LIMIT", "OF", "USED", "LEFT", "RESETS", "WHEN CROSSED"}}
+		for _, u := range r.uses {
+			amount := func(n int64) string { return measureText(u.Limit.GetMeasure(), u.Limit.GetUnit(), resource.FormatUnits(n)) }
+			used, resets := "", ""
+			if u.Windowed {
+				used = amount(u.Used)
+			}
+			if !u.Resets.IsZero() {
+				resets = timeText(u.Resets)
+			}
+			rows = append(rows, []string{
+				amount(u.Amount), windowText(u.Limit, r.document.GetTimeZone()), used, amount(u.Room), resets, crossedText(u.Limit.GetCrossed()),
+			})
+		}
+		p.table(rows)
+	}
+	printRecipients(p, r.document)
+	for _, b := range r.Account.Balances {
+		p.line("It holds %s, and %s is held by payments.", b.Available, b.Held)
+	}
+	if r.Account.Frozen {
+		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
+	}
+}
