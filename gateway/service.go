@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -36,6 +37,7 @@ type Service struct {
 	ledger        ledgerv1.LedgerServiceClient
 	cosigner      cosignerv1.CosignerServiceClient
 	repairs       *throttle
+	watchLife     time.Duration
 	logger        *slog.Logger
 }
 
@@ -57,6 +59,8 @@ func New(c Config) (*Service, error) {
 		cosigner: cosignerv1.NewCosignerServiceClient(c.Cosigner),
 		repairs:  &throttle{},
 		logger:   c.Logger,
+
+		watchLife: watchLife,
 	}
 	for _, i := range c.Installations {
 		s.installations = append(s.installations, i.Envelope())

@@ -2,9 +2,10 @@ package gateway
 
 import (
 	"context"
-	"errors"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -60,7 +61,7 @@ const watchLife = evidence.TokenLife
 
 // WatchPayments streams the changes of a wallet's or an owner's payments.
 func (s *Service) WatchPayments(req *gatewayv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchPaymentsResponse]) error {
-	ctx, cancel := context.WithTimeout(stream.Context(), watchLife)
+	ctx, cancel := context.WithTimeout(stream.Context(), s.watchLife)
 	defer cancel()
 	if _, err := s.caller(ctx, gatewayv1.GatewayService_WatchPayments_FullMethodName, req.GetParent()); err != nil {
 		return err
@@ -74,8 +75,8 @@ func (s *Service) WatchPayments(req *gatewayv1.WatchPaymentsRequest, stream grpc
 	for {
 		resp, err := watch.Recv()
 		switch {
-		case err != nil && stream.Context().Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return nil // Its life is over, and nothing is wrong.
+		case err != nil && stream.Context().Err() == nil && (ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded):
+			return nil // Its life is over, and nothing is wrong; the ledger may see that first.
 		case err != nil:
 			return endOfStream(err)
 		}
