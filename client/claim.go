@@ -141,7 +141,7 @@ func (o *Owner) Wallets(ctx context.Context) ([]*OwnedWallet, error) {
 			if err != nil {
 				return nil, distrust(op, notMoved, "a wallet's documents do not verify", err)
 			}
-			if pinned.Claim.Document.GetOwner() != o.name || !evidence.ClaimedUnder(pinned.Claim, o.keys...) {
+			if pinned.Claim.Document.GetOwner() != o.name || !evidence.ClaimedUnder(pinned.Claim, o.everyKey()...) {
 				// Whoever claims chooses the owner's name and keys, so a stranger can put a wallet under this name. It is not
 				// this owner's, and must not keep the others from being seen.
 				continue

@@ -47,7 +47,7 @@ func (t *EnrolmentToken) WriteFile(path string) error {
 }
 
 // MintEnrolment makes tokens, here and with nobody's help: the installation hears of one when an agent uses it. A token that
-// gets lost is good for its lifetime and nothing revokes it sooner, so give it a short one.
+// gets lost is good for its lifetime, and nothing ends it sooner but replacing the owner key that signed it: give it a short one.
 func (o *Owner) MintEnrolment(ctx context.Context, e EnrolmentOptions) ([]*EnrolmentToken, error) {
 	const op = "mint enrolment token"
 	if e.Count == 0 {

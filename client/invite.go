@@ -33,7 +33,7 @@ func (i *Invitation) WriteFile(path string) error {
 }
 
 // Invite makes an invitation of a further owner, here and with nobody's help. An empty email is any address; ttl is how long it
-// is good for, at most 30 days, and zero is 24 hours. Nothing revokes it sooner.
+// is good for, at most 30 days, and zero is 24 hours. Nothing ends it sooner but replacing the owner key that signed it.
 func (o *Owner) Invite(ctx context.Context, email string, ttl time.Duration) (*Invitation, error) {
 	const op = "invite owner"
 	if err := ctx.Err(); err != nil {

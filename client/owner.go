@@ -35,7 +35,9 @@ type Owner struct {
 	email string
 	// keys are all owner keys of the registration, the second one among them; the other halves may be elsewhere.
 	keys [][]byte
-	who  *caller
+	// registered are the owner keys that the registration names, in force or not: wallets were claimed under them.
+	registered [][]byte
+	who        *caller
 }
 
 // ownerFile is an owner's secret in the key store.
@@ -302,11 +304,14 @@ func (c *Client) openOwner(f *ownerFile) (*Owner, error) {
 	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation {
 		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the owner's secret holds parts of different owners")
 	}
-	return &Owner{c: c, name: f.Owner, email: m.GetEmail(), key: key, keys: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
+	return &Owner{c: c, name: f.Owner, email: m.GetEmail(), key: key, keys: m.GetOwnerKeys(), registered: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
 }
 
 // Name is `owners/{owner}`.
 func (o *Owner) Name() string { return o.name }
+
+// everyKey are the keys that this owner has claimed wallets under. A claim is signed once and stays; keys change.
+func (o *Owner) everyKey() [][]byte { return slices.Concat(o.keys, o.registered) }
 
 // Keys are the public halves of the owner's keys, ascending.
 func (o *Owner) Keys() [][]byte { return cloneKeys(o.keys) }

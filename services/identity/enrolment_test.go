@@ -288,3 +288,27 @@ func TestInvitationRace(t *testing.T) {
 		refused(t, err, codeUsed)
 	}
 }
+
+// TestReplacedKeyEndsWhatItSigned: tokens and invitations under an owner key that was replaced are good for nothing.
+func TestReplacedKeyEndsWhatItSigned(t *testing.T) {
+	f := withOwner(t)
+	old, next := f.Key("owner/first"), f.Key("owner/first/next")
+	terms := f.terms("token")
+	enrolment, invitation := f.Sign(old, terms), f.Sign(old, f.invitation("invitation"))
+	_, err := f.identity.SetOwnerKeys(t.Context(), &identityv1.SetOwnerKeysRequest{OwnerKeys: f.Sign(old, &typev1.OwnerKeys{
+		Installation: f.Installation.ID(), Owner: "owners/first", Number: 1, OwnerKeys: [][]byte{evidencetest.Public(next)},
+	})})
+	f.must(err)
+	begin := func(enrolment *typev1.Envelope) error {
+		return f.enrol(f.cosign(f.start(f.wallet("w"), 1, email), f.Key("token")), enrolment, "192.0.2.1")
+	}
+	refused(t, begin(enrolment), badStatement)
+	registration := f.invitedStatement("second", "second@example.com", "invitation")
+	_, err = f.accept(registration, invitation)
+	refused(t, err, badStatement)
+
+	terms.OwnerKeys = [][]byte{evidencetest.Public(next)}
+	f.must(begin(f.Sign(next, terms)))
+	_, err = f.accept(registration, f.Sign(next, f.invitation("invitation")))
+	f.must(err)
+}
