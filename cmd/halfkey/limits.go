@@ -87,7 +87,9 @@ func (r *limitsResult) people(p *printer) {
 	if len(r.uses) > 0 {
 		rows := [][]string{{"LIMIT", "OF", "USED", "LEFT", "RESETS", "WHEN CROSSED"}}
 		for _, u := range r.uses {
-			amount := func(n int64) string { return measureText(u.Limit.GetMeasure(), u.Limit.GetUnit(), resource.FormatUnits(n)) }
+			amount := func(n int64) string {
+				return measureText(u.Limit.GetMeasure(), u.Limit.GetUnit(), resource.FormatUnits(n))
+			}
 			used, resets := "", ""
 			if u.Windowed {
 				used = amount(u.Used)

@@ -26,7 +26,8 @@ type payCommand struct {
 	Memo     string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
 	ID       *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
 	Deadline time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
-	Wait     bool          `help:"Wait until a person has answered, and then pay."`
+	DryRun   bool          `xor:"ending" help:"Judge by every rule and explain it; nothing is recorded, held or paid."`
+	Wait     bool          `xor:"ending" help:"Wait until a person has answered, and then pay."`
 }
 
 // Run pays.
@@ -38,6 +39,9 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	order, err := c.order(cl.Installation().ID())
 	if err != nil {
 		return err
+	}
+	if c.DryRun {
+		return c.judge(ctx, a, agent, order)
 	}
 	a.note("payment %s: cut off, repeat the command with --id %s", order.ID, order.ID)
 	p, err := agent.Pay(ctx, order)
@@ -54,6 +58,33 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	}
 	a.code = paymentCode(p.State)
 	return a.show(r)
+}
+
+// judge shows how the payment would be judged now; the exit code is that of the payment.
+func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, order client.Order) error {
+	p, err := agent.DryRun(ctx, order)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := newPaymentResult(p, a.clients[len(a.clients)-1].Installation().ID())
+	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")
+	a.code, r.Next = dryRunMeans(p.State)
+	if err := r.explained(ctx, agent, p); err != nil {
+		return err
+	}
+	return a.show(r)
+}
+
+// dryRunMeans is the exit code of a dry run, and what its outcome means.
+func dryRunMeans(state typev1.PaymentState) (code int, means string) {
+	switch state {
+	case typev1.PaymentState_PAYMENT_STATE_AUTHORIZED:
+		return exitDone, "It would be paid at once. Nothing was."
+	case typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW:
+		return exitPerson, "It would wait for its owner's answer. Nothing was recorded."
+	default:
+		return exitRefused, "It would be refused. Nothing was recorded."
+	}
 }
 
 // order reads the command's values.

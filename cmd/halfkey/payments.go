@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
+	"iter"
 	"strings"
 	"time"
 
@@ -43,6 +45,10 @@ type paymentResult struct {
 	MoneyMoved string `json:"money_moved"`
 	// Next says what that means and what to do, for people.
 	Next string `json:"next"`
+	// DryRun says that nothing was recorded: state is what the payment would come to first.
+	DryRun bool `json:"dry_run"`
+	// Explanation is how it was judged, where that was asked for; else null.
+	Explanation *explanation `json:"explanation"`
 
 	money typev1.MoneyMoved
 }
@@ -93,9 +99,16 @@ func (r *paymentResult) people(p *printer) {
 	if to == "" || to == r.RecipientKey {
 		to = "key " + r.RecipientKey
 	}
-	p.line("%s: %s to %s", r.State, r.Amount, to)
+	if r.DryRun {
+		p.line("Dry run: %s to %s", r.Amount, to)
+	} else {
+		p.line("%s: %s to %s", r.State, r.Amount, to)
+	}
 	p.line("%s", r.Next)
-	if r.State != "SETTLED" {
+	switch {
+	case r.Explanation != nil:
+		r.Explanation.people(p)
+	case r.State != "SETTLED":
 		printCrossed(p, r.Results)
 	}
 	if r.Memo != "" {
@@ -105,37 +118,111 @@ func (r *paymentResult) people(p *printer) {
 		p.line("First payment to this recipient from this home. Its key is")
 		p.line("          %s", r.RecipientKey)
 	}
-	p.line("Payment   %s", r.Name)
+	if !r.DryRun {
+		p.line("Payment   %s", r.Name)
+	}
 }
 
 type paymentListCommand struct {
-	Incoming bool   `help:"List what came in instead."`
-	State    string `placeholder:"STATE" enum:",pending_review,ready,authorized,settled,denied,canceled,expired,failed" default:"" help:"Only payments in this state: ${enum}."`
+	As        string `enum:"agent,owner" default:"agent" help:"Whose payments: the agent's wallet, or all wallets of this home's owner, or with --wallet one of them: ${enum}."`
+	Incoming  bool   `help:"List what came in instead."`
+	State     string `placeholder:"STATE" enum:",pending_review,ready,authorized,settled,denied,canceled,expired,failed" default:"" help:"Only payments in this state: ${enum}."`
+	Recipient string `placeholder:"KEY" help:"Only payments to this recipient: a key of 64 hexadecimal digits."`
+	From      string `placeholder:"TIME" help:"Only payments recorded, or come in, at this time or later: RFC 3339, or a date in UTC."`
+	To        string `placeholder:"TIME" help:"Only payments before this time."`
+	Limit     int    `default:"100" placeholder:"N" help:"At most so many, 1 to 10000."`
 }
 
+// listedMax bounds a listing that is printed at once.
+const listedMax = 10_000
+
 type paymentListResult struct {
+	// Wallet is whose payments these are; empty with --as owner and no --wallet.
 	Wallet   string           `json:"wallet"`
 	Incoming bool             `json:"incoming"`
 	Payments []*paymentResult `json:"payments"`
+	// More says that there are more than --limit let through.
+	More bool `json:"more"`
 }
 
 // Run lists payments.
 func (c *paymentListCommand) Run(ctx context.Context, a *app) error {
-	cl, agent, err := a.clientAgent()
+	filter, err := c.filter()
 	if err != nil {
 		return err
 	}
-	list, err := agent.Payments(ctx, c.Incoming)
+	each, err := c.each(ctx, a, &filter)
 	if err != nil {
-		return unmoved(err)
+		return err
 	}
-	r := &paymentListResult{Wallet: agent.Wallet(), Incoming: c.Incoming, Payments: []*paymentResult{}}
-	for _, p := range list {
-		if c.State == "" || strings.EqualFold(paymentState(p.State), c.State) {
-			r.Payments = append(r.Payments, newPaymentResult(p, cl.Installation().ID()))
+	r := &paymentListResult{Wallet: filter.Wallet, Incoming: c.Incoming, Payments: []*paymentResult{}}
+	installation := a.clients[len(a.clients)-1].Installation().ID()
+	for p, err := range each {
+		if err != nil {
+			return unmoved(err)
 		}
+		if r.More = len(r.Payments) == c.Limit; r.More {
+			break
+		}
+		r.Payments = append(r.Payments, newPaymentResult(p, installation))
 	}
 	return a.show(r)
+}
+
+// each begins the listing, as the agent or as the owner, and names the wallet in the filter.
+func (c *paymentListCommand) each(ctx context.Context, a *app, filter *client.Filter) (iter.Seq2[*client.Payment, error], error) {
+	if c.As == "agent" {
+		agent, err := a.agent()
+		if err != nil {
+			return nil, err
+		}
+		filter.Wallet = agent.Wallet()
+		return agent.EachPayment(ctx, *filter), nil
+	}
+	owner, err := a.owner()
+	if err != nil {
+		return nil, err
+	}
+	if a.globals.Wallet != "" {
+		if filter.Wallet, err = ownWallet(a.clients[len(a.clients)-1], a.globals.Wallet); err != nil {
+			return nil, err
+		}
+	}
+	return owner.EachPayment(ctx, *filter), nil
+}
+
+// filter reads the flags.
+func (c *paymentListCommand) filter() (client.Filter, error) {
+	f := client.Filter{Incoming: c.Incoming, State: typev1.PaymentState(typev1.PaymentState_value["PAYMENT_STATE_"+strings.ToUpper(c.State)])}
+	if c.Limit < 1 || c.Limit > listedMax {
+		return f, usage("--limit", "a limit is 1 to 10000")
+	}
+	if c.Recipient != "" {
+		key, err := hex.DecodeString(c.Recipient)
+		if err != nil || len(key) != len(f.Recipient) {
+			return f, usage("--recipient", "a recipient is a key of 64 hexadecimal digits", "value", shorten(c.Recipient))
+		}
+		f.Recipient = [32]byte(key)
+	}
+	var err error
+	if f.From, err = parseTime("--from", c.From); err != nil {
+		return f, err
+	}
+	f.To, err = parseTime("--to", c.To)
+	return f, err
+}
+
+// parseTime reads a time or a date; empty is zero.
+func parseTime(field, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage(field, "a time is RFC 3339, like 2026-01-31T15:04:05Z, or a date, like 2026-01-31", "value", shorten(text))
 }
 
 func (r *paymentListResult) people(p *printer) {
@@ -146,7 +233,7 @@ func (r *paymentListResult) people(p *printer) {
 	rows := [][]string{{"PAYMENT", "STATE", "AMOUNT", "RECIPIENT", "MEMO"}}
 	for _, l := range r.Payments {
 		id, to := l.ID, l.Recipient
-		if r.Incoming {
+		if r.Incoming || r.Wallet == "" {
 			id = l.Name
 		}
 		if to == "" {
@@ -155,6 +242,9 @@ func (r *paymentListResult) people(p *printer) {
 		rows = append(rows, []string{id, l.State, l.Amount, to, l.Memo})
 	}
 	p.table(rows)
+	if r.More {
+		p.line("There are more: see --limit, --from and --to.")
+	}
 }
 
 // onePayment is a payment that the command line names.
@@ -162,11 +252,28 @@ type onePayment struct {
 	Payment string `arg:"" complete:"payment" help:"The payment's id, or its name."`
 }
 
-type paymentShowCommand struct{ onePayment }
+type paymentShowCommand struct {
+	onePayment
+	Explain bool `help:"Explain how it was judged: every rule, and what would pass."`
+}
 
 // Run shows a payment.
 func (c *paymentShowCommand) Run(ctx context.Context, a *app) error {
-	return c.show(a, func(agent *client.Agent) (*client.Payment, error) { return agent.Payment(ctx, c.Payment) }, false)
+	cl, agent, err := a.clientAgent()
+	if err != nil {
+		return err
+	}
+	p, err := agent.Payment(ctx, c.Payment)
+	if err != nil {
+		return unmoved(err)
+	}
+	r := newPaymentResult(p, cl.Installation().ID())
+	if c.Explain {
+		if err := r.explained(ctx, agent, p); err != nil {
+			return err
+		}
+	}
+	return a.show(r)
 }
 
 type paymentWatchCommand struct{ onePayment }

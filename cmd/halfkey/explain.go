@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"math"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// explanation is how a payment was judged, rule by rule, in the guard rails' own terms.
+type explanation struct {
+	// Rules are all rules that were asked, in the guard rails' order.
+	Rules []explainedRule `json:"rules"`
+	// LargestGreenUnits is the largest payment that the limits would have let pass at once, and LargestUnits the largest that they
+	// would have let pass at all, a person approving; both as things stood then, empty if no limit was asked.
+	LargestGreenUnits string `json:"largest_green_units"`
+	LargestUnits      string `json:"largest_units"`
+	// WouldPass says for people what would pass.
+	WouldPass string `json:"would_pass"`
+}
+
+// explainedRule is one rule's outcome.
+type explainedRule struct {
+	ruleResult
+	// Text says what the rule is, for people.
+	Text string `json:"text"`
+}
+
+// explain explains results by the guard rails that made them. A limit that those in force no longer have is told by its numbers.
+func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation {
+	e := &explanation{Rules: []explainedRule{}, WouldPass: "It passes as it is."}
+	green, most := int64(math.MaxInt64), int64(math.MaxInt64)
+	limited, crossed, elsewhere := false, false, ""
+	for i, r := range ruleResults(results) {
+		x := explainedRule{ruleResult: r, Text: ruleText(r.Rule)}
+		limit := limitOf(results[i], doc)
+		if limit != nil {
+			x.Text = limitAmount(limit) + " of " + windowText(limit, doc.GetTimeZone()) + ": " + crossedText(limit.GetCrossed()) + " when crossed"
+		}
+		e.Rules = append(e.Rules, x)
+		crossed = crossed || r.Light != "GREEN"
+		room, err := resource.ParseAmount(r.Room)
+		switch {
+		case r.Rule != "LIMIT" && r.Light != "GREEN":
+			elsewhere = "Another " + ruleWord(r.Rule) + " that the guard rails allow."
+		case limit == nil || limit.GetMeasure() != typev1.Measure_MEASURE_UNITS || err != nil:
+			if r.Rule == "LIMIT" && r.Light != "GREEN" {
+				elsewhere = "A payment once the window of the limit begins anew: see `halfkey limits`."
+			}
+		default:
+			limited, green = true, min(green, room)
+			if limit.GetCrossed() == typev1.Light_LIGHT_RED {
+				most = min(most, room)
+			}
+		}
+	}
+	if limited {
+		e.LargestGreenUnits = resource.FormatUnits(green)
+		if most < math.MaxInt64 {
+			e.LargestUnits = resource.FormatUnits(most)
+		}
+	}
+	switch {
+	case elsewhere != "":
+		e.WouldPass = elsewhere
+	case crossed && green > 0:
+		e.WouldPass = "At once: at most " + resource.FormatDecimal(green, usdDecimals) + " " + usd + "."
+	case crossed:
+		e.WouldPass = "Nothing passes at once before a limit resets: see `halfkey limits`."
+	}
+	if elsewhere == "" && crossed && most < math.MaxInt64 && most > green {
+		e.WouldPass += " If a person approves: at most " + resource.FormatDecimal(most, usdDecimals) + " " + usd + "."
+	}
+	return e
+}
+
+// limitOf finds the limit that a result speaks of; nil for another rule, and for a limit that is no longer as it was.
+func limitOf(r *typev1.RuleResult, doc *typev1.GuardRails) *typev1.Limit {
+	if r.GetRule() != typev1.Rule_RULE_LIMIT || int(r.GetIndex()) >= len(doc.GetLimits()) {
+		return nil
+	}
+	if l := doc.GetLimits()[r.GetIndex()]; l.GetAmount() == r.GetLimit() {
+		return l
+	}
+	return nil
+}
+
+func ruleText(rule string) string {
+	switch rule {
+	case "RECIPIENT":
+		return "who may be paid"
+	case "ASSET":
+		return "which assets may be paid"
+	case "RAIL":
+		return "which rails may be used"
+	default:
+		return "a limit of guard rails that are no longer in force"
+	}
+}
+
+func ruleWord(rule string) string {
+	switch rule {
+	case "RECIPIENT":
+		return "recipient"
+	case "ASSET":
+		return "asset"
+	default:
+		return "rail"
+	}
+}
+
+// explained adds an explanation to a payment.
+func (r *paymentResult) explained(ctx context.Context, agent *client.Agent, p *client.Payment) error {
+	head, err := agent.GuardRails(ctx)
+	if err != nil {
+		return unmoved(err)
+	}
+	r.Explanation = explain(p.Results, head.Document)
+	return nil
+}
+
+func (e *explanation) people(p *printer) {
+	rows := [][]string{{"OUTCOME", "RULE", "OBSERVED", "LEFT BEFORE"}}
+	for _, r := range e.Rules {
+		rows = append(rows, []string{r.Light, r.Text, r.Observed, r.Room})
+	}
+	p.table(rows)
+	p.line("What would pass: %s", e.WouldPass)
+}
