@@ -74,7 +74,7 @@ func TestDocs(t *testing.T) {
 	var seen judged
 	w := newWorld(t, halfkeytest.WithWrap(seen.wrap))
 	agent := payOnce(t, w, filepath.Join(dir, "home"))
-	if _, err := agent.Pay(t.Context(), client.Order{ID: "invoice-8", Recipient: "@shop", Units: 20_000_000, DryRun: true}); err != nil {
+	if _, err := agent.DryRun(t.Context(), client.Order{ID: "invoice-8", Recipient: "@shop", Units: 20_000_000}); err != nil {
 		t.Fatal(err)
 	}
 	body, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(

@@ -195,7 +195,7 @@ func TestNewRefuses(t *testing.T) {
 	connect := func(context.Context, net.Addr) (net.Conn, error) { return nil, net.ErrClosed }
 	healthy := func(context.Context) error { return nil }
 	good := &tls.Config{MinVersion: tls.VersionTLS13}
-	old := &tls.Config{MinVersion: tls.VersionTLS12} //nolint:gosec // It is there to be refused.
+	old := &tls.Config{MinVersion: tls.VersionTLS12}
 	for name, c := range map[string]httpjson.Config{
 		"nothing":               {},
 		"no connection":         {TLS: good, ConnectTLS: good, Healthy: healthy},
