@@ -312,3 +312,15 @@ func TestReplacedKeyEndsWhatItSigned(t *testing.T) {
 	_, err = f.accept(registration, f.Sign(next, f.invitation("invitation")))
 	f.must(err)
 }
+
+// TestActivateByToken: identity verifies a token's terms itself, whatever the co-signer's record says of the claim.
+func TestActivateByToken(t *testing.T) {
+	f := newFixture(t)
+	l := f.ClaimedWallet(evidencetest.WalletConfig{ID: "enrolled", Token: f.Key("token"), TokenExpiry: start.Add(-time.Hour)})
+	for name, d := range l.ForgedClaims() {
+		if _, err := f.identity.ActivateWallet(t.Context(), &identityv1.ActivateWalletRequest{Documents: d}); err == nil {
+			t.Errorf("%s: in the directory", name)
+		}
+	}
+	f.must(f.activate(l))
+}
