@@ -29,6 +29,21 @@ func (c *Client) Operator(key ed25519.PrivateKey) *Operator {
 	return &Operator{c: c, key: k, who: &caller{name: "operator", key: k.signer}}
 }
 
+// Wallet returns the wallet's name of an agent's `@handle`, by its verified record; `wallets/{wallet}` stays as it is.
+func (o *Operator) Wallet(ctx context.Context, name string) (string, error) {
+	if _, err := resource.ParseWallet(name); err == nil {
+		return name, nil
+	}
+	if _, err := o.c.resolve(ctx, o.who, name); err != nil {
+		return "", err
+	}
+	record, err := o.c.pinnedRecord(name) // What was resolved is pinned.
+	if err != nil || record == nil {
+		return "", local("find wallet", typev1.Reason_REASON_INVALID_ARGUMENT, "a wallet is wallets/{wallet} or @handle", "field", "wallet")
+	}
+	return record.GetWallet(), nil
+}
+
 // apply signs a statement about a wallet and brings it to the ledger. Repeated with the same id it counts once.
 func (o *Operator) apply(ctx context.Context, op, wallet string, statement proto.Message) (*Account, error) {
 	e, err := evidence.Sign(o.key, statement)

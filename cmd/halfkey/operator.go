@@ -36,7 +36,7 @@ func (c *operatorCommands) operator(a *app) (*client.Operator, *client.Client, e
 }
 
 type depositCommand struct {
-	Name string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet}, or @handle of this home."`
+	Name string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle."`
 	typedAmount
 	ID *string `name:"id" placeholder:"ID" help:"The deposit's id, which counts once: choose it by the transfer that came in. Drawn by default."`
 }
@@ -55,7 +55,7 @@ func (c *depositCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 	if err != nil {
 		return err
 	}
-	wallet, err := ownWallet(cl, c.Name)
+	wallet, err := operator.Wallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *operatorUnfreezeCommand) Run(ctx context.Context, a *app, o *operatorCo
 }
 
 type acceptLossCommand struct {
-	Name  string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet}, or @handle of this home."`
+	Name  string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle."`
 	Entry uint64 `arg:"" help:"The number of the newest entry that a client has seen."`
 	Hash  string `arg:"" help:"Its hash: 64 hexadecimal digits."`
 }
@@ -143,7 +143,7 @@ func (c *acceptLossCommand) Run(ctx context.Context, a *app, o *operatorCommands
 	if err != nil {
 		return err
 	}
-	wallet, err := ownWallet(cl, c.Name)
+	wallet, err := operator.Wallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (c *acceptLossCommand) Run(ctx context.Context, a *app, o *operatorCommands
 }
 
 type setTimeCommand struct {
-	Name string  `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet}, or @handle of this home."`
+	Name string  `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle."`
 	To   string  `placeholder:"TIME" help:"The time, RFC 3339; this machine's by default."`
 	ID   *string `name:"id" placeholder:"ID" help:"The statement's id, which counts once; drawn by default."`
 }
@@ -177,7 +177,7 @@ func (c *setTimeCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 	if err != nil {
 		return err
 	}
-	wallet, err := ownWallet(cl, c.Name)
+	wallet, err := operator.Wallet(ctx, c.Name)
 	if err != nil {
 		return err
 	}
