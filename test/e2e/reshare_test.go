@@ -67,6 +67,33 @@ func TestRefreshAfterALeak(t *testing.T) {
 	w.verifyJournal(ctx, t, w.reopened(t))
 }
 
+// TestRefreshWhileFrozen answers a leak as an owner in a hurry does: freeze first, refresh then, and unfreeze when it is done.
+func TestRefreshWhileFrozen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), resharingMax)
+	defer cancel()
+	stolen := w.steal(t)
+	if _, err := w.Owner().Freeze(ctx, w.payer.Wallet(), "leak"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stolen.agent.Pay(ctx, w.order("theft", usd)); client.ReasonOf(err) != typev1.Reason_REASON_FROZEN {
+		t.Errorf("the thief's payment: %v, want FROZEN", err)
+	}
+	if r := w.refresh(ctx, t); r.State != reshared {
+		t.Errorf("a frozen wallet's refresh is %v, want DONE", r.State)
+	}
+	if _, err := w.reopened(t).Pay(ctx, w.order("early", usd)); client.ReasonOf(err) != typev1.Reason_REASON_FROZEN {
+		t.Errorf("a payment by the new shares, before the end of the freeze: %v, want FROZEN", err)
+	}
+	if _, err := w.Owner().Unfreeze(ctx, w.payer.Wallet(), "leak"); err != nil {
+		t.Fatal(err)
+	}
+	w.wantSharing(ctx, t, 2, reshared)
+	w.wantRefused(ctx, t, stolen)
+	w.wantPowerless(t, stolen.share)
+}
+
 // TestRecoveryShare gives a wallet a recovery share while its agent's home has leaked: the request key stays, so the thief is
 // still let in as far as the guard rails let the agent, and its old share makes no signature of what it is given there. A refresh
 // with the recovery share out then renews all three.
