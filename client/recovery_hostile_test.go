@@ -66,6 +66,22 @@ func (w *dyingWorld) enrols(t *testing.T) {
 	}
 }
 
+// settledSharing is what GetResharing answers about the sharing in force, once nothing waits.
+func (w *lyingWorld) settledSharing(t *testing.T) gotResharing {
+	t.Helper()
+	kept := make(map[string]proto.Message)
+	w.p.record(kept)
+	defer w.p.honest()
+	if err := reshare(&program{t: t, w: w.dyingWorld}); err != nil {
+		t.Fatal(err)
+	}
+	got := kept["GetResharing"].(gotResharing)
+	if got.GetResharing().GetState() != reshared {
+		t.Fatalf("got %v", got)
+	}
+	return got
+}
+
 // told is the resharing in a recorded answer.
 func told(of map[string]proto.Message, method string) *typev1.Resharing {
 	return of[method].(interface{ GetResharing() *typev1.Resharing }).GetResharing()
@@ -278,7 +294,7 @@ func TestHostileDealings(t *testing.T) {
 func TestReplayedResharing(t *testing.T) {
 	w := newLyingWorld(t)
 	for name, earlier := range map[string]*gatewayv1.GetResharingResponse{
-		"the run before": w.last["GetResharing"].(gotResharing),
+		"the run before": w.settledSharing(t),
 		"no run":         {Epoch: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -429,7 +445,7 @@ func TestHostileOpening(t *testing.T) {
 func TestHostileOrders(t *testing.T) {
 	w := newLyingWorld(t)
 	live := &program{t: t, w: w.dyingWorld}
-	earlier := proto.CloneOf(w.last["GetResharing"].(gotResharing))
+	earlier := w.settledSharing(t)
 	if err := offerAndRefresh(live); err != nil {
 		t.Fatal(err)
 	}
