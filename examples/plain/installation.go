@@ -98,3 +98,12 @@ func (i *Installation) Dial() (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+i.content.GetGatewayAddresses()[0],
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})))
 }
+
+// CheckIntent reads what a payment was for, and demands that it is the intent which a verified settlement names.
+func CheckIntent(intent []byte, s *typev1.Settlement) (*typev1.Intent, error) {
+	if !bytes.Equal(digest(typeIntent, intent), s.GetIntentDigest()) {
+		return nil, errors.New("the intent is another one than was settled")
+	}
+	m := &typev1.Intent{}
+	return m, decode(intent, m)
+}

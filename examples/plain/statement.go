@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -43,10 +44,34 @@ func decode(b []byte, m proto.Message) error {
 	if err := proto.Unmarshal(b, m); err != nil {
 		return err
 	}
-	if len(m.ProtoReflect().GetUnknown()) > 0 || !bytes.Equal(encode(m), b) {
+	if strange(m.ProtoReflect()) || !bytes.Equal(encode(m), b) {
 		return errors.New("a payload is not in its one encoding")
 	}
 	return nil
+}
+
+// strange says whether a message, or one inside it, holds a field or a value of an enum that its contract lacks.
+func strange(m protoreflect.Message) bool {
+	found := len(m.GetUnknown()) > 0
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		each := []protoreflect.Value{value}
+		if field.IsList() {
+			each = nil
+			for n := range value.List().Len() {
+				each = append(each, value.List().Get(n))
+			}
+		}
+		for _, one := range each {
+			switch {
+			case field.Message() != nil:
+				found = found || strange(one.Message())
+			case field.Enum() != nil:
+				found = found || field.Enum().Values().ByNumber(one.Enum()) == nil
+			}
+		}
+		return !found
+	})
+	return found
 }
 
 // pae is DSSE's pre-authentication encoding: what is signed and hashed.

@@ -62,7 +62,7 @@ var (
 	// above is whatever knows a service or a user: nothing below may know it.
 	above = []string{"./services/...", "./gateway/...", "./client/...", "./cmd/...", "./portal/...", "./halfkeytest/...", "./internal/allinone/..."}
 	// leaves are modules of their own: they see the product, it never sees them.
-	leaves = []string{"./test/...", "./examples/...", "github.com/halfkey/examples/..."}
+	leaves = []string{"./test/...", "./examples/...", "example.com/halfkey-examples/..."}
 )
 
 // rules is the whole table.
