@@ -75,7 +75,7 @@ func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evi
 	}
 	return &JournalVerifier{links: chain{i: i, wallet: wallet}, a: &audit{
 		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
-		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), freezes: make(map[string]bool),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
 	}}, nil
 }
 
@@ -132,10 +132,11 @@ type audit struct {
 	incoming map[string]bool
 	balances map[string]Balance
 	deposits map[string]bool
-	windows  map[string]*counted // By unit of account.
-	freezes  map[string]bool     // Ids of the wallet's own freezes; true while in force.
-	last     int64               // Time of the entry before.
-	setBack  bool                // The entry before set the time back, or ended a payment for that reason.
+	windows  map[string]*counted           // By unit of account.
+	freezes  map[string]bool               // Ids of the wallet's own freezes; true while in force.
+	revoked  map[string]*typev1.Revocation // Those of them that are revocations.
+	last     int64                         // Time of the entry before.
+	setBack  bool                          // The entry before set the time back, or ended a payment for that reason.
 }
 
 // auditedPayment is one payment as its entries have left it.
@@ -185,6 +186,8 @@ func (a *audit) kind(e *typev1.Entry, wasSetBack bool) error {
 		return a.reviewed(e)
 	case typev1.EntryKind_ENTRY_KIND_FREEZE:
 		return a.freeze(e)
+	case typev1.EntryKind_ENTRY_KIND_REVOCATION:
+		return a.revoke(e)
 	case typev1.EntryKind_ENTRY_KIND_UNFREEZE:
 		return a.unfreeze(e)
 	case typev1.EntryKind_ENTRY_KIND_INCOMING:
@@ -323,6 +326,35 @@ func (a *audit) freeze(e *typev1.Entry) error {
 	return nil
 }
 
+// revoke takes an owner's revocation, under the guard rails of its time.
+func (a *audit) revoke(e *typev1.Entry) error {
+	if err := exactly(e, 1); err != nil {
+		return err
+	}
+	m, err := evidence.CheckRevocation(a.i, a.head, e.GetStatements()[0])
+	if err != nil {
+		return err
+	}
+	if e.GetScope() != typev1.Scope_SCOPE_WALLET || e.GetFreezeId() != m.GetFreezeId() {
+		return refusal("revocation", "freeze_id", "is another freeze than the entry's")
+	}
+	if _, used := a.freezes[e.GetFreezeId()]; used {
+		return refusal("entry", "freeze_id", "was used before")
+	}
+	a.freezes[e.GetFreezeId()], a.revoked[e.GetFreezeId()] = true, m
+	return nil
+}
+
+// takes refuses money that came to a wallet whose agent was revoked.
+func (a *audit) takes() error {
+	for id := range a.revoked {
+		if a.freezes[id] {
+			return refusal("entry", "kind", "brings money to a wallet whose agent was revoked")
+		}
+	}
+	return nil
+}
+
 func (a *audit) unfreeze(e *typev1.Entry) error {
 	if err := exactly(e, 1); err != nil {
 		return err
@@ -333,6 +365,11 @@ func (a *audit) unfreeze(e *typev1.Entry) error {
 	}
 	if u.GetScope() != typev1.Scope_SCOPE_WALLET || u.GetWallet() != a.wallet || u.GetFreezeId() != e.GetFreezeId() || e.GetScope() != u.GetScope() {
 		return refusal("unfreeze", "freeze_id", "is another freeze than the entry's")
+	}
+	if m := a.revoked[e.GetFreezeId()]; m != nil {
+		if err := evidence.CheckTakenOver(m, a.head); err != nil {
+			return err
+		}
 	}
 	a.freezes[e.GetFreezeId()] = false
 	return nil
@@ -373,7 +410,7 @@ func (a *audit) income(e *typev1.Entry) error {
 	}
 	a.incoming[e.GetPayment()] = true
 	a.move(e.GetAsset(), units, 0)
-	return nil
+	return a.takes()
 }
 
 func (a *audit) operator(e *typev1.Entry) error {
@@ -427,7 +464,7 @@ func (a *audit) deposit(e *typev1.Entry, d *typev1.Deposit) error {
 	}
 	a.deposits[d.GetDepositId()] = true
 	a.move(d.GetAsset(), units, 0)
-	return nil
+	return a.takes()
 }
 
 func (a *audit) redemption(e *typev1.Entry, r *typev1.Redemption) error {

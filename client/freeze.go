@@ -148,7 +148,7 @@ func checkFreeze(i *evidence.Installation, kind typev1.Acknowledged, thing froze
 		return nil, err
 	}
 	s := &FreezeStatus{FreezeID: id, Ledger: ledger, Cosigner: cosigner}
-	if kind == typev1.Acknowledged_ACKNOWLEDGED_FREEZE {
+	if kind != typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE {
 		s.Frozen = ledger.GetFrozen() && cosigner.GetFrozen() // In force only with both.
 	} else {
 		s.Frozen = ledger.GetFrozen() || cosigner.GetFrozen() // Either one stops.
