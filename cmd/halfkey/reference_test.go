@@ -4,11 +4,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/halfkey/halfkey/internal/fault"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // TestReference compares docs/cli.md with the commands of this program: go test ./cmd/halfkey -run TestReference -update
@@ -141,3 +146,26 @@ func flagTable(b *strings.Builder, flags []*kong.Flag) {
 
 // cell is a text that fits a table.
 func cell(s string) string { return strings.NewReplacer("|", "\\|", ": ,", ": ").Replace(s) }
+
+// TestErrorsDocument: docs/errors.md gives the exit code of every reason, where money moved as it says there.
+func TestErrorsDocument(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(docsDir, "errors.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type entry struct{ exit, money string }
+	documented := make(map[string]entry)
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| [A-Z_]+ \\| [0-9]{3} \\| ([0-9]) \\| .+? \\| ([A-Z]+) \\|").FindAllStringSubmatch(string(b), -1) {
+		documented[row[1]] = entry{row[2], row[3]}
+	}
+	for reason := range exitCodes {
+		if reason == typev1.Reason_REASON_UNSPECIFIED {
+			continue
+		}
+		got := documented[fault.ReasonName(reason)]
+		money := typev1.MoneyMoved(typev1.MoneyMoved_value["MONEY_MOVED_"+got.money])
+		if want := strconv.Itoa(exitCode(reason, money)); got.exit != want {
+			t.Errorf("%s: docs/errors.md says exit code %q, the program %s", fault.ReasonName(reason), got.exit, want)
+		}
+	}
+}

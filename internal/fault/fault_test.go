@@ -58,7 +58,7 @@ func TestDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| ([A-Z_]+) \\| (.+?) \\| ([A-Z]+) \\| (.+?) \\|$")
+	row := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\| ([A-Z_]+) \\| [0-9]{3} \\| [0-9] \\| (.+?) \\| ([A-Z]+) \\| (.+?) \\|$")
 	documented := make(map[string]bool)
 	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
 		name, code, means, moved, next := m[1], m[2], m[3], m[4], m[5]
