@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 	"unicode"
@@ -53,9 +52,7 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 		return repeatable(err, order.ID)
 	}
 	r := newPaymentResult(p, cl.Installation().ID())
-	if r.FirstToRecipient, err = a.firstTime(p.Recipient); err != nil {
-		a.note("what was paid before is not known: %s", err)
-	}
+	a.meet(r)
 	a.code = paymentCode(p.State)
 	return a.show(r)
 }
@@ -69,6 +66,7 @@ func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, ord
 	r := newPaymentResult(p, a.clients[len(a.clients)-1].Installation().ID())
 	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")
 	a.code, r.Next = dryRunMeans(p.State)
+	a.meet(r)
 	if err := r.explained(ctx, agent, p); err != nil {
 		return err
 	}
@@ -174,18 +172,19 @@ func repeatable(err error, id string) error {
 	return &told
 }
 
-// paidPin begins the pins of keys that were shown because they were paid.
+// paidPin begins the pins of keys that were paid from this home.
 const paidPin = "cli/paid/"
 
-// firstTime reports whether a recipient is paid for the first time from this home, and notes it.
-func (a *app) firstTime(key [32]byte) (bool, error) {
+// meet notes in a result whether its recipient is new to this home, and remembers one that was paid.
+func (a *app) meet(r *paymentResult) {
 	h, err := a.home()
-	if err != nil {
-		return true, err
+	if err == nil {
+		_, err = h.Pinned(paidPin + r.RecipientKey)
 	}
-	name := paidPin + keyText(key[:])
-	if _, err := h.Pinned(name); !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+	if r.FirstToRecipient = err != nil; !r.FirstToRecipient || r.money != moved {
+		return
 	}
-	return true, h.Pin(name, nil)
+	if h == nil || h.Pin(paidPin+r.RecipientKey, nil) != nil {
+		a.note("that this recipient was paid is not remembered: its key is shown again the next time")
+	}
 }

@@ -39,7 +39,7 @@ type paymentResult struct {
 	RecipientKey string    `json:"recipient_key"`
 	Memo         string    `json:"memo"`
 	Deadline     time.Time `json:"deadline"`
-	// FirstToRecipient says that nobody paid this recipient from this home before; `pay` alone says it.
+	// FirstToRecipient says that nothing was paid to this recipient from this home before; `pay` alone says it.
 	FirstToRecipient bool `json:"first_to_recipient"`
 	// MoneyMoved is YES once SETTLED, UNKNOWN while AUTHORIZED, else NO.
 	MoneyMoved string `json:"money_moved"`
@@ -115,7 +115,11 @@ func (r *paymentResult) people(p *printer) {
 		p.line("Memo      %s", r.Memo)
 	}
 	if r.FirstToRecipient {
-		p.line("First payment to this recipient from this home. Its key is")
+		if r.money == moved {
+			p.line("First payment to this recipient from this home. Its key is")
+		} else {
+			p.line("Nothing was paid to this recipient from this home before. Its key is")
+		}
 		p.line("          %s", r.RecipientKey)
 	}
 	if !r.DryRun {
