@@ -1,13 +1,3 @@
-// Package halfkeytest runs a whole Halfkey installation inside a test: the five services over mutual TLS, embedded etcd,
-// SQLite, real key generation and real signatures. Nothing in it is a stand-in; what a test sees is what production does.
-//
-//	func TestMyAgentPays(t *testing.T) {
-//		h := halfkeytest.Start(t)
-//		shop, agent := h.Agent("Shop"), h.Agent("Research Agent")
-//		h.GuardRails(agent, client.StandardRules(shop.GroupKey()))
-//		h.Fund(agent, 10_000_000)
-//		...
-//	}
 package halfkeytest
 
 import (
