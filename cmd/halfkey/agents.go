@@ -14,6 +14,7 @@ type agentsCommands struct {
 	List    agentsListCommand    `cmd:"" help:"List the owner's agents."`
 	Show    agentsShowCommand    `cmd:"" help:"Show one agent: its wallet, what it holds, what stops it."`
 	Suspend agentsSuspendCommand `cmd:"" help:"Stop one agent until you unfreeze its wallet."`
+	Revoke  agentsRevokeCommand  `cmd:"" help:"End what an agent may do: nothing that it holds works any more. Its wallet is yours to take over."`
 }
 
 // agentEntry is one agent of the owner.
@@ -156,6 +157,48 @@ func (c *agentsSuspendCommand) Run(ctx context.Context, a *app) error {
 	}
 	s, err := o.Freeze(ctx, wallet, id)
 	return a.showFreeze(wallet, s, err)
+}
+
+type agentsRevokeCommand struct {
+	Name    string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle of one of the owner's wallets."`
+	Abandon bool   `help:"Give the wallet up for ever, with what is in it. Without this a wallet with a balance and no recovery share is not revoked."`
+	Yes     bool   `help:"Revoke without asking."`
+}
+
+// revokedResult is a wallet whose agent was revoked.
+type revokedResult struct {
+	freezeResult
+	Abandoned bool `json:"abandoned"`
+}
+
+// Run revokes.
+func (c *agentsRevokeCommand) Run(ctx context.Context, a *app) error {
+	o, wallet, err := a.ownerWallet(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	question := "Revoke the agent of %s? Only taking the wallet over ends that."
+	if c.Abandon {
+		question = "Give up %s for ever, with everything in it?"
+	}
+	if err := a.confirm(c.Yes, question, wallet); err != nil {
+		return err
+	}
+	s, err := o.Revoke(ctx, wallet, client.RevokeOptions{Abandon: c.Abandon})
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(&revokedResult{*newFreezeResult(wallet, s), c.Abandon})
+}
+
+func (r *revokedResult) people(p *printer) {
+	p.line("The agent of %s is REVOKED: ledger and co-signer have both signed it.", r.Subject)
+	p.line("Freeze id: %s", r.FreezeID)
+	if r.Abandoned {
+		p.line("The wallet is given up: nothing ends this.")
+		return
+	}
+	p.line("Take the wallet over by its recovery share (halfkey recovery replace), then end this (halfkey unfreeze) and pay out what is left.")
 }
 
 // unfreezeCommand is `halfkey unfreeze`.

@@ -69,11 +69,15 @@ func (a *app) showFreeze(subject string, s *client.FreezeStatus, err error) erro
 	if err != nil {
 		return unmoved(err)
 	}
+	return a.show(newFreezeResult(subject, s))
+}
+
+func newFreezeResult(subject string, s *client.FreezeStatus) *freezeResult {
 	r := &freezeResult{Subject: subject, FreezeID: s.FreezeID, Frozen: s.Frozen, Unresolved: s.Unresolved}
 	if r.Unresolved == nil {
 		r.Unresolved = []string{}
 	}
-	return a.show(r)
+	return r
 }
 
 func (r *freezeResult) people(p *printer) {
