@@ -49,7 +49,7 @@ func newParticipants(prefix string, self Identifier, static *StaticKey, session 
 		}
 		p.points = append(p.points, point)
 	}
-	if static == nil || static.erased() {
+	if static.erased() {
 		return p, fmt.Errorf("static key: %w", ErrErased)
 	}
 	if statics[self-1] != static.public {

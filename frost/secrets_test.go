@@ -168,6 +168,34 @@ func TestZeroValues(t *testing.T) {
 	}
 }
 
+// TestSuites: everything that is stored, and a dealing, begins with its suite, and nothing parses as anything else.
+func TestSuites(t *testing.T) {
+	share, static, resharing := deal(t, 2, 1)[0], statics(t, 1)[0], accepted(t)
+	parties, _ := begin(t, "suites", statics(t, 2))
+	objects := []struct {
+		name, suite string
+		b           []byte
+		parse       func([]byte) error
+	}{
+		{"key share", Suite, share.Secret(), func(b []byte) error { _, err := ParseKeyShare(b); return err }},
+		{"sharing", suiteSharing, share.Sharing().Bytes(), func(b []byte) error { _, err := ParseSharing(b); return err }},
+		{"static key", suiteStaticKey, static.Secret(), func(b []byte) error { _, err := ParseStaticKey(b); return err }},
+		{"key generation", suiteKeyGeneration, parties[0].run.Secret(), func(b []byte) error { _, err := ParseKeyGeneration(b); return err }},
+		{"resharing", suiteResharing, resharing.Secret(), func(b []byte) error { _, err := ParseReshare(b); return err }},
+		{"dealing", suiteResharing, resharing.Deal(), func(b []byte) error { _, err := agreementOf(resharing).parse(0, b); return err }},
+	}
+	for _, object := range objects {
+		if begin := string(byte(len(object.suite))) + object.suite; !bytes.HasPrefix(object.b, []byte(begin)) {
+			t.Errorf("%s begins with %q, want %q", object.name, object.b[:len(begin)], begin)
+		}
+		for _, as := range objects {
+			if err := as.parse(object.b); (err == nil) != (as.name == object.name) || err != nil && !errors.Is(err, ErrEncoding) {
+				t.Errorf("%s as %s: %v", object.name, as.name, err)
+			}
+		}
+	}
+}
+
 // TestErrorsHoldNoSecret: an error's text names participants and sizes, never a value.
 func TestErrorsHoldNoSecret(t *testing.T) {
 	share := deal(t, 2, 1)[1]
