@@ -7,6 +7,7 @@
 //	c, err := client.Open(home, client.Options{})
 //	r, err := c.Register(ctx, client.RegisterOptions{Name: "Research agent", OwnerEmail: "you@example.com"})
 //	fmt.Println(r.ClaimCode)                            // the owner claims it
+//	                                                    // or RegisterOptions.EnrolmentToken claims it without the owner
 //	agent, err := c.Agent("")
 //	p, err := agent.Pay(ctx, client.Order{Recipient: "@data-shop", Units: 2_500_000, Purpose: "weather data"})
 //

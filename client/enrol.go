@@ -97,7 +97,7 @@ func (o *Owner) mint(handle string, end time.Time) (*EnrolmentToken, error) {
 	if _, err := evidence.CheckEnrolment(i, terms); err != nil {
 		return nil, err
 	}
-	text, err := oneTimeText(kindToken, o.email, seed, terms)
+	text, err := oneTimeText(kindEnrolment, o.email, seed, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -113,13 +113,13 @@ type enrolment struct {
 // readEnrolment reads a token and checks that its key and its terms belong together and to this installation.
 func (c *Client) readEnrolment(text []byte) (*enrolment, error) {
 	const op = "read enrolment token"
-	k, err := readOneTime(op, kindToken, text)
+	k, err := readOneTime(op, kindEnrolment, text)
 	if err != nil {
 		return nil, err
 	}
 	terms, err := evidence.CheckEnrolment(c.Installation(), k.statement)
 	if err == nil && !bytes.Equal(terms.GetTokenKey(), k.public) {
-		err = local(op, typev1.Reason_REASON_BAD_STATEMENT, "the token's key is not the one that its owner's terms name", "field", kindToken)
+		err = local(op, typev1.Reason_REASON_BAD_STATEMENT, "the token's key is not the one that its owner's terms name", "field", kindEnrolment)
 	}
 	if err != nil {
 		k.wipe()

@@ -21,7 +21,7 @@ const (
 	// oneTimeTextMax bounds the text of one: a seed, and a statement with 16 owner keys.
 	oneTimeTextMax = 8 << 10
 
-	kindToken      = "enrolment-token"
+	kindEnrolment  = "enrolment-token"
 	kindInvitation = "owner-invitation"
 )
 

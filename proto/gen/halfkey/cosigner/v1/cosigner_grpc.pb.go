@@ -58,8 +58,8 @@ type CosignerServiceClient interface {
 	// CompleteKeyGeneration takes the registration and the test signature: the wallet is UNCLAIMED from then on. A
 	// repeat with the same registration answers the same.
 	CompleteKeyGeneration(ctx context.Context, in *CompleteKeyGenerationRequest, opts ...grpc.CallOption) (*CompleteKeyGenerationResponse, error)
-	// SealWallet is the claim: takes the handle, seals share and document, signs the wallet record, in one transaction.
-	// A repeat answers with the same record.
+	// SealWallet is the claim: takes the handle, and the enrolment token if one claims, seals share and document, signs the
+	// wallet record, in one transaction. A repeat answers with the same record.
 	SealWallet(ctx context.Context, in *SealWalletRequest, opts ...grpc.CallOption) (*SealWalletResponse, error)
 	// EndRegistration ends an unclaimed registration older than 24 h; a sealed wallet answers with its record instead.
 	EndRegistration(ctx context.Context, in *EndRegistrationRequest, opts ...grpc.CallOption) (*EndRegistrationResponse, error)
@@ -321,8 +321,8 @@ type CosignerServiceServer interface {
 	// CompleteKeyGeneration takes the registration and the test signature: the wallet is UNCLAIMED from then on. A
 	// repeat with the same registration answers the same.
 	CompleteKeyGeneration(context.Context, *CompleteKeyGenerationRequest) (*CompleteKeyGenerationResponse, error)
-	// SealWallet is the claim: takes the handle, seals share and document, signs the wallet record, in one transaction.
-	// A repeat answers with the same record.
+	// SealWallet is the claim: takes the handle, and the enrolment token if one claims, seals share and document, signs the
+	// wallet record, in one transaction. A repeat answers with the same record.
 	SealWallet(context.Context, *SealWalletRequest) (*SealWalletResponse, error)
 	// EndRegistration ends an unclaimed registration older than 24 h; a sealed wallet answers with its record instead.
 	EndRegistration(context.Context, *EndRegistrationRequest) (*EndRegistrationResponse, error)
