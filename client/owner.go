@@ -33,11 +33,11 @@ type Owner struct {
 	key  *privateKey
 	// email is the owner's address.
 	email string
-	// keys are all owner keys of the registration, the second one among them; the other halves may be elsewhere.
+	// keys are all owner keys, the second one among them; the other halves may be elsewhere.
 	keys [][]byte
-	// registered are the owner keys that the registration names, in force or not: wallets were claimed under them.
-	registered [][]byte
-	who        *caller
+	// earlier are those of the registration and of every statement since, in force or not: wallets were claimed under them.
+	earlier [][]byte
+	who     *caller
 }
 
 // ownerFile is an owner's secret in the key store.
@@ -51,6 +51,13 @@ type ownerFile struct {
 	Invitation []byte `json:"invitation,omitempty"`
 	// Registered says that the installation has taken the registration.
 	Registered bool `json:"registered"`
+	// Statement is the owner's newest OwnerKeys, an encoded Envelope; empty while its keys are the registration's.
+	Statement []byte `json:"statement,omitempty"`
+	// Earlier are the seeds of this home's earlier keys, oldest first, EarlierKeys the public keys of earlier statements.
+	Earlier     [][]byte `json:"earlier,omitempty"`
+	EarlierKeys [][]byte `json:"earlier_keys,omitempty"`
+	// Rotation is a change of the keys that has begun.
+	Rotation *rotationFile `json:"rotation,omitempty"`
 }
 
 // CreateOwnerOptions gives an owner a second key, which signs as well as the first and is meant to be kept elsewhere: whoever
@@ -284,7 +291,7 @@ func (c *Client) Owner() (*Owner, error) {
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	defer wipe(f.Seed)
+	defer f.wipe()
 	if !f.Registered {
 		return nil, local(op, typev1.Reason_REASON_NOT_ACTIVE, "making this owner has not ended: create it again with the same code")
 	}
@@ -298,20 +305,31 @@ func (c *Client) openOwner(f *ownerFile) (*Owner, error) {
 		return nil, wrap(op, err, notMoved)
 	}
 	key := newPrivateKey(ed25519.NewKeyFromSeed(f.Seed))
-	if _, err := evidence.Open(e, m, key.public); err != nil {
+	err := evidence.Peek(e, m)
+	if err == nil {
+		_, err = evidence.Open(e, m, m.GetOwnerKeys()...)
+	}
+	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation {
+	said, err := f.statement()
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	if m.GetOwner() != f.Owner || m.GetInstallation() != f.Installation || said.GetOwner() != f.Owner || !contains(said.GetOwnerKeys(), key.public) {
 		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "the owner's secret holds parts of different owners")
 	}
-	return &Owner{c: c, name: f.Owner, email: m.GetEmail(), key: key, keys: m.GetOwnerKeys(), registered: m.GetOwnerKeys(), who: &caller{name: f.Owner, key: key.signer}}, nil
+	return &Owner{
+		c: c, name: f.Owner, email: m.GetEmail(), key: key, keys: said.GetOwnerKeys(),
+		earlier: slices.Concat(m.GetOwnerKeys(), f.EarlierKeys), who: &caller{name: f.Owner, key: key.signer},
+	}, nil
 }
 
 // Name is `owners/{owner}`.
 func (o *Owner) Name() string { return o.name }
 
 // everyKey are the keys that this owner has claimed wallets under. A claim is signed once and stays; keys change.
-func (o *Owner) everyKey() [][]byte { return slices.Concat(o.keys, o.registered) }
+func (o *Owner) everyKey() [][]byte { return slices.Concat(o.keys, o.earlier) }
 
 // Keys are the public halves of the owner's keys, ascending.
 func (o *Owner) Keys() [][]byte { return cloneKeys(o.keys) }

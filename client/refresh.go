@@ -58,12 +58,8 @@ func (o *Owner) nameRequestKey(ctx context.Context, wallet string, key []byte) (
 	if err != nil {
 		return nil, err
 	}
-	next := proto.CloneOf(head.Document)
-	next.Number, next.Replaces, next.RegistrationDigest = head.Document.GetNumber()+1, [][]byte{head.Digest.Bytes()}, nil
+	next := successor(head)
 	next.RequestKey = bytes.Clone(key)
-	if next.GetRecipients() == nil { // Number 0 has none, and pays nothing; no more does this.
-		next.Recipients = &typev1.Recipients{Unknown: typev1.Light_LIGHT_RED}
-	}
 	if bytes.Equal(head.Document.GetRequestKey(), key) {
 		if err := o.signs(head); err != nil {
 			return nil, err
@@ -151,11 +147,11 @@ func (o *Owner) verifyStanding(ctx context.Context, head *evidence.Head) (*stand
 	return s, nil
 }
 
-// checkOrder verifies an order under the owner's keys, those of the guard rails and those of its registration: the head may
-// have changed since.
+// checkOrder verifies an order under the owner's keys, those of the guard rails and all that it ever had: they may have
+// changed since.
 func (o *Owner) checkOrder(head *evidence.Head, e *typev1.Envelope) (*typev1.ResharingOrder, error) {
 	m := new(typev1.ResharingOrder)
-	if _, err := evidence.Open(e, m, slices.Concat(head.Document.GetOwnerKeys(), o.keys)...); err != nil {
+	if _, err := evidence.Open(e, m, slices.Concat(head.Document.GetOwnerKeys(), o.everyKey())...); err != nil {
 		return nil, err
 	}
 	switch {

@@ -46,7 +46,7 @@ func holdersMayDiffer(err error) bool {
 	case typev1.Reason_REASON_GUARD_RAILS_CHANGED, typev1.Reason_REASON_GUARD_RAILS_REFUSED,
 		typev1.Reason_REASON_NO_GUARD_RAILS, typev1.Reason_REASON_EVIDENCE_MISMATCH,
 		typev1.Reason_REASON_NOT_ACTIVE, typev1.Reason_REASON_NOT_FOUND, typev1.Reason_REASON_UNAUTHENTICATED,
-		typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_FROZEN:
+		typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_FROZEN, typev1.Reason_REASON_REVOKED:
 		return true
 	default:
 		return false
