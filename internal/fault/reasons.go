@@ -123,11 +123,11 @@ var reasons = map[typev1.Reason]row{
 	},
 	typev1.Reason_REASON_WRONG_STATE: {
 		code: codes.FailedPrecondition,
-		next: "read the payment and act on its state",
+		next: "read what the call is about, and act on its state",
 	},
 	typev1.Reason_REASON_KEY_GENERATION_FAILED: {
 		code: codes.Aborted,
-		next: "register again; if it happens again, treat it as an attack on the connection",
+		next: "repeat the call; if it happens again, treat it as an attack on the connection",
 	},
 	typev1.Reason_REASON_LIMIT_EXCEEDED: {
 		code: codes.ResourceExhausted, retry: retryLater,
