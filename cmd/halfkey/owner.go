@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/halfkey/halfkey/client"
@@ -16,6 +17,7 @@ type ownerCommand struct {
 	Init   ownerInitCommand   `cmd:"" help:"Make this home an owner's, by the operator's one-time code or another owner's invitation."`
 	Claim  ownerClaimCommand  `cmd:"" help:"Claim the wallet of an agent, by the code that the agent printed."`
 	Keys   ownerKeysCommand   `cmd:"" help:"List the owner's keys."`
+	Rotate ownerRotateCommand `cmd:"" help:"Change the owner's keys in all wallets by one command, or go on with a change that stopped."`
 	Invite ownerInviteCommand `cmd:"" help:"Invite another owner to this installation."`
 }
 
@@ -89,10 +91,11 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 
 func (r *ownerResult) people(p *printer) {
 	p.line("%s", r.Owner)
+	if slices.Contains(r.Keys, r.Key) {
+		p.line("Key %s, in this home", r.Key)
+	}
 	for _, k := range r.Keys {
-		if k == r.Key {
-			p.line("Key %s, in this home", k)
-		} else {
+		if k != r.Key {
 			p.line("Key %s", k)
 		}
 	}
