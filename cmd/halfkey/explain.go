@@ -17,8 +17,8 @@ type explanation struct {
 	// would have let pass at all, a person approving; both as things stood then, empty if no limit was asked.
 	LargestGreenUnits string `json:"largest_green_units"`
 	LargestUnits      string `json:"largest_units"`
-	// WouldPass says for people what would pass.
-	WouldPass string `json:"would_pass"`
+	// Remedy says for people what would pass.
+	Remedy string `json:"would_pass"`
 }
 
 // explainedRule is one rule's outcome.
@@ -30,7 +30,7 @@ type explainedRule struct {
 
 // explain explains results by the guard rails that made them. A limit that those in force no longer have is told by its numbers.
 func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation {
-	e := &explanation{Rules: []explainedRule{}, WouldPass: "It passes as it is."}
+	e := &explanation{Rules: []explainedRule{}, Remedy: "It passes as it is."}
 	green, most := int64(math.MaxInt64), int64(math.MaxInt64)
 	limited, crossed, elsewhere := false, false, ""
 	for i, r := range ruleResults(results) {
@@ -64,14 +64,14 @@ func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation 
 	}
 	switch {
 	case elsewhere != "":
-		e.WouldPass = elsewhere
+		e.Remedy = elsewhere
 	case crossed && green > 0:
-		e.WouldPass = "At once: at most " + resource.FormatDecimal(green, usdDecimals) + " " + usd + "."
+		e.Remedy = "At once: at most " + resource.FormatDecimal(green, usdDecimals) + " " + usd + "."
 	case crossed:
-		e.WouldPass = "Nothing passes at once before a limit resets: see `halfkey limits`."
+		e.Remedy = "Nothing passes at once before a limit resets: see `halfkey limits`."
 	}
 	if elsewhere == "" && crossed && most < math.MaxInt64 && most > green {
-		e.WouldPass += " If a person approves: at most " + resource.FormatDecimal(most, usdDecimals) + " " + usd + "."
+		e.Remedy += " If a person approves: at most " + resource.FormatDecimal(most, usdDecimals) + " " + usd + "."
 	}
 	return e
 }
@@ -127,5 +127,5 @@ func (e *explanation) people(p *printer) {
 		rows = append(rows, []string{r.Light, r.Text, r.Observed, r.Room})
 	}
 	p.table(rows)
-	p.line("What would pass: %s", e.WouldPass)
+	p.line("What would pass: %s", e.Remedy)
 }
