@@ -14,6 +14,7 @@ type agentsCommands struct {
 	List    agentsListCommand    `cmd:"" help:"List the owner's agents."`
 	Show    agentsShowCommand    `cmd:"" help:"Show one agent: its wallet, what it holds, what stops it."`
 	Suspend agentsSuspendCommand `cmd:"" help:"Stop one agent until you unfreeze its wallet."`
+	Rotate  agentsRotateCommand  `cmd:"" help:"Put an agent's offered request key in force, without new shares."`
 	Revoke  agentsRevokeCommand  `cmd:"" help:"End what an agent may do: nothing that it holds works any more. Its wallet is yours to take over."`
 }
 

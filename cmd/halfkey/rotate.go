@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+
+	"github.com/halfkey/halfkey/client"
+)
+
+type ownerRotateCommand struct {
+	Renew  bool     `help:"Replace this home's key by a new one."`
+	Add    []string `placeholder:"KEY" sep:"none" help:"Take in a key that was made elsewhere, by its public half: 64 hexadecimal digits. Repeat for more."`
+	Remove []string `placeholder:"KEY" sep:"none" help:"End a key that was lost or leaked."`
+	Yes    bool     `help:"Rotate without asking."`
+}
+
+// rotatedWallet is one wallet of a rotation.
+type rotatedWallet struct {
+	Wallet string `json:"wallet"`
+	Handle string `json:"handle"`
+	// Number is the version of the guard rails that names the new keys; 0 if there is none yet.
+	Number uint64 `json:"number"`
+	// Problem says why there is none; empty if there is one.
+	Problem string `json:"problem"`
+}
+
+// rotationResult is how far a change of the owner's keys has come.
+type rotationResult struct {
+	// Keys are the owner's keys after it.
+	Keys    []string        `json:"keys"`
+	Wallets []rotatedWallet `json:"wallets"`
+	// Done says that every wallet has them.
+	Done bool `json:"done"`
+}
+
+// Run rotates the keys of all wallets, or goes on with a rotation that stopped.
+func (c *ownerRotateCommand) Run(ctx context.Context, a *app) error {
+	options := client.RotateOptions{Renew: c.Renew}
+	var err error
+	if options.Add, err = publicKeys("--add", c.Add); err != nil {
+		return err
+	}
+	if options.Remove, err = publicKeys("--remove", c.Remove); err != nil {
+		return err
+	}
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	if c.Renew || len(c.Add)+len(c.Remove) > 0 {
+		if err := a.confirm(c.Yes, "Change the owner keys of all wallets of %s: %d in, %d out?", o.Name(), len(c.Add), len(c.Remove)); err != nil {
+			return err
+		}
+	}
+	r, err := o.RotateKeys(ctx, options)
+	if r == nil {
+		return unmoved(err)
+	}
+	out := &rotationResult{Keys: []string{}, Wallets: []rotatedWallet{}, Done: err == nil}
+	for _, k := range r.Keys {
+		out.Keys = append(out.Keys, keyText(k))
+	}
+	for _, w := range r.Wallets {
+		e := rotatedWallet{Wallet: w.Wallet, Handle: w.Handle, Number: w.Number}
+		switch {
+		case w.Foreign:
+			e.Problem = "its guard rails name no key of this home"
+		case w.Err != nil:
+			e.Problem = w.Err.Error()
+		}
+		out.Wallets = append(out.Wallets, e)
+	}
+	var said *client.Error
+	if errors.As(err, &said) {
+		a.code = exitCode(said.Reason, said.MoneyMoved)
+	}
+	return a.show(out)
+}
+
+func publicKeys(field string, texts []string) ([][32]byte, error) {
+	var keys [][32]byte
+	for _, text := range texts {
+		key, err := hex.DecodeString(text)
+		if err != nil || len(key) != 32 {
+			return nil, usage(field, "a public key is 64 hexadecimal digits", "value", shorten(text))
+		}
+		keys = append(keys, [32]byte(key))
+	}
+	return keys, nil
+}
+
+func (r *rotationResult) people(p *printer) {
+	for _, k := range r.Keys {
+		p.line("Key %s", k)
+	}
+	for _, w := range r.Wallets {
+		if w.Problem == "" {
+			p.line("@%s has them, by guard rails number %d.", w.Handle, w.Number)
+		} else {
+			p.line("@%s does not have them: %s.", w.Handle, w.Problem)
+		}
+	}
+	if !r.Done {
+		p.line("The rotation is open. `halfkey owner rotate` goes on with it.")
+	}
+}
+
+type agentsRotateCommand struct {
+	Offer string `arg:"" help:"The offer of a new request key, taken from the agent's own screen: 'halfkey offer' prints it."`
+}
+
+// Run puts an agent's new request key in force, without new shares.
+func (c *agentsRotateCommand) Run(ctx context.Context, a *app) error {
+	offer, err := client.ParseOffer(c.Offer)
+	if err != nil {
+		return err
+	}
+	o, err := a.owner()
+	if err != nil {
+		return err
+	}
+	v, err := o.RotateRequestKey(ctx, offer)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(&requestKeyResult{Wallet: v.Wallet, Number: v.Number, RequestKey: keyText(offer.RequestKey[:])})
+}
+
+// requestKeyResult is a request key that was put in force.
+type requestKeyResult struct {
+	Wallet     string `json:"wallet"`
+	Number     uint64 `json:"number"`
+	RequestKey string `json:"request_key"`
+}
+
+func (r *requestKeyResult) people(p *printer) {
+	p.line("%s: guard rails number %d name the new request key. The one before signs nothing any more.", r.Wallet, r.Number)
+	p.line("If the agent's share may have leaked as well, make new shares: halfkey refresh OFFER")
+}
