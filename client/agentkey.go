@@ -48,8 +48,9 @@ type agentFile struct {
 	Share        []byte `json:"share"`
 	Registration []byte `json:"registration"`
 	TestSigned   []byte `json:"test_signature"`
-	// Claimed says that an enrolment token has claimed the wallet.
-	Claimed bool `json:"claimed,omitempty"`
+	// Claim is guard rails number 0 under an enrolment token, stored before it is sent; Claimed says that it was sealed.
+	Claim   []byte `json:"claim,omitempty"`
+	Claimed bool   `json:"claimed,omitempty"`
 	// ReplacedKeys are the public halves of the wallet's request keys before the present one, oldest first.
 	ReplacedKeys [][]byte `json:"replaced_request_keys,omitempty"`
 	// OfferedSeed is the request key's that was shown to the owner and that the guard rails do not name yet.
@@ -67,7 +68,8 @@ type agentKey struct {
 	run                                     []byte
 	registration                            *typev1.Envelope
 	testSigned                              []byte
-	claimed                                 bool // by an enrolment token
+	claim                                   *typev1.Envelope // by an enrolment token, nil for none or once claimed
+	claimed                                 bool
 	request                                 *privateKey
 	seed                                    func() []byte
 	share                                   *frost.KeyShare
@@ -131,6 +133,13 @@ func (c *Client) saveAgentKey(k *agentKey) error {
 		}
 		f.Registration = b
 	}
+	if k.claim != nil {
+		b, err := evidence.Marshal(k.claim)
+		if err != nil {
+			return err
+		}
+		f.Claim = b
+	}
 	if err := k.keepResharing(&f); err != nil {
 		return err
 	}
@@ -189,6 +198,15 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	r, err := evidence.CheckRegistration(c.Installation(), k.registration)
 	if err != nil {
 		return nil, fmt.Errorf("halfkey: registration of %s: %w", k.wallet, err)
+	}
+	if len(f.Claim) > 0 {
+		k.claim = new(typev1.Envelope)
+		if err := evidence.Unmarshal(f.Claim, k.claim); err != nil {
+			return nil, fmt.Errorf("halfkey: claim of %s: %w", k.wallet, err)
+		}
+		if _, _, err := evidence.CheckClaim(c.Installation(), k.registration, k.claim); err != nil {
+			return nil, fmt.Errorf("halfkey: claim of %s: %w", k.wallet, err)
+		}
 	}
 	if err := k.restoreResharing(&f); err != nil {
 		return nil, fmt.Errorf("halfkey: resharing of %s: %w", k.wallet, err)

@@ -147,16 +147,43 @@ func (e *enrolment) fill(o *RegisterOptions) error {
 	return nil
 }
 
-// claim claims the wallet in the owner's place: guard rails number 0 as the terms have them, which pay nothing. Its content
-// follows from registration and token alone, so that a repeat is the same claim.
+// claim claims the wallet in the owner's place, if a token or a claim that was stored before says so. The claim is stored before
+// it is sent: once the co-signer has sealed it nobody else can carry it through, and the token may be gone by then.
 func (c *Client) claim(ctx context.Context, k *agentKey, token *enrolment) error {
 	const op = "claim wallet by token"
-	i := c.Installation()
-	r, err := evidence.CheckRegistration(i, k.registration)
+	if stored := k.claim; stored != nil {
+		err := c.sealClaim(ctx, k, stored)
+		switch ReasonOf(err) {
+		case typev1.Reason_REASON_CODE_USED, typev1.Reason_REASON_CODE_EXPIRED:
+			// Of no more use. Another token claims below, and without one the wallet waits for its owner.
+			k.claim = nil
+		default:
+			return err
+		}
+	}
+	if token == nil || k.claimed {
+		return nil
+	}
+	e, err := c.claimOf(k, token)
 	if err != nil {
 		return wrap(op, err, notMoved)
 	}
-	e, err := evidence.Sign(token.privateKey, &typev1.GuardRails{
+	k.claim = e
+	if err := c.saveAgentKey(k); err != nil {
+		return wrap(op, err, notMoved)
+	}
+	return c.sealClaim(ctx, k, e)
+}
+
+// claimOf is guard rails number 0 as a token's terms have them, which pay nothing. Its content follows from registration and
+// token alone, so that a repeat is the same claim.
+func (c *Client) claimOf(k *agentKey, token *enrolment) (*typev1.Envelope, error) {
+	i := c.Installation()
+	r, err := evidence.CheckRegistration(i, k.registration)
+	if err != nil {
+		return nil, err
+	}
+	return evidence.Sign(token.privateKey, &typev1.GuardRails{
 		Installation:       i.ID(),
 		Wallet:             k.wallet,
 		Owner:              token.terms.GetOwner(),
@@ -165,20 +192,30 @@ func (c *Client) claim(ctx context.Context, k *agentKey, token *enrolment) error
 		RegistrationDigest: evidence.EnvelopeDigest(k.registration).Bytes(),
 		Enrolment:          token.statement,
 	})
-	if err != nil {
-		return wrap(op, err, notMoved)
-	}
-	err = c.seal(ctx, op, k.registration, e)
-	if ReasonOf(err) == typev1.Reason_REASON_ALREADY_EXISTS {
-		// The owner was faster, or an earlier token of the same owner: then this one is not needed, and stays unused.
-		return c.claimedBy(ctx, k, token.terms, err)
-	}
-	return err
 }
 
-// claimedBy returns refusal unless the wallet was claimed by the owner whose terms an agent has.
-func (c *Client) claimedBy(ctx context.Context, k *agentKey, terms *typev1.Enrolment, refusal error) error {
+// sealClaim brings a stored claim to all that hold the wallet, and notes that they do.
+func (c *Client) sealClaim(ctx context.Context, k *agentKey, claim *typev1.Envelope) error {
 	const op = "claim wallet by token"
+	err := c.seal(ctx, op, k.registration, claim)
+	if ReasonOf(err) == typev1.Reason_REASON_ALREADY_EXISTS {
+		// The owner was faster, or an earlier token of the same owner: then this one is not needed, and stays unused.
+		err = c.claimedBy(ctx, k, claim, err)
+	}
+	if err != nil {
+		return err
+	}
+	k.claim, k.claimed = nil, true
+	return wrap(op, c.saveAgentKey(k), notMoved)
+}
+
+// claimedBy returns refusal unless the wallet was claimed by the owner whom an agent's own claim names.
+func (c *Client) claimedBy(ctx context.Context, k *agentKey, claim *typev1.Envelope, refusal error) error {
+	const op = "claim wallet by token"
+	own := new(typev1.GuardRails)
+	if err := evidence.Peek(claim, own); err != nil {
+		return wrap(op, err, notMoved)
+	}
 	who := k.callerBy(k.request)
 	w, err := invoke(ctx, c, rpc{op: op, method: gatewayv1.GatewayService_GetWallet_FullMethodName, who: who, about: who.name},
 		&gatewayv1.GetWalletRequest{Name: k.wallet}, gatewayv1.GatewayServiceClient.GetWallet)
@@ -190,7 +227,7 @@ func (c *Client) claimedBy(ctx context.Context, k *agentKey, terms *typev1.Enrol
 		return distrust(op, notMoved, "the wallet's documents do not verify", err)
 	}
 	if evidence.EnvelopeDigest(w.GetRegistration()) != evidence.EnvelopeDigest(k.registration) ||
-		pinned.Claim.Document.GetOwner() != terms.GetOwner() || !evidence.ClaimedUnder(pinned.Claim, terms.GetOwnerKeys()...) {
+		pinned.Claim.Document.GetOwner() != own.GetOwner() || !evidence.ClaimedUnder(pinned.Claim, own.GetOwnerKeys()...) {
 		return refusal
 	}
 	return c.pinRecord(pinned.Record)

@@ -25,7 +25,7 @@ type RegisterOptions struct {
 	// OwnerEmail is the address of the owner who shall claim the wallet; with a token empty is the token's owner.
 	OwnerEmail string
 	// EnrolmentToken is an owner's token (Owner.MintEnrolment): the wallet is claimed as well, without its owner being there.
-	// The same token is needed again for as long as Register has not succeeded, and never after; it is not kept here.
+	// A repeat needs a token again for as long as the claim was not stored, and not after; the token itself is not kept here.
 	EnrolmentToken Secret
 	// Again begins a new registration although this home has ended one for the same handle and owner: for when that was not
 	// claimed within 24 hours. The old share is kept.
@@ -125,14 +125,7 @@ func (c *Client) register(ctx context.Context, o RegisterOptions, token *enrolme
 			return nil, err
 		}
 	}
-	if token == nil || k.claimed {
-		return k, nil
-	}
-	if err := c.claim(ctx, k, token); err != nil {
-		return k, err
-	}
-	k.claimed = true
-	return k, wrap(op, c.saveAgentKey(k), notMoved)
+	return k, c.claim(ctx, k, token)
 }
 
 func (c *Client) registered(k *agentKey) (*Registered, error) {
