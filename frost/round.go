@@ -123,7 +123,7 @@ func Exit(message []byte, a, b *KeyShare) (Signature, error) {
 	if err := b.usable(); err != nil {
 		return Signature{}, err
 	}
-	if a.id == b.id || !bytes.Equal(a.Sharing().Bytes(), b.Sharing().Bytes()) {
+	if !bytes.Equal(a.Sharing().Bytes(), b.Sharing().Bytes()) {
 		return Signature{}, fmt.Errorf("shares of %s in epoch %d and %s in epoch %d are no pair of one sharing: %w",
 			a.id, a.epoch, b.id, b.epoch, ErrParameter)
 	}
