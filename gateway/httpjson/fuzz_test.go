@@ -17,11 +17,8 @@ import (
 
 func testLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
-// timed is a recorder with the deadlines that a connection has.
+// timed is a recorder with the deadline that a connection has.
 type timed struct{ *httptest.ResponseRecorder }
-
-// SetReadDeadline takes any.
-func (timed) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline takes any.
 func (timed) SetWriteDeadline(time.Time) error { return nil }

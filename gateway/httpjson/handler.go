@@ -91,8 +91,8 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	deadlines := http.NewResponseController(w)
-	// The request is here; what bounds the call now is its own time. A deadline that stayed would end a stream.
-	if deadlines.SetReadDeadline(time.Time{}) != nil || deadlines.SetWriteDeadline(time.Now().Add(callMax+writeMax)) != nil {
+	// The request is here; what bounds the call now is its own time.
+	if deadlines.SetWriteDeadline(time.Now().Add(callMax+writeMax)) != nil {
 		problemOf(fault.New(typev1.Reason_REASON_INTERNAL, nothingMoved, "a defect on our side"), "").write(w)
 		return
 	}

@@ -2,12 +2,14 @@ package httpjson
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -114,5 +116,46 @@ func TestPanic(t *testing.T) {
 	}
 	if strings.Contains(w.Body.String()+log.String(), "secret") || log.Len() == 0 {
 		t.Errorf("logged %q, answered %s", log.String(), w.Body)
+	}
+}
+
+// Each line of a stream has its own time, and between two of them any time may pass.
+func TestAnswerOutlivesItsDeadline(t *testing.T) {
+	const short = 100 * time.Millisecond
+	slow := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		deadlines := http.NewResponseController(w)
+		a := &answer{ResponseWriter: w, deadlines: deadlines}
+		err := deadlines.SetWriteDeadline(time.Now().Add(short))
+		for n := 0; n < 3 && err == nil; n++ {
+			if _, err = a.Write([]byte("line\n")); err == nil {
+				err = a.FlushError()
+			}
+			<-time.After(2 * short)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}))
+	slow.EnableHTTP2 = true
+	slow.StartTLS()
+	defer slow.Close()
+	config := slow.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	old := &http.Transport{TLSClientConfig: config}
+	defer old.CloseIdleConnections()
+	for protocol, through := range map[string]http.RoundTripper{"HTTP/2.0": slow.Client().Transport, "HTTP/1.1": old} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, slow.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := through.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || string(b) != "line\nline\nline\n" || resp.Proto != protocol {
+			t.Errorf("%s (%s): got %q %v", protocol, resp.Proto, b, err)
+		}
 	}
 }
