@@ -3,8 +3,8 @@ package client
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
 	"iter"
-	"math/rand/v2"
 	"time"
 
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -99,12 +99,18 @@ func (w *watcher) run(ctx context.Context) error {
 		case err != nil && !worthRepeating(err):
 			return err
 		}
-		// Many who watch do not all come back at once.
-		if err := pause(ctx, retry/2+rand.N(retry/2)); err != nil {
+		if err := pause(ctx, spread(retry)); err != nil {
 			return wrap(op, err, notMoved)
 		}
 		retry = min(2*retry, watchRetryMax)
 	}
+}
+
+// spread is d less up to half of it: many who watch do not all come back at once.
+func spread(d time.Duration) time.Duration {
+	var drawn [1]byte
+	_, _ = rand.Read(drawn[:]) // It does not fail.
+	return d/2 + d/2*time.Duration(drawn[0])/256
 }
 
 // renew looks whether the caller has another key by now; refused is the error if it has none.
