@@ -70,22 +70,10 @@ func (c *Client) eachPayment(
 	ctx context.Context, who *caller, parent string, f Filter, read func(*typev1.Payment) (*Payment, error),
 ) iter.Seq2[*Payment, error] {
 	const op = "list payments"
-	req := &gatewayv1.ListPaymentsRequest{Parent: parent, PageSize: pageSize, Incoming: f.Incoming, State: f.State}
-	if f.Recipient != [32]byte{} {
-		req.Recipient = f.Recipient[:]
-	}
-	if !f.From.IsZero() {
-		req.StartTime = timestamppb.New(f.From)
-	}
-	if !f.To.IsZero() {
-		req.EndTime = timestamppb.New(f.To)
-	}
 	return func(yield func(*Payment, error) bool) {
-		req := &gatewayv1.ListPaymentsRequest{
-			Parent: req.GetParent(), PageSize: req.GetPageSize(), Incoming: req.GetIncoming(), State: req.GetState(), Recipient: req.GetRecipient(),
-			StartTime: req.GetStartTime(), EndTime: req.GetEndTime(),
-		}
-		for range pagesMax {
+		req := f.request(parent)
+		// A loop can stop whenever it likes; pages without a payment are all that could keep it from being asked.
+		for empty := 0; empty < pagesMax; empty++ {
 			resp, err := invoke(ctx, c, rpc{op: op, method: gatewayv1.GatewayService_ListPayments_FullMethodName, who: who, about: parent},
 				req, gatewayv1.GatewayServiceClient.ListPayments)
 			if err != nil {
@@ -93,6 +81,7 @@ func (c *Client) eachPayment(
 				return
 			}
 			for _, told := range resp.GetPayments() {
+				empty = -1
 				p, err := read(told)
 				if err == nil && !f.passes(p) {
 					err = distrust(op, notMoved, "a payment is listed that was not asked for", nil)
@@ -113,16 +102,33 @@ func (c *Client) eachPayment(
 	}
 }
 
+func (f Filter) request(parent string) *gatewayv1.ListPaymentsRequest {
+	req := &gatewayv1.ListPaymentsRequest{Parent: parent, PageSize: pageSize, Incoming: f.Incoming, State: f.State}
+	if f.Recipient != [32]byte{} {
+		req.Recipient = f.Recipient[:]
+	}
+	if !f.From.IsZero() {
+		req.StartTime = timestamppb.New(f.From)
+	}
+	if !f.To.IsZero() {
+		req.EndTime = timestamppb.New(f.To)
+	}
+	return req
+}
+
 // passes checks what a payment's own evidence says of the filter.
 func (f Filter) passes(p *Payment) bool {
 	return (f.State == typev1.PaymentState_PAYMENT_STATE_UNSPECIFIED || p.State == f.State) &&
 		(f.Recipient == [32]byte{} || p.Recipient == f.Recipient)
 }
 
-// collect takes a whole list.
+// collect takes a whole list, within bounds.
 func collect(all iter.Seq2[*Payment, error]) ([]*Payment, error) {
 	var out []*Payment
 	for p, err := range all {
+		if err == nil && len(out) == pagesMax*pageSize {
+			err = tooLong("list payments")
+		}
 		if err != nil {
 			return nil, err
 		}

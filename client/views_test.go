@@ -376,6 +376,9 @@ func TestHostileLimits(t *testing.T) {
 	}}
 	w.GuardRails(w.payer, rules)
 	mustPay(t, w.payer, client.Order{Recipient: w.shop.Wallet(), Units: usd}, settled)
+	if l, err := w.payer.Limits(ctx); err != nil || l.GuardRails.Number != 2 { // From here on it knows that there are newer ones.
+		t.Fatalf("got %+v, %v", l, err)
+	}
 	for _, row := range []struct {
 		name   string
 		change func(l *typev1.Limits)
@@ -459,6 +462,116 @@ func TestHostileLists(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnersSeeTheirOwn has two owners on one installation: neither sees anything of the other's, and a gateway that shows it, with
+// the other's genuine documents, is not believed.
+func TestOwnersSeeTheirOwn(t *testing.T) {
+	w := newOwnerWorld(t)
+	ctx := testContext(t)
+	mine := w.agent(t, "Mine")
+	invitation, err := w.owner.Invite(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirClient := w.Client(w.p.home(w.System))
+	them, err := theirClient.CreateOwner(ctx, string(invitation.Text()), "they@company.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.Client(w.Home())
+	r, err := c.Register(ctx, client.RegisterOptions{Name: "Theirs", OwnerEmail: "they@company.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := them.Claim(ctx, r.ClaimCode); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := c.Agent("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, wallets := range map[*client.Owner][2]*client.Agent{w.owner: {mine, theirs}, them: {theirs, mine}} {
+		if _, err := o.SetGuardRails(ctx, wallets[0].Wallet(), client.StandardRules(wallets[1].GroupKey())); err != nil {
+			t.Fatal(err)
+		}
+		w.Fund(wallets[0], 100*usd)
+	}
+	mustPay(t, mine, client.Order{ID: "mine", Recipient: theirs.Wallet(), Units: usd}, settled)
+	mustPay(t, theirs, client.Order{ID: "theirs", Recipient: mine.Wallet(), Units: 2 * usd}, settled)
+
+	for _, tt := range []struct {
+		owner        *client.Owner
+		own, other   *client.Agent
+		id, incoming string
+		spent        int64
+	}{
+		{w.owner, mine, theirs, "mine", "theirs", usd},
+		{them, theirs, mine, "theirs", "mine", 2 * usd},
+	} {
+		if got := ids(t, tt.owner.EachPayment(ctx, client.Filter{})); !slices.Equal(got, []string{tt.id}) {
+			t.Errorf("%s lists %v", tt.id, got)
+		}
+		if got := ids(t, tt.owner.EachPayment(ctx, client.Filter{Incoming: true})); !slices.Equal(got, []string{tt.incoming}) {
+			t.Errorf("%s lists %v as incoming", tt.id, got)
+		}
+		if got, err := tt.owner.Spending(ctx, client.SpendingQuery{}); err != nil || len(got) != 1 || got[0].Settled != tt.spent {
+			t.Errorf("%s has spent %v, %v", tt.id, got, err)
+		}
+		for name, err := range map[string]error{
+			"a list":   second(first(tt.owner.EachPayment(ctx, client.Filter{Wallet: tt.other.Wallet()}))),
+			"limits":   second(tt.owner.Limits(ctx, tt.other.Wallet())),
+			"spending": second(tt.owner.Spending(ctx, client.SpendingQuery{Wallet: tt.other.Wallet()})),
+			"a watch":  second(first(tt.owner.Watch(ctx, client.WatchOptions{Wallet: tt.other.Wallet()}))),
+		} {
+			if client.ReasonOf(err) != typev1.Reason_REASON_PERMISSION_DENIED {
+				t.Errorf("%s: %s of the other's wallet: %v", tt.id, name, err)
+			}
+		}
+	}
+
+	// Their genuine payment and documents, shown to the first owner.
+	var documents *gatewayv1.GetGuardRailsResponse
+	alter(w.p, "GetGuardRails", func(r *gatewayv1.GetGuardRailsResponse) { documents = proto.CloneOf(r) })
+	if _, err := them.Versions(ctx, theirs.Wallet()); err != nil || documents == nil {
+		t.Fatalf("got %v, %v", documents, err)
+	}
+	payment, err := theirs.Payment(ctx, "theirs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.p.set(nil, func(_ string, _, resp proto.Message) error {
+		if r, ok := resp.(*gatewayv1.ListPaymentsResponse); ok {
+			r.Payments = append(r.GetPayments(), payment.Proto)
+		}
+		return nil
+	})
+	w.p.mu.Lock()
+	w.p.instead = map[string]proto.Message{"GetGuardRails": documents}
+	w.p.mu.Unlock()
+	defer w.p.honest()
+	got, err := first(w.owner.EachPayment(ctx, client.Filter{}))
+	if err != nil || got.ID != "mine" {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	var refused error
+	for p, err := range w.owner.EachPayment(ctx, client.Filter{}) {
+		if refused = err; err == nil && p.ID != "mine" {
+			t.Errorf("the other's payment is shown as this owner's")
+		}
+	}
+	wantReason(t, refused, typev1.Reason_REASON_BAD_STATEMENT, unknown)
+}
+
+// first is what a sequence begins with.
+func first[T any](all iter.Seq2[T, error]) (got T, err error) {
+	for got, err = range all {
+		break
+	}
+	return got, err
+}
+
+// second is a call's error.
+func second[T any](_ T, err error) error { return err }
 
 // changes collects a watch in the background.
 type changes struct {

@@ -368,7 +368,9 @@ func TestWatchPaymentsAfterRestore(t *testing.T) {
 	behind := func() {
 		t.Helper()
 		for parent, token := range map[string]string{first.Name: wallet.token, first.Owner: owner.token} {
-			stream, err := f.client.WatchPayments(t.Context(), &ledgerv1.WatchPaymentsRequest{Parent: parent, ResumeToken: token})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			stream, err := f.client.WatchPayments(ctx, &ledgerv1.WatchPaymentsRequest{Parent: parent, ResumeToken: token})
 			if err == nil {
 				_, err = stream.Recv()
 			}

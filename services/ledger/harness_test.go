@@ -361,7 +361,13 @@ var checks = map[string]string{
 		+ (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.payee = b.account AND p.state = 4)
 		- (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.wallet = b.account AND p.state = 4)
 		- (SELECT coalesce(sum(r.units), 0) FROM redemption r WHERE b.account = '')`,
-	"foreign keys": `SELECT "table" FROM pragma_foreign_key_check`,
+	"a payment's last change is not told": `SELECT p.id FROM payment p WHERE p.state IS NOT (SELECT c.state FROM payment_change c
+		WHERE c.owner = p.owner AND c.wallet = p.wallet AND c.payer = p.wallet AND c.id = p.id AND c.incoming = 0 ORDER BY c.sequence DESC LIMIT 1)`,
+	"a payment that came in is not told, or told twice": `SELECT p.id FROM payment p WHERE (p.incoming_entry IS NOT NULL) <> (SELECT count(*)
+		FROM payment_change c WHERE c.owner = p.payee_owner AND c.wallet = p.payee AND c.entry = p.incoming_entry AND c.id = p.id AND c.incoming = 1)`,
+	"changes have a gap":                    `SELECT owner FROM payment_change GROUP BY owner HAVING count(*) <> max(sequence)`,
+	"a payment is not its wallet's owner's": `SELECT p.id FROM payment p JOIN wallet w ON w.name = p.wallet WHERE w.owner <> p.owner`,
+	"foreign keys":                          `SELECT "table" FROM pragma_foreign_key_check`,
 }
 
 func check(t testing.TB, db *sql.DB) {

@@ -80,7 +80,7 @@ func (s *Service) getSpending(ctx context.Context, req *ledgerv1.GetSpendingRequ
 				return err
 			}
 		}
-		groups, err = v.spending(ctx, r)
+		groups, err = v.spending(ctx, r, spentMax)
 		return err
 	})
 	if err != nil {
@@ -130,8 +130,8 @@ func quarterOf(t *timestamppb.Timestamp, field string) (int64, error) {
 	return quarter, nil
 }
 
-// spending adds up what the request asks for.
-func (v *view) spending(ctx context.Context, r spendingRequest) (map[spendingKey]spent, error) {
+// spending adds up what the request asks for, of at most so many payments.
+func (v *view) spending(ctx context.Context, r spendingRequest, most int) (map[spendingKey]spent, error) {
 	text := v.store.dialect.readSpent
 	if r.owner {
 		text = v.store.dialect.readOwnerSpent
@@ -147,9 +147,9 @@ func (v *view) spending(ctx context.Context, r spendingRequest) (map[spendingKey
 		if err := row.Scan(&wallet, &quarter, &recipient, &asset, &state, &units); err != nil {
 			return err
 		}
-		if examined++; examined > spentMax {
+		if examined++; examined > most {
 			return refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "more payments than one answer sums up: ask for a shorter time",
-				"limit", strconv.Itoa(spentMax))
+				"limit", strconv.Itoa(most))
 		}
 		k := spendingKey{asset: asset}
 		if r.by[typev1.SpendingGroup_SPENDING_GROUP_DAY] {
@@ -172,7 +172,7 @@ func (v *view) spending(ctx context.Context, r spendingRequest) (map[spendingKey
 		}
 		groups[k] = sum
 		return nil
-	}, r.parent, r.from, r.to, spentMax+1)
+	}, r.parent, r.from, r.to, most+1)
 	return groups, err
 }
 

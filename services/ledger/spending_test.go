@@ -160,3 +160,30 @@ func TestGetSpendingRefuses(t *testing.T) {
 	_, err := f.client.GetSpending(t.Context(), &ledgerv1.GetSpendingRequest{Parent: "wallets/none"})
 	wantReason(t, err, typev1.Reason_REASON_NOT_ACTIVE, movedNo)
 }
+
+// A sum is whole or there is none: what is too much is refused, and says what to do.
+func TestGetSpendingIsBounded(t *testing.T) {
+	f := start(t)
+	first, second, _ := f.houses()
+	for i := range 3 {
+		f.must(f.payment(first, evidencetest.PaymentConfig{ID: fmt.Sprint("p", i), To: second.GroupKey, Units: usd}), authorized)
+	}
+	sum := func(parent string, most int) (groups map[spendingKey]spent, err error) {
+		r, err := newSpendingRequest(&ledgerv1.GetSpendingRequest{Parent: parent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = f.ledger.store.look(t.Context(), func(v *view) (err error) {
+			groups, err = v.spending(t.Context(), r, most)
+			return err
+		})
+		return groups, err
+	}
+	for _, parent := range []string{first.Name, first.Owner} {
+		if groups, err := sum(parent, 3); err != nil || groups[spendingKey{asset: f.Installation.BookUSD()}] != (spent{held: 3 * usd, count: 3}) {
+			t.Errorf("%s: got %v, %v", parent, groups, err)
+		}
+		_, err := sum(parent, 2)
+		wantReason(t, f.ledger.answer(t.Context(), "GetSpending", err), typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
+	}
+}
