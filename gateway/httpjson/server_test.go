@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -205,5 +206,40 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if _, err := httpjson.New(httpjson.Config{TLS: good, ConnectTLS: good, Connect: connect, Healthy: healthy}); err != nil {
 		t.Errorf("one that has all: %v", err)
+	}
+}
+
+// What is made for a connection ends with it.
+func TestNothingStaysOfAConnection(t *testing.T) {
+	w := newWorld(t)
+	call := func() {
+		t.Helper()
+		through := &http.Transport{TLSClientConfig: w.tls(), ForceAttemptHTTP2: true}
+		defer through.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.HTTPS()+"/v1/installations", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := through.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	call()
+	before := runtime.NumGoroutine()
+	const connections = 50
+	for range connections {
+		call()
+	}
+	// Both ends of a connection that stays hold several goroutines each.
+	deadline := time.After(20 * time.Second)
+	for runtime.NumGoroutine() > before+connections {
+		select {
+		case <-deadline:
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
