@@ -142,7 +142,8 @@ func (e *enrolment) fill(o *RegisterOptions) error {
 	case h != "" && o.Handle != h:
 		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the enrolment token is for another handle", "field", "handle", "handle", h)
 	case o.OwnerEmail != e.email:
-		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the enrolment token is another owner's than the address names", "field", "owner_email")
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "the enrolment token is another owner's than the address names",
+			"field", "owner_email")
 	}
 	return nil
 }

@@ -90,7 +90,8 @@ func (c *Client) readOwnerCode(code string) (*ownerCode, error) {
 	case m.GetInstallation() != c.Installation().ID():
 		err = local(op, typev1.Reason_REASON_EVIDENCE_MISMATCH, "the invitation is of another installation", "field", "installation")
 	case !bytes.Equal(m.GetInvitationKey(), k.public):
-		err = local(op, typev1.Reason_REASON_BAD_STATEMENT, "the invitation's key is not the one that its owner's statement names", "field", kindInvitation)
+		err = local(op, typev1.Reason_REASON_BAD_STATEMENT, "the invitation's key is not the one that its owner's statement names",
+			"field", kindInvitation)
 	}
 	if err != nil {
 		k.wipe()

@@ -36,25 +36,22 @@ func CheckEnrolment(i *Installation, e *typev1.Envelope) (*typev1.Enrolment, err
 
 // CheckEnrolledStart verifies the statement that begins a key generation and the terms that its agent brings: the token's key
 // has signed it as well, and one of keys, the owner's as the caller knows them, the terms.
-func CheckEnrolledStart(i *Installation, start, enrolment *typev1.Envelope, keys ...[]byte) (*typev1.KeyGenerationStart, *typev1.Enrolment, error) {
+func CheckEnrolledStart(i *Installation, start, enrolment *typev1.Envelope, keys ...[]byte) (*typev1.Enrolment, error) {
 	m, err := CheckKeyGenerationStart(i, start)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	terms, err := CheckEnrolment(i, enrolment)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if _, err := Open(enrolment, new(typev1.Enrolment), keys...); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if _, err := Open(start, new(typev1.KeyGenerationStart), terms.GetTokenKey()); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := fitsEnrolment(terms, m.GetHandle(), m.GetRequestKey()); err != nil {
-		return nil, nil, err
-	}
-	return m, terms, nil
+	return terms, fitsEnrolment(terms, m.GetHandle(), m.GetRequestKey())
 }
 
 // fitsEnrolment checks that a wallet is one that its owner's terms allow, and that the token has no second use in it.

@@ -100,7 +100,8 @@ func (s *Service) bootstrapCode() oneTimeKey {
 func (s *Service) oneTimeKey(invitation *typev1.Envelope) (oneTimeKey, error) {
 	if invitation == nil {
 		if len(s.bootstrapKey) == 0 {
-			return oneTimeKey{}, refuse(typev1.Reason_REASON_PERMISSION_DENIED, "this installation has no bootstrap code: ask an owner to invite you")
+			return oneTimeKey{}, refuse(typev1.Reason_REASON_PERMISSION_DENIED,
+				"this installation has no bootstrap code: ask an owner to invite you")
 		}
 		return s.bootstrapCode(), nil
 	}
@@ -144,7 +145,7 @@ func (s *Service) enrolled(t *tx, start *typev1.KeyGenerationStart, req *identit
 	if err != nil {
 		return err
 	}
-	if _, terms, err = evidence.CheckEnrolledStart(s.installation, req.GetStart(), req.GetEnrolment(), keys...); err != nil {
+	if terms, err = evidence.CheckEnrolledStart(s.installation, req.GetStart(), req.GetEnrolment(), keys...); err != nil {
 		return err
 	}
 	if start.GetOwnerEmail() != o.Email {
