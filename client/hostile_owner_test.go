@@ -347,3 +347,48 @@ func TestReplayedFreeze(t *testing.T) {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }
+
+// TestHostileRevoke lets a revocation look in force that is not, and rotations that were not taken look done.
+func TestHostileRevoke(t *testing.T) {
+	w := newOwnerWorld(t)
+	ctx := testContext(t)
+	a, b := w.agent(t, "Agent"), w.agent(t, "Other")
+	var others, freezes []*typev1.Envelope
+	alter(w.p, "Revoke", func(r *gatewayv1.RevokeResponse) { others = r.GetAcknowledgements() })
+	if _, err := w.owner.Revoke(ctx, b.Wallet(), client.RevokeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	alter(w.p, "Freeze", func(r *gatewayv1.FreezeResponse) { freezes = r.GetAcknowledgements() })
+	if _, err := w.owner.Freeze(ctx, a.Wallet(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(acks []*typev1.Envelope) []*typev1.Envelope{
+		"no acknowledgement":    func([]*typev1.Envelope) []*typev1.Envelope { return nil },
+		"only the ledger's":     func(acks []*typev1.Envelope) []*typev1.Envelope { return acks[:1] },
+		"the ledger's twice":    func(acks []*typev1.Envelope) []*typev1.Envelope { return []*typev1.Envelope{acks[0], acks[0]} },
+		"the co-signer's twice": func(acks []*typev1.Envelope) []*typev1.Envelope { return []*typev1.Envelope{acks[1], acks[1]} },
+		"another wallet's":      func([]*typev1.Envelope) []*typev1.Envelope { return others },
+		"a freeze's":            func([]*typev1.Envelope) []*typev1.Envelope { return freezes },
+		"a bit changed":         func(acks []*typev1.Envelope) []*typev1.Envelope { return []*typev1.Envelope{acks[0], flip(acks[1])} },
+	} {
+		alter(w.p, "Revoke", func(r *gatewayv1.RevokeResponse) { r.Acknowledgements = change(r.GetAcknowledgements()) })
+		if s, err := w.owner.Revoke(ctx, a.Wallet(), client.RevokeOptions{}); err == nil {
+			t.Errorf("%s: in force: %+v", name, s)
+		} else if wantReasonAny(t, err).Metadata["freeze_id"] == "" {
+			t.Errorf("%s: the error does not name the freeze", name)
+		}
+	}
+	w.p.honest()
+	if s, err := w.owner.Revoke(ctx, a.Wallet(), client.RevokeOptions{}); err != nil || !s.Frozen {
+		t.Errorf("got %+v, %v", s, err)
+	}
+
+	alter(w.p, "SetOwnerKeys", func(o *typev1.Owner) { o.Keys = nil })
+	if r, err := w.owner.RotateKeys(ctx, client.RotateOptions{Renew: true}); err == nil || r.Owner != nil {
+		t.Errorf("done: %+v, %v", r, err)
+	}
+	w.p.honest()
+	if r, err := w.owner.RotateKeys(ctx, client.RotateOptions{}); err != nil || r.Owner == nil {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
