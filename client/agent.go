@@ -239,10 +239,15 @@ func (a *Agent) lossAccepted(ctx context.Context, entry uint64, hash []byte) (bo
 	return accepted && err == nil, err
 }
 
-// ledgerNow estimates the ledger's time, asking for it first if no answer has told it yet.
-func (a *Agent) ledgerNow(ctx context.Context) (time.Time, error) {
+// deadlineMargin is how near to now, or to the farthest that a deadline may lie, it takes a ledger's time that was told.
+const deadlineMargin = 2 * time.Minute
+
+// ledgerNow estimates the ledger's time for a payment with a deadline so far ahead. Before any answer has told it this machine's clock
+// serves: one that is too far off makes a message that the ledger refuses, saying its time, and the payment goes on with that.
+// Only a deadline that a small difference spoils is worth a call of its own.
+func (a *Agent) ledgerNow(ctx context.Context, deadline time.Duration) (time.Time, error) {
 	now, learned := a.c.now()
-	if learned {
+	if learned || deadline == 0 || deadline > deadlineMargin && deadline < evidence.DeadlineMax-deadlineMargin {
 		return now, nil
 	}
 	if _, err := a.Account(ctx); err != nil {

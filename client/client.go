@@ -3,7 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +73,7 @@ func Open(h *Home, o Options) (*Client, error) {
 	if c.payments == nil {
 		c.payments = h
 	}
+	c.followed = c.followedBefore()
 	return c, nil
 }
 
@@ -98,9 +102,27 @@ func (c *Client) Installation() *evidence.Installation {
 	return c.installation
 }
 
-// followInterval is how often a client asks for newer installation files: key rotations are rare, and one that is missed
-// shows as an answer that does not verify.
+// followInterval is how often the programs of a home ask for newer installation files: key rotations are rare, and one that is
+// missed shows as an answer that does not verify.
 const followInterval = 5 * time.Minute
+
+// followedPin says when the programs of this home last followed the chain of which installation file, so that one which lives for
+// a single call does not begin with another.
+const followedPin = "followed"
+
+// followedBefore is when this home last followed the chain of the file that is pinned; zero if it is not known.
+func (c *Client) followedBefore() time.Time {
+	b, err := c.payments.Pinned(followedPin)
+	if err != nil {
+		return time.Time{}
+	}
+	number, at, _ := strings.Cut(string(b), " ")
+	millis, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || number != strconv.FormatUint(c.installation.Number(), 10) {
+		return time.Time{}
+	}
+	return time.UnixMilli(millis)
+}
 
 // gateway returns the connected gateway, having followed the chain of installation files.
 func (c *Client) gateway(ctx context.Context) (gatewayv1.GatewayServiceClient, error) {
@@ -154,9 +176,12 @@ func (c *Client) follow(ctx context.Context) error {
 			return wrap(op, err, notMoved)
 		}
 		if len(resp.GetInstallations()) == 0 {
+			now := c.clock()
 			c.mu.Lock()
-			c.followed = c.clock()
+			c.followed = now
 			c.mu.Unlock()
+			// Where it cannot be noted, the next program asks again.
+			_ = c.payments.Pin(followedPin, fmt.Appendf(nil, "%d %d", old.Number(), now.UnixMilli()))
 			return nil
 		}
 		for _, e := range resp.GetInstallations() {

@@ -40,7 +40,7 @@ func (a *Agent) DryRun(ctx context.Context, o Order) (*Payment, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, err := a.ledgerNow(ctx)
+	now, err := a.ledgerNow(ctx, o.Deadline)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 		}
 		return a.resume(ctx, r)
 	}
-	now, err := a.ledgerNow(ctx)
+	now, err := a.ledgerNow(ctx, o.Deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 			told, err = a.finish(ctx, r, told)
 		} else {
 			var message []byte
-			if message, err = a.nextMessage(ctx, r, told, &further); err == nil {
+			if message, err = a.nextMessage(r, told, &further); err == nil {
 				told, err = a.attempt(ctx, r, message, told.GetReview())
 			}
 		}
@@ -295,12 +295,9 @@ func (a *Agent) giveUp(r *PaymentRecord, err error) error {
 
 // nextMessage is the message to send: the last one sent while nobody says that it was recorded and it lives, else a fresh
 // one. It is stored before it is returned.
-func (a *Agent) nextMessage(ctx context.Context, r *PaymentRecord, told *typev1.Payment, further *int) ([]byte, error) {
+func (a *Agent) nextMessage(r *PaymentRecord, told *typev1.Payment, further *int) ([]byte, error) {
 	const op = "pay"
-	now, err := a.ledgerNow(ctx)
-	if err != nil {
-		return nil, err
-	}
+	now, _ := a.c.now()
 	if n := len(r.Messages); told == nil && n > 0 && usable(r.Messages[n-1], now) {
 		return r.Messages[n-1], nil
 	}
