@@ -22,6 +22,7 @@ type cli struct {
 	Limits   limitsCommand   `cmd:"" group:"Agent" help:"Show what the wallet may pay."`
 	Pay      payCommand      `cmd:"" group:"Agent" help:"Pay."`
 	Payments paymentCommands `cmd:"" group:"Agent" help:"List, show, watch and cancel payments."`
+	Spending spendingCommand `cmd:"" group:"Agent" help:"Sum up what was spent."`
 	Freeze   freezeCommand   `cmd:"" group:"Agent" help:"Stop a wallet at once."`
 	Offer    offerCommand    `cmd:"" group:"Agent" help:"Offer the owner a new request key, for a refresh."`
 	Refresh  refreshCommand  `cmd:"" group:"Owner" help:"Answer a leak: put an agent's offered request key in force and order new shares."`

@@ -42,7 +42,7 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	if c.DryRun {
 		return c.judge(ctx, a, agent, order)
 	}
-	a.note("payment %s: cut off, repeat the command with --id %s", order.ID, order.ID)
+	a.note("payment %s; if this is cut off, repeat the command with --id %s", order.ID, order.ID)
 	p, err := agent.Pay(ctx, order)
 	p, err = lookOnce(ctx, agent, order.ID, p, err)
 	if err == nil && c.Wait && ctx.Err() == nil {

@@ -26,18 +26,20 @@ type reviewEntry struct {
 	Units   string `json:"units"`
 	Amount  string `json:"amount"`
 	// RecipientKey is who is paid; Recipient is what this home knows that key as, or empty.
-	RecipientKey string       `json:"recipient_key"`
-	Recipient    string       `json:"recipient"`
-	Purpose      string       `json:"purpose"`
-	Deadline     time.Time    `json:"deadline"`
-	Results      []ruleResult `json:"results"`
+	RecipientKey string    `json:"recipient_key"`
+	Recipient    string    `json:"recipient"`
+	Purpose      string    `json:"purpose"`
+	Deadline     time.Time `json:"deadline"`
+	// FormerKey says that it was asked for under a request key that the wallet has no longer.
+	FormerKey bool         `json:"former_key"`
+	Results   []ruleResult `json:"results"`
 }
 
 func (a *app) reviewEntry(r *client.Review) reviewEntry {
 	return reviewEntry{
 		Payment: r.Payment, Wallet: r.Wallet, Handle: r.Handle, State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
 		Amount: formatAmount(r.Units, r.Asset, a.installation()), RecipientKey: keyText(r.Recipient[:]), Recipient: r.RecipientName,
-		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), Results: ruleResults(r.Results),
+		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), FormerKey: r.FormerKey, Results: ruleResults(r.Results),
 	}
 }
 
@@ -53,6 +55,9 @@ func (r reviewEntry) people(p *printer) {
 	}
 	p.line("Until    %s", timeText(r.Deadline))
 	p.line("State    %s", r.State)
+	if r.FormerKey {
+		p.line("Careful: it was asked for under a request key that the wallet has no longer. After a leak the thief may have asked.")
+	}
 	p.line("Why it waits:")
 	printCrossed(p, r.Results)
 	p.line("Payment  %s", r.Payment)
