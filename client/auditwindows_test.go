@@ -2,8 +2,9 @@ package client
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/halfkey/halfkey/internal/guardrails"
 )
@@ -11,29 +12,23 @@ import (
 // TestCountedWindows compares windows with what adding up every payment gives, also where payments came in any order, were
 // taken out again, and add up to more than fits.
 func TestCountedWindows(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
 	type payment struct{ quarter, units int64 }
-	for range 200 {
+	rapid.Check(t, func(t *rapid.T) {
 		c, all := new(counted), []payment(nil)
-		for range 60 {
-			if n := len(all); n > 0 && r.IntN(4) == 0 {
-				out := r.IntN(n)
+		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			if n := len(all); n > 0 && rapid.IntRange(0, 3).Draw(t, "step") == 0 {
+				out := rapid.IntRange(0, n-1).Draw(t, "out")
 				c.add(all[out].quarter, -all[out].units)
 				all = append(all[:out], all[out+1:]...)
 				continue
 			}
-			p := payment{r.Int64N(30), 1 + r.Int64N(100)}
-			if r.IntN(10) == 0 {
-				p.units = math.MaxInt64
-			}
+			p := payment{rapid.Int64Range(0, 29).Draw(t, "quarter"), rapid.OneOf(rapid.Int64Range(1, 100), rapid.Just(int64(math.MaxInt64))).Draw(t, "units")}
 			c.add(p.quarter, p.units)
 			all = append(all, p)
 		}
-		for range 50 {
-			from, to := r.Int64N(32)-1, r.Int64N(32)
-			if r.IntN(5) == 0 {
-				from = math.MinInt64
-			}
+		for range 20 {
+			from := rapid.OneOf(rapid.Int64Range(-1, 31), rapid.Just(int64(math.MinInt64))).Draw(t, "from")
+			to := rapid.Int64Range(0, 31).Draw(t, "to")
 			var want guardrails.Sum
 			for _, p := range all {
 				if p.quarter < from || p.quarter >= to {
@@ -50,5 +45,5 @@ func TestCountedWindows(t *testing.T) {
 				t.Fatalf("from %d to %d of %v: got %+v, want %+v", from, to, all, got, want)
 			}
 		}
-	}
+	})
 }
