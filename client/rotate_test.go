@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
+	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -176,6 +177,8 @@ type cut struct {
 	mu     sync.Mutex
 	suffix string
 	left   int // How many calls pass before.
+
+	cosigner grpc.ClientConnInterface
 }
 
 func (c *cut) set(suffix string, left int) {
@@ -184,7 +187,10 @@ func (c *cut) set(suffix string, left int) {
 	c.suffix, c.left = suffix, left
 }
 
-func (c *cut) wrap(_ string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+func (c *cut) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+	if service == "cosigner" {
+		c.cosigner = conn
+	}
 	return &cutConn{conn, c}
 }
 
@@ -284,6 +290,10 @@ func TestRevokeApart(t *testing.T) {
 				freezes, frozen, err := h.Owner().Freezes(ctx, w.payer.Wallet())
 				if err != nil || !frozen || len(freezes) != 1 || freezes[0].GetRevocation() == nil {
 					t.Errorf("the ledger has %v, %v, %v", freezes, frozen, err)
+				}
+				held, err := cosignerv1.NewCosignerServiceClient(c.cosigner).ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: w.payer.Wallet()})
+				if err != nil || len(held.GetFreezes()) != 1 || held.GetFreezes()[0].GetRevocation() == nil {
+					t.Errorf("the co-signer has %v, %v", held, err)
 				}
 			})
 		}
