@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -85,6 +86,15 @@ func wrap(op string, err error, moved typev1.MoneyMoved) error {
 		Op: op, Reason: f.Reason, MoneyMoved: f.MoneyMoved, Message: f.Message, Next: f.Next(),
 		Metadata: maps.Clone(f.Metadata), err: err,
 	}
+}
+
+// given is an error of a statement that could not be made of what the caller gave: it names the field, as a refused call would.
+func given(op string, err error) error {
+	var refused *evidence.Error
+	if errors.As(err, &refused) && refused.Field != "" {
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "a value that was given does not fit its statement", "field", refused.Field, "why", refused.Why)
+	}
+	return wrap(op, err, notMoved)
 }
 
 // local is an error of this package's own making, about money that did not move because nothing was sent.

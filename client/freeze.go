@@ -117,7 +117,7 @@ func (c *Client) unfreeze(ctx context.Context, key *privateKey, thing frozenThin
 		Installation: i.ID(), Wallet: thing.wallet, Scope: thing.scope, Owner: thing.owner, FreezeId: id,
 	})
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, given(op, err)
 	}
 	// Before the call: whatever becomes of it, this id is never again taken for a freeze in force.
 	if err := c.payments.Pin(unfrozenPrefix+thing.name()+"/"+id, e.GetPayload()); err != nil {

@@ -55,7 +55,7 @@ func (o *Owner) Invite(ctx context.Context, email string, ttl time.Duration) (*I
 		Installation: o.c.Installation().ID(), Owner: o.name, InvitationKey: public[:], Email: email, ExpiryMillis: end.UnixMilli(),
 	})
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, given(op, err)
 	}
 	text, err := oneTimeText(kindInvitation, "", seed, statement)
 	if err != nil {

@@ -48,7 +48,7 @@ func (o *Operator) Wallet(ctx context.Context, name string) (string, error) {
 func (o *Operator) apply(ctx context.Context, op, wallet string, statement proto.Message) (*Account, error) {
 	e, err := evidence.Sign(o.key, statement)
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, given(op, err)
 	}
 	resp, err := invoke(ctx, o.c, rpc{op: op, moved: unknown}, &gatewayv1.ApplyStatementRequest{Statement: e}, gatewayv1.GatewayServiceClient.ApplyStatement)
 	if err != nil {

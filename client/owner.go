@@ -162,7 +162,7 @@ func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ow
 		Installation: i.ID(), Owner: "owners/" + id.String(), Email: email, OwnerKeys: sortedKeys(keys),
 	})
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, given(op, err)
 	}
 	if e, err = evidence.CoSign(e, by.privateKey); err != nil {
 		return nil, wrap(op, err, notMoved)
