@@ -229,3 +229,50 @@ func scriptTree(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has changed (-before +after):\n%s", args[0], diff)
 	}
 }
+
+// TestScriptsCoverEverything: there is a script for every command and for every flag of it.
+func TestScriptsCoverEverything(t *testing.T) {
+	var lines []string
+	for _, pattern := range []string{"testdata/script/*.txtar", "testdata/alone/*.txtar"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, strings.Split(string(b), "\n")...)
+		}
+	}
+	var c cli
+	parser, err := newParser(&c, &app{globals: &c.globals})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range parser.Model.Leaves(true) {
+		var of []string
+		for _, l := range lines {
+			if _, command, ok := strings.Cut(l, "halfkey "); ok && strings.HasPrefix(command+" ", n.Path()+" ") {
+				of = append(of, command+" ")
+			}
+		}
+		if len(of) == 0 {
+			t.Errorf("no script runs `halfkey %s`", n.Path())
+		}
+		for at := n; at.Parent != nil; at = at.Parent {
+			for _, f := range at.Flags {
+				flag := "--" + f.Name
+				if !strings.Contains(strings.Join(of, "\n"), flag+" ") && !strings.Contains(strings.Join(of, "\n"), flag+"=") {
+					t.Errorf("no script runs `halfkey %s %s`", n.Path(), flag)
+				}
+			}
+		}
+	}
+	for _, f := range parser.Model.Flags {
+		if f.Name != "help" && !strings.Contains(strings.Join(lines, " \n")+" ", "--"+f.Name+" ") {
+			t.Errorf("no script runs --%s", f.Name)
+		}
+	}
+}
