@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/stats"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -73,6 +75,7 @@ func dialGateway(i *evidence.Installation, dial func(context.Context, string) (n
 		grpc.WithResolvers(addresses),
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots})),
 		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithStatsHandler(sentMarks{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerMax)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax},
@@ -116,8 +119,8 @@ type rpc struct {
 	// who signs its token, about a resource; nil for calls that carry a statement, or need nothing.
 	who   *caller
 	about string
-	// moved is what a failure that says nothing means.
-	moved typev1.MoneyMoved
+	// moved is what a failure that says nothing means; unsent the same where nothing of the call was sent, if that is another.
+	moved, unsent typev1.MoneyMoved
 }
 
 // invoke makes a call with its deadline and token, and turns its error into ours. A caller whose key was replaced by another
@@ -163,9 +166,34 @@ func invokeOnce[Req, Resp any](
 	if moved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED {
 		moved = notMoved
 	}
-	resp, err := method(gateway, ctx, req)
+	sent := new(atomic.Bool)
+	resp, err := method(gateway, context.WithValue(ctx, sentKey{}, sent), req)
 	if err != nil {
+		if !sent.Load() && r.unsent != typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED {
+			moved = r.unsent
+		}
 		return nil, wrap(r.op, err, moved)
 	}
 	return resp, nil
 }
+
+// sentKey is the context's key of a call's mark that something of it was sent.
+type sentKey struct{}
+
+// sentMarks marks the calls of which something was sent: one that found nobody has moved no money by itself.
+type sentMarks struct{}
+
+// HandleRPC marks a call whose head was written.
+func (sentMarks) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	if _, head := s.(*stats.OutHeader); !head {
+		return
+	}
+	if sent, ok := ctx.Value(sentKey{}).(*atomic.Bool); ok {
+		sent.Store(true)
+	}
+}
+
+// TagRPC, TagConn and HandleConn have nothing to do.
+func (sentMarks) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (sentMarks) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (sentMarks) HandleConn(context.Context, stats.ConnStats)                       {}

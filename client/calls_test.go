@@ -26,7 +26,7 @@ func TestCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := func() *client.Agent {
-		a, err := h.Client(home).Agent("")
+		a, err := h.Client(home).Agent(payer.Wallet())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func (o *Operator) apply(ctx context.Context, op, wallet string, statement proto
 	if err != nil {
 		return nil, given(op, err)
 	}
-	resp, err := invoke(ctx, o.c, rpc{op: op, moved: unknown}, &gatewayv1.ApplyStatementRequest{Statement: e}, gatewayv1.GatewayServiceClient.ApplyStatement)
+	resp, err := invoke(ctx, o.c, rpc{op: op, moved: unknown, unsent: notMoved}, &gatewayv1.ApplyStatementRequest{Statement: e}, gatewayv1.GatewayServiceClient.ApplyStatement)
 	if err != nil {
 		return nil, err
 	}

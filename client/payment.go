@@ -349,7 +349,7 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	told, err := invoke(ctx, a.c, rpc{op: op, moved: unknown}, &gatewayv1.CreatePaymentRequest{
+	told, err := invoke(ctx, a.c, rpc{op: op, moved: unknown, unsent: a.risk(r)}, &gatewayv1.CreatePaymentRequest{
 		Parent: a.wallet, Request: request, Message: message, Review: review,
 	}, gatewayv1.GatewayServiceClient.CreatePayment)
 	if err != nil {
