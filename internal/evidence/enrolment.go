@@ -27,7 +27,7 @@ func CheckEnrolment(i *Installation, e *typev1.Envelope) (*typev1.Enrolment, err
 	switch {
 	case !ValidKey(m.GetTokenKey()):
 		return nil, bad(pieceEnrolment, "token_key", "is not a point of prime order")
-	case slices.ContainsFunc(m.GetOwnerKeys(), func(k []byte) bool { return bytes.Equal(k, m.GetTokenKey()) }):
+	case among(m.GetTokenKey(), m.GetOwnerKeys()):
 		// A token is handed out; an owner key must not be.
 		return nil, bad(pieceEnrolment, "token_key", "is an owner key")
 	}
@@ -35,7 +35,8 @@ func CheckEnrolment(i *Installation, e *typev1.Envelope) (*typev1.Enrolment, err
 }
 
 // CheckEnrolledStart verifies the statement that begins a key generation and the terms that its agent brings: the token's key
-// has signed it as well, and one of keys, the owner's as the caller knows them, the terms.
+// has signed it as well, and one of keys, the owner's as the caller knows them, the terms. These name no other key: one that the
+// owner has replaced since would own the new wallet beside those that took its place.
 func CheckEnrolledStart(i *Installation, start, enrolment *typev1.Envelope, keys ...[]byte) (*typev1.Enrolment, error) {
 	m, err := CheckKeyGenerationStart(i, start)
 	if err != nil {
@@ -47,6 +48,11 @@ func CheckEnrolledStart(i *Installation, start, enrolment *typev1.Envelope, keys
 	}
 	if _, err := Open(enrolment, new(typev1.Enrolment), keys...); err != nil {
 		return nil, err
+	}
+	for _, k := range terms.GetOwnerKeys() {
+		if !among(k, keys) {
+			return nil, mismatch(pieceEnrolment, "owner_keys", "hold one that is not the owner's any more")
+		}
 	}
 	if _, err := Open(start, new(typev1.KeyGenerationStart), terms.GetTokenKey()); err != nil {
 		return nil, err
@@ -130,7 +136,7 @@ func CheckInvitation(i *Installation, e *typev1.Envelope, m *typev1.OwnerRegistr
 	switch email := invitation.GetEmail(); {
 	case !ValidKey(invitation.GetInvitationKey()):
 		return nil, bad(pieceInvitation, "invitation_key", "is not a point of prime order")
-	case slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, invitation.GetInvitationKey()) }):
+	case among(invitation.GetInvitationKey(), keys):
 		return nil, bad(pieceInvitation, "invitation_key", "is an owner key")
 	case email != "" && email != m.GetEmail():
 		return nil, mismatch(pieceInvitation, "email", "is another address")
@@ -148,4 +154,8 @@ func notPassed(piece string, expiryMillis int64, now time.Time) error {
 		return nil
 	}
 	return &Error{Reason: typev1.Reason_REASON_CODE_EXPIRED, Piece: piece, Field: "expiry_millis", Why: "has passed"}
+}
+
+func among(key []byte, keys [][]byte) bool {
+	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }

@@ -136,6 +136,33 @@ func TestDemandEnrolment(t *testing.T) {
 	f.must(begin("c", "192.0.2.2"))
 }
 
+// TestTokenOfReplacedKeys: a token whose terms name a key that the owner has replaced begins nothing, though the key that signed
+// them is the owner's still: the replaced one would own the new wallet.
+func TestTokenOfReplacedKeys(t *testing.T) {
+	f := withOwner(t)
+	own := func(number uint64, keys ...ed25519.PrivateKey) *typev1.OwnerKeys {
+		m := f.ownerKeys(number, keys...)
+		m.Owner = "owners/first"
+		return m
+	}
+	first, leaked := f.Key("owner/first"), f.Key("leaked")
+	_, err := f.setKeys(f.Sign(first, own(1, first, leaked)))
+	f.must(err)
+	terms := f.terms("token")
+	terms.OwnerKeys = own(1, first, leaked).GetOwnerKeys()
+	enrolment := f.Sign(first, terms)
+	begin := func(id string) error {
+		return f.enrol(f.cosign(f.start(f.wallet(id), 1, email), f.Key("token")), enrolment, "192.0.2.1")
+	}
+	f.must(begin("before"))
+	_, err = f.setKeys(f.Sign(first, own(2, first, f.Key("next"))))
+	f.must(err)
+	refused(t, begin("after"), mismatch)
+	if _, err := f.get("wallets/after"); err == nil {
+		t.Error("the wallet was begun")
+	}
+}
+
 // invitation is the first owner's, of a key of a name.
 func (f *fixture) invitation(key string) *typev1.OwnerInvitation {
 	return &typev1.OwnerInvitation{

@@ -11,7 +11,7 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// SetOwnerKeys takes an owner's statement of its keys, under one that it had before. Idempotent by digest.
+// SetOwnerKeys takes an owner's statement of its keys, under one that it had before. Idempotent by envelope.
 func (s *Service) SetOwnerKeys(ctx context.Context, req *identityv1.SetOwnerKeysRequest) (*identityv1.SetOwnerKeysResponse, error) {
 	m := new(typev1.OwnerKeys)
 	if err := evidence.Peek(req.GetOwnerKeys(), m); err != nil {
@@ -47,17 +47,23 @@ func (s *Service) SetOwnerKeys(ctx context.Context, req *identityv1.SetOwnerKeys
 	return &identityv1.SetOwnerKeysResponse{Owner: out}, nil
 }
 
-// setKeys decides what a statement makes of an owner's row: its newest keys, or the row unchanged for a repeat.
+// setKeys decides what a statement makes of an owner's row: its newest keys, or the row unchanged for a repeat. A repeat is the
+// envelope that is held, signature and all: it was verified when it came. The content alone stands in the wallets' guard rails,
+// and whoever can read these must not be answered with the owner's address for it.
 func (s *Service) setKeys(old *owner, m *typev1.OwnerKeys, e *typev1.Envelope) (*owner, error) {
 	if old == nil {
 		return nil, refuse(typev1.Reason_REASON_NOT_FOUND, "no such owner")
 	}
-	newest, digest, err := old.newestKeys()
+	given, err := evidence.Marshal(e)
 	if err != nil {
 		return nil, err
 	}
-	if newest != nil && digest == evidence.EnvelopeDigest(e) {
+	if bytes.Equal(given, old.Keys) {
 		return old, nil
+	}
+	newest, err := old.newestKeys()
+	if err != nil {
+		return nil, err
 	}
 	keys, err := old.keys()
 	if err != nil {
@@ -78,8 +84,6 @@ func (s *Service) setKeys(old *owner, m *typev1.OwnerKeys, e *typev1.Envelope) (
 		}
 	}
 	o := *old
-	if o.Keys, err = evidence.Marshal(e); err != nil {
-		return nil, err
-	}
+	o.Keys = given
 	return &o, nil
 }

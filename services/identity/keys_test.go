@@ -72,6 +72,7 @@ func TestSetOwnerKeys(t *testing.T) {
 		{"a key that it brings in itself", f.Sign(f.Key("thief"), f.ownerKeys(2, f.Key("thief"))), badStatement},
 		{"the operator's key", f.Sign(f.Operator, f.ownerKeys(2, first)), badStatement},
 		{"an agent's key", f.Sign(l.RequestKey, f.ownerKeys(2, first)), badStatement},
+		{"the newest statement, signed by a stranger", f.Sign(f.Key("thief"), f.ownerKeys(1, second, third)), badStatement},
 		{"the same number", f.Sign(second, f.ownerKeys(1, second)), exists},
 		{"a number before", f.SignLoose(second, f.ownerKeys(0, second)), badStatement},
 		{"unknown owner", f.Sign(second, func() *typev1.OwnerKeys { m := f.ownerKeys(2, second); m.Owner = "owners/nobody"; return m }()), notFound},

@@ -204,22 +204,22 @@ func (o *owner) proto() (*typev1.Owner, error) {
 	}, nil
 }
 
-// newestKeys is the owner's newest statement of its keys, with its digest; nil while they are the registration's.
-func (o *owner) newestKeys() (*typev1.OwnerKeys, evidence.Digest, error) {
+// newestKeys is the owner's newest statement of its keys; nil while they are the registration's.
+func (o *owner) newestKeys() (*typev1.OwnerKeys, error) {
 	e, err := envelope(o.Keys)
 	if err != nil || e == nil {
-		return nil, evidence.Digest{}, err
+		return nil, err
 	}
 	m := new(typev1.OwnerKeys)
 	if err := evidence.Peek(e, m); err != nil {
-		return nil, evidence.Digest{}, fmt.Errorf("decode stored owner keys: %w", err)
+		return nil, fmt.Errorf("decode stored owner keys: %w", err)
 	}
-	return m, evidence.EnvelopeDigest(e), nil
+	return m, nil
 }
 
 // keys are the owner keys of the owner's newest statement.
 func (o *owner) keys() ([][]byte, error) {
-	if m, _, err := o.newestKeys(); m != nil || err != nil {
+	if m, err := o.newestKeys(); m != nil || err != nil {
 		return m.GetOwnerKeys(), err
 	}
 	e, err := envelope(o.Registration)
