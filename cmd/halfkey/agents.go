@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type agentEntry struct {
 	DisplayName string `json:"display_name"`
 	GroupKey    string `json:"group_key"`
 	State       string `json:"state"`
+	// Stopped is FROZEN, REVOKED, or empty.
+	Stopped string `json:"stopped"`
 }
 
 func newAgentEntry(w *client.OwnedWallet) agentEntry {
@@ -49,9 +52,32 @@ func (*agentsListCommand) Run(ctx context.Context, a *app) error {
 	}
 	r := &agentsListResult{Agents: []agentEntry{}}
 	for _, w := range wallets {
-		r.Agents = append(r.Agents, newAgentEntry(w))
+		e := newAgentEntry(w)
+		if w.State == typev1.WalletState_WALLET_STATE_ACTIVE {
+			if e.Stopped, err = stopped(ctx, o, w.Wallet); err != nil {
+				return err
+			}
+		}
+		r.Agents = append(r.Agents, e)
 	}
 	return a.show(r)
+}
+
+// stopped says what stops a wallet, by the ledger, which alone knows it.
+func stopped(ctx context.Context, o *client.Owner, wallet string) (string, error) {
+	freezes, frozen, err := o.Freezes(ctx, wallet)
+	if err != nil {
+		return "", unmoved(err)
+	}
+	revoked := func(f *typev1.Freeze) bool { return f.GetRevocation() != nil && len(f.GetUnfreezes()) == 0 }
+	switch {
+	case slices.ContainsFunc(freezes, revoked):
+		return "REVOKED", nil
+	case frozen:
+		return "FROZEN", nil
+	default:
+		return "", nil
+	}
 }
 
 func (r *agentsListResult) people(p *printer) {
@@ -61,7 +87,11 @@ func (r *agentsListResult) people(p *printer) {
 	}
 	rows := [][]string{{"HANDLE", "NAME", "STATE", "WALLET", "KEY"}}
 	for _, w := range r.Agents {
-		rows = append(rows, []string{"@" + w.Handle, w.DisplayName, w.State, w.Wallet, w.GroupKey})
+		state := w.State
+		if w.Stopped != "" {
+			state = w.Stopped
+		}
+		rows = append(rows, []string{"@" + w.Handle, w.DisplayName, state, w.Wallet, w.GroupKey})
 	}
 	p.table(rows)
 }
@@ -226,7 +256,10 @@ func (c *unfreezeCommand) Run(ctx context.Context, a *app) error {
 	}
 	if c.All {
 		s, err := o.UnfreezeAll(ctx, id)
-		return a.showFreeze(o.Name(), s, err)
+		if err != nil {
+			return unmoved(err)
+		}
+		return a.showUnfreeze(o.Name(), s, id)
 	}
 	wallet, err := a.ownedWallet(ctx, o, c.Name)
 	if err != nil {
@@ -244,7 +277,7 @@ func (c *unfreezeCommand) Run(ctx context.Context, a *app) error {
 			return unmoved(err)
 		}
 	}
-	return a.showFreeze(wallet, s, nil)
+	return a.showUnfreeze(wallet, s, ids...)
 }
 
 // ownFreezes lists the freezes of a wallet's own that have not ended; there is at least one.

@@ -122,7 +122,24 @@ func (a *app) agent() (*client.Agent, error) {
 		return nil, err
 	}
 	agent, err := c.Agent(wallet)
+	if err != nil && wallet == "" && client.ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND {
+		return nil, a.noAgent(c)
+	}
 	return agent, unmoved(err)
+}
+
+// noAgent is a home without a wallet, where a command needs one.
+func (a *app) noAgent(c *client.Client) error {
+	h, err := a.home()
+	if err != nil {
+		return err
+	}
+	if _, err := c.Owner(); err == nil {
+		return localError(typev1.Reason_REASON_NOT_FOUND, "this home is an owner's, and this command is an agent's: it holds no wallet",
+			"give the agent's home by --home, or ask as the owner: `halfkey agents show`, `halfkey guardrails show`, or --as owner where a command has it",
+			"home", h.Dir())
+	}
+	return localError(typev1.Reason_REASON_NOT_FOUND, "this home holds no wallet", "run `halfkey register`, or give another home by --home", "home", h.Dir())
 }
 
 // owner loads the home's owner.
@@ -233,9 +250,26 @@ func readAll(r io.Reader, name string) ([]byte, error) {
 }
 
 func unreadable(name string, err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		err = path.Err
+	return usage("file", "a file cannot be read: "+fileCause(err), "file", name)
+}
+
+// unwritable is a file that a command was to make.
+func unwritable(name string, err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return usage("file", "this file exists, and is not overwritten: name another one", "file", name)
 	}
-	return usage("file", "a file cannot be read: "+err.Error(), "file", name)
+	return usage("file", "a file cannot be written: "+fileCause(err), "file", name)
+}
+
+// fileCause is why a file could not be used, without its name.
+func fileCause(err error) string {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		err = path.Err
+	case errors.As(err, &link):
+		err = link.Err
+	}
+	return err.Error()
 }

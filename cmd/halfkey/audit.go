@@ -106,6 +106,14 @@ func (r *auditListResult) people(p *printer) {
 	p.table(rows)
 }
 
+// paymentsText is a number of payments.
+func paymentsText(n int) string {
+	if n == 1 {
+		return "1 payment"
+	}
+	return strconv.Itoa(n) + " payments"
+}
+
 type auditExportCommand struct {
 	Name   string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
 	Output string `required:"" placeholder:"FILE" help:"The file to write, which must not exist."`
@@ -129,7 +137,7 @@ func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	temp, err := os.CreateTemp(filepath.Dir(c.Output), ".halfkey-*")
 	if err != nil {
-		return unreadable(c.Output, err)
+		return unwritable(c.Output, err)
 	}
 	defer func() { _ = os.Remove(temp.Name()) }()
 	w := bufio.NewWriter(temp)
@@ -141,7 +149,7 @@ func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
 		return unmoved(err)
 	}
 	if err := os.Link(temp.Name(), c.Output); err != nil { // Never takes another file's place.
-		return unreadable(c.Output, err)
+		return unwritable(c.Output, err)
 	}
 	return a.show(&auditExportResult{File: c.Output, Format: c.Format})
 }
@@ -269,9 +277,9 @@ func (r *auditResult) people(p *printer) {
 	p.line("Verified: %d entries of %s, @%s.", r.Entries, r.Wallet, r.Handle)
 	p.line("Every signature, judgement, window and balance from the first entry to the ledger's signed head.")
 	for _, state := range slices.Sorted(maps.Keys(r.Payments)) {
-		p.line("%d payments %s", r.Payments[state], state)
+		p.line("%s %s", paymentsText(r.Payments[state]), state)
 	}
-	p.line("%d payments came in", r.Incoming)
+	p.line("%s came in", paymentsText(r.Incoming))
 	for _, b := range r.Balances {
 		p.line("%s available, %s held", b.Available, b.Held)
 	}

@@ -55,7 +55,7 @@ func (c *enrolCommand) Run(ctx context.Context, a *app) error {
 			file = fmt.Sprintf("%s-%d", c.Output, n+1)
 		}
 		if err := t.WriteFile(file); err != nil {
-			return unreadable(file, err)
+			return unwritable(file, err)
 		}
 		r.Tokens = append(r.Tokens, tokenEntry{File: file, Key: keyText(t.Key[:]), Handle: t.Handle, Expiry: t.Expiry.UTC()})
 	}

@@ -26,6 +26,8 @@ type explainedRule struct {
 	ruleResult
 	// Text says what the rule is, for people.
 	Text string `json:"text"`
+
+	limit *typev1.Limit
 }
 
 // explain explains results by the guard rails that made them. A limit that those in force no longer have is told by its numbers.
@@ -33,11 +35,11 @@ func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation 
 	e := &explanation{Rules: []explainedRule{}, Remedy: "It passes as it is."}
 	green, most := int64(math.MaxInt64), int64(math.MaxInt64)
 	limited, crossed, elsewhere := false, false, ""
-	for i, r := range ruleResults(results) {
+	for _, r := range ruleResults(results) {
 		x := explainedRule{ruleResult: r, Text: ruleText(r.Rule)}
-		limit := limitOf(results[i], doc)
+		limit := limitOf(r, doc)
 		if limit != nil {
-			x.Text = limitAmount(limit) + " of " + windowText(limit, doc.GetTimeZone()) + ": " + crossedText(limit.GetCrossed()) + " when crossed"
+			x.limit, x.Text = limit, limitText(limit, doc)+": "+crossedText(limit.GetCrossed())+" when crossed"
 		}
 		e.Rules = append(e.Rules, x)
 		crossed = crossed || r.Light != "GREEN"
@@ -77,11 +79,11 @@ func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation 
 }
 
 // limitOf finds the limit that a result speaks of; nil for another rule, and for a limit that is no longer as it was.
-func limitOf(r *typev1.RuleResult, doc *typev1.GuardRails) *typev1.Limit {
-	if r.GetRule() != typev1.Rule_RULE_LIMIT || int(r.GetIndex()) >= len(doc.GetLimits()) {
+func limitOf(r ruleResult, doc *typev1.GuardRails) *typev1.Limit {
+	if r.Rule != ruleLimit || int(r.Index) >= len(doc.GetLimits()) {
 		return nil
 	}
-	if l := doc.GetLimits()[r.GetIndex()]; l.GetAmount() == r.GetLimit() {
+	if l := doc.GetLimits()[r.Index]; l.GetAmount() == r.Limit {
 		return l
 	}
 	return nil
@@ -124,7 +126,11 @@ func (r *paymentResult) explained(ctx context.Context, agent *client.Agent, p *c
 func (e *explanation) people(p *printer) {
 	rows := [][]string{{"OUTCOME", "RULE", "OBSERVED", "LEFT BEFORE"}}
 	for _, r := range e.Rules {
-		rows = append(rows, []string{r.Light, r.Text, r.Observed, r.Room})
+		observed, room := r.Observed, r.Room
+		if r.limit != nil {
+			observed, room = ofLimit(r.limit, observed), ofLimit(r.limit, room)
+		}
+		rows = append(rows, []string{r.Light, r.Text, observed, room})
 	}
 	p.table(rows)
 	p.line("What would pass: %s", e.Remedy)

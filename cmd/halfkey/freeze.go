@@ -22,6 +22,9 @@ type freezeResult struct {
 	Frozen bool `json:"frozen"`
 	// Unresolved are AUTHORIZED payments that may still land on a chain.
 	Unresolved []string `json:"unresolved"`
+
+	// ended are the freezes that the command has ended.
+	ended []string
 }
 
 // Run freezes.
@@ -72,6 +75,13 @@ func (a *app) showFreeze(subject string, s *client.FreezeStatus, err error) erro
 	return a.show(newFreezeResult(subject, s))
 }
 
+// showUnfreeze shows what a subject is after some of its freezes have ended.
+func (a *app) showUnfreeze(subject string, s *client.FreezeStatus, ended ...string) error {
+	r := newFreezeResult(subject, s)
+	r.ended = ended
+	return a.show(r)
+}
+
 func newFreezeResult(subject string, s *client.FreezeStatus) *freezeResult {
 	r := &freezeResult{Subject: subject, FreezeID: s.FreezeID, Frozen: s.Frozen, Unresolved: s.Unresolved}
 	if r.Unresolved == nil {
@@ -81,12 +91,20 @@ func newFreezeResult(subject string, s *client.FreezeStatus) *freezeResult {
 }
 
 func (r *freezeResult) people(p *printer) {
-	if r.Frozen {
+	switch {
+	case r.Frozen && len(r.ended) > 0:
+		p.line("%s is still FROZEN, by another freeze.", r.Subject)
+	case r.Frozen:
 		p.line("%s is FROZEN: ledger and co-signer have both signed it.", r.Subject)
-	} else {
+	default:
 		p.line("%s is not frozen.", r.Subject)
 	}
-	p.line("Freeze id: %s", r.FreezeID)
+	for _, id := range r.ended {
+		p.line("Ended: %s", id)
+	}
+	if len(r.ended) == 0 {
+		p.line("Freeze id: %s", r.FreezeID)
+	}
 	for _, name := range r.Unresolved {
 		p.line("May still land on a chain: %s", name)
 	}

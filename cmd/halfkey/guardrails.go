@@ -132,6 +132,10 @@ func (c *rulesSetCommand) Run(ctx context.Context, a *app) error {
 		return usage("--file", "a file holds all of it: give the file or the flags")
 	case c.File == "" && f == nil:
 		return usage("--file", "nothing says what the guard rails are: give a file, or flags such as --auto-approve 5 --daily 50 --hard-cap 100 --allow RECIPIENT")
+	case f != nil && c.HardCap == "":
+		return usage("--hard-cap", "guard rails need a limit per payment that denies: give --hard-cap AMOUNT")
+	case f != nil && c.Daily == "" && c.DailyDeny == "":
+		return usage("--daily", "guard rails need a limit on what is spent over time: give --daily AMOUNT or --daily-deny AMOUNT")
 	case c.File != "":
 		b, err := a.input(c.File)
 		if err != nil {

@@ -212,7 +212,7 @@ func newLimitLine(l *typev1.Limit) limitLine {
 		}
 	}
 	if l.GetWindow() == typev1.Window_WINDOW_ROLLING {
-		line.Per = (time.Duration(l.GetRollingSeconds()) * time.Second).String()
+		line.Per = rollingText(l)
 	}
 	return line
 }

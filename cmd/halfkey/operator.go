@@ -124,7 +124,10 @@ func (c *operatorUnfreezeCommand) Run(ctx context.Context, a *app, o *operatorCo
 		return err
 	}
 	s, err := operator.Unfreeze(ctx, c.ID)
-	return a.showFreeze(theInstallation, s, err)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.showUnfreeze(theInstallation, s, c.ID)
 }
 
 type acceptLossCommand struct {

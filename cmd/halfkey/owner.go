@@ -146,7 +146,7 @@ func (c *ownerInviteCommand) Run(ctx context.Context, a *app) error {
 		return unmoved(err)
 	}
 	if err := i.WriteFile(c.Output); err != nil {
-		return unreadable(c.Output, err)
+		return unwritable(c.Output, err)
 	}
 	return a.show(&invitationResult{File: c.Output, Key: keyText(i.Key[:]), Email: i.Email, Expiry: i.Expiry.UTC()})
 }

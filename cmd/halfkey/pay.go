@@ -49,19 +49,31 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 		p, err = a.await(ctx, agent, p)
 	}
 	if err != nil {
-		return repeatable(err, order.ID)
+		return repeatable(c.unknownRecipient(err), order.ID)
 	}
 	r := newPaymentResult(p, cl.Installation().ID())
 	a.meet(r)
 	a.code = paymentCode(p.State)
+	r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
 	return a.show(r)
+}
+
+// unknownRecipient names the recipient in the failure to find it.
+func (c *payCommand) unknownRecipient(err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_NOT_FOUND || e.Op != "resolve recipient" {
+		return err
+	}
+	told := *e
+	told.Message, told.Next = "there is no wallet "+shorten(c.Recipient), "check the recipient: it is @handle, wallets/{wallet}, or a key of 64 hexadecimal digits"
+	return &told
 }
 
 // judge shows how the payment would be judged now; the exit code is that of the payment.
 func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, order client.Order) error {
 	p, err := agent.DryRun(ctx, order)
 	if err != nil {
-		return unmoved(err)
+		return unmoved(c.unknownRecipient(err))
 	}
 	r := newPaymentResult(p, a.clients[len(a.clients)-1].Installation().ID())
 	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")

@@ -51,6 +51,8 @@ type paymentResult struct {
 	Explanation *explanation `json:"explanation"`
 
 	money typev1.MoneyMoved
+	// rules are the guard rails by which people are told the results, if they are at hand.
+	rules *typev1.GuardRails
 }
 
 func newPaymentResult(p *client.Payment, installation string) *paymentResult {
@@ -109,7 +111,7 @@ func (r *paymentResult) people(p *printer) {
 	case r.Explanation != nil:
 		r.Explanation.people(p)
 	case r.State != "SETTLED":
-		printCrossed(p, r.Results)
+		printCrossed(p, r.Results, r.rules)
 	}
 	if r.Memo != "" {
 		p.line("Memo      %s", r.Memo)
@@ -276,6 +278,8 @@ func (c *paymentShowCommand) Run(ctx context.Context, a *app) error {
 		if err := r.explained(ctx, agent, p); err != nil {
 			return err
 		}
+	} else {
+		r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
 	}
 	return a.show(r)
 }
@@ -284,7 +288,7 @@ type paymentWatchCommand struct{ onePayment }
 
 // Run waits for a payment; its exit code is that of `pay`.
 func (c *paymentWatchCommand) Run(ctx context.Context, a *app) error {
-	return c.show(a, func(agent *client.Agent) (*client.Payment, error) {
+	return c.show(ctx, a, func(agent *client.Agent) (*client.Payment, error) {
 		p, err := agent.Resume(ctx, c.Payment)
 		if err != nil {
 			return nil, repeatable(err, c.Payment)
@@ -298,11 +302,11 @@ type paymentCancelCommand struct{ onePayment }
 
 // Run cancels a payment.
 func (c *paymentCancelCommand) Run(ctx context.Context, a *app) error {
-	return c.show(a, func(agent *client.Agent) (*client.Payment, error) { return agent.Cancel(ctx, c.Payment) }, false)
+	return c.show(ctx, a, func(agent *client.Agent) (*client.Payment, error) { return agent.Cancel(ctx, c.Payment) }, false)
 }
 
 // show shows a payment; with paying, the exit code says what became of it.
-func (c *onePayment) show(a *app, get func(*client.Agent) (*client.Payment, error), paying bool) error {
+func (c *onePayment) show(ctx context.Context, a *app, get func(*client.Agent) (*client.Payment, error), paying bool) error {
 	cl, agent, err := a.clientAgent()
 	if err != nil {
 		return err
@@ -314,5 +318,7 @@ func (c *onePayment) show(a *app, get func(*client.Agent) (*client.Payment, erro
 	if paying {
 		a.code = paymentCode(p.State)
 	}
-	return a.show(newPaymentResult(p, cl.Installation().ID()))
+	r := newPaymentResult(p, cl.Installation().ID())
+	r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
+	return a.show(r)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // reviewCommands are `halfkey review`.
@@ -33,6 +34,8 @@ type reviewEntry struct {
 	// FormerKey says that it was asked for under a request key that the wallet has no longer.
 	FormerKey bool         `json:"former_key"`
 	Results   []ruleResult `json:"results"`
+
+	rules *typev1.GuardRails
 }
 
 func (a *app) reviewEntry(r *client.Review) reviewEntry {
@@ -59,7 +62,7 @@ func (r reviewEntry) people(p *printer) {
 		p.line("Careful: it was asked for under a request key that the wallet has no longer. After a leak the thief may have asked.")
 	}
 	p.line("Why it waits:")
-	printCrossed(p, r.Results)
+	printCrossed(p, r.Results, r.rules)
 	p.line("Payment  %s", r.Payment)
 }
 
@@ -116,7 +119,9 @@ func (c *reviewShowCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	return a.show(a.reviewEntry(r))
+	e := a.reviewEntry(r)
+	e.rules = a.rulesAtHand(ctx, e.Results, func(ctx context.Context) (*client.InForce, error) { return o.GuardRails(ctx, r.Wallet) })
+	return a.show(e)
 }
 
 type reviewApproveCommand struct {

@@ -1,10 +1,12 @@
 package main
 
 import (
-	"strconv"
+	"context"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -65,7 +67,7 @@ func windowText(l *typev1.Limit, zone string) string {
 	case typev1.Window_WINDOW_PAYMENT:
 		return "a payment"
 	case typev1.Window_WINDOW_ROLLING:
-		return "any " + (time.Duration(l.GetRollingSeconds()) * time.Second).String()
+		return "any " + rollingText(l)
 	case typev1.Window_WINDOW_LIFETIME:
 		return "its lifetime"
 	default: // A day, a week, a month.
@@ -86,6 +88,13 @@ func lightMeans(l typev1.Light) string {
 	}
 	return "is refused"
 }
+
+// The words of a ruleResult that this program looks at.
+const (
+	ruleLimit   = "LIMIT"
+	lightGreen  = "GREEN"
+	lightYellow = "YELLOW"
+)
 
 // ruleResult is one rule's outcome for one payment, as --json shows it.
 type ruleResult struct {
@@ -111,20 +120,67 @@ func ruleResults(from []*typev1.RuleResult) []ruleResult {
 	return out
 }
 
-// printCrossed prints the rules that a payment did not pass.
-func printCrossed(p *printer, results []ruleResult) {
+// rulesAtHand are the guard rails by which results are told to people; nil where numbers have to do, which are right as well.
+func (a *app) rulesAtHand(ctx context.Context, results []ruleResult, get func(context.Context) (*client.InForce, error)) *typev1.GuardRails {
+	crossed := func(r ruleResult) bool { return r.Rule == ruleLimit && r.Light != lightGreen }
+	if a.globals.JSON || !slices.ContainsFunc(results, crossed) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookMax)
+	defer cancel()
+	v, err := get(ctx)
+	if err != nil {
+		return nil
+	}
+	return v.Document
+}
+
+// printCrossed prints the rules that a payment did not pass, by the guard rails where they are at hand.
+func printCrossed(p *printer, results []ruleResult, doc *typev1.GuardRails) {
 	for _, r := range results {
-		if r.Light == "GREEN" {
-			continue
-		}
-		name := r.Rule
-		if r.Rule == "LIMIT" {
-			name += " " + strconv.FormatUint(uint64(r.Index), 10)
-		}
-		if r.Limit == "" {
-			p.line("  %s %s", r.Light, name)
-		} else {
-			p.line("  %s %s: %s of %s, %s was left (units)", r.Light, name, r.Observed, r.Limit, r.Room)
+		limit := limitOf(r, doc)
+		switch {
+		case r.Light == lightGreen:
+		case limit != nil && limit.GetWindow() == typev1.Window_WINDOW_PAYMENT:
+			p.line("  %s LIMIT %s, %s: %s is over it", r.Light, limitText(limit, doc), crossedText(limit.GetCrossed()), ofLimit(limit, r.Observed))
+		case limit != nil:
+			p.line("  %s LIMIT %s, %s: %s with this payment, %s was left", r.Light, limitText(limit, doc), crossedText(limit.GetCrossed()),
+				ofLimit(limit, r.Observed), ofLimit(limit, r.Room))
+		case r.Rule == ruleLimit:
+			p.line("  %s LIMIT %d: %s of %s, %s was left (smallest units, or payments)", r.Light, r.Index, r.Observed, r.Limit, r.Room)
+		case r.Light == lightYellow:
+			p.line("  %s %s: a person decides", r.Light, r.Rule)
+		default:
+			p.line("  %s %s: the guard rails do not allow it", r.Light, r.Rule)
 		}
 	}
+}
+
+// limitText is a limit in one phrase.
+func limitText(l *typev1.Limit, doc *typev1.GuardRails) string {
+	window := windowText(l, doc.GetTimeZone())
+	if l.GetWindow() == typev1.Window_WINDOW_ROLLING || l.GetWindow() == typev1.Window_WINDOW_LIFETIME {
+		window = "in " + window
+	}
+	return limitAmount(l) + " " + window
+}
+
+// ofLimit is a number that a limit counted, in its unit; empty stays empty.
+func ofLimit(l *typev1.Limit, number string) string {
+	if number == "" {
+		return ""
+	}
+	return measureText(l.GetMeasure(), l.GetUnit(), number)
+}
+
+// rollingText is a rolling window's length, without the parts that are zero.
+func rollingText(l *typev1.Limit) string {
+	text := (time.Duration(l.GetRollingSeconds()) * time.Second).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
