@@ -14,6 +14,7 @@ import (
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -70,6 +71,8 @@ type auditListCommand struct {
 
 type auditListResult struct {
 	Entries []*client.ExportedEntry `json:"entries"`
+
+	installation string
 }
 
 // Run lists the journal. It verifies nothing.
@@ -82,7 +85,7 @@ func (c *auditListCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	out := &auditListResult{Entries: []*client.ExportedEntry{}}
+	out := &auditListResult{Entries: []*client.ExportedEntry{}, installation: a.installation()}
 	for _, b := range j.Entries {
 		e, err := client.NewExportedEntry(b)
 		if err != nil {
@@ -95,13 +98,22 @@ func (c *auditListCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (r *auditListResult) people(p *printer) {
-	rows := [][]string{{"", "TIME", "KIND", "STATE", "UNITS", "AVAILABLE", "HELD", "PAYMENT"}}
+	rows := [][]string{{"ENTRY", "TIME", "KIND", "STATE", "AMOUNT", "AVAILABLE", "HELD", "PAYMENT"}}
 	for _, e := range r.Entries {
 		_, id, _ := strings.Cut(e.Payment, "/payments/")
 		if e.FreezeID != "" {
 			id = "freeze " + e.FreezeID
 		}
-		rows = append(rows, []string{strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.State, e.Units, e.Available, e.Held, id})
+		amount := func(units string) string {
+			n, err := resource.ParseAmount(units)
+			if err != nil {
+				return units
+			}
+			return formatAmount(n, e.Asset, r.installation)
+		}
+		rows = append(rows, []string{
+			strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.State, amount(e.Units), amount(e.Available), amount(e.Held), id,
+		})
 	}
 	p.table(rows)
 }

@@ -80,7 +80,19 @@ func (c *recoveryGiveUpCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	r, err := o.GiveUpRecovery(ctx, wallet)
-	return a.showResharing(r, err)
+	if err != nil {
+		return unmoved(err)
+	}
+	return a.show(givenUpResult{newResharingResult(r)})
+}
+
+// givenUpResult is a sharing whose recovery share nobody waits for any more. A repeat cannot tell whether it was given up or opened.
+type givenUpResult struct{ *resharingResult }
+
+func (r givenUpResult) people(p *printer) {
+	r.resharingResult.people(p)
+	p.line("A recovery share of it that was never opened is given up. One that was opened works on; making another ends it:")
+	p.line("halfkey recovery create %s FILE", r.Wallet)
 }
 
 type recoveryReplaceCommand struct {

@@ -85,7 +85,11 @@ func (a *app) showResharing(r *client.Resharing, err error) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	return a.show(&resharingResult{Wallet: r.Wallet, State: enumText(r.State, "RESHARING_STATE_"), Epoch: r.Epoch, Recovery: r.Recovery})
+	return a.show(newResharingResult(r))
+}
+
+func newResharingResult(r *client.Resharing) *resharingResult {
+	return &resharingResult{Wallet: r.Wallet, State: enumText(r.State, "RESHARING_STATE_"), Epoch: r.Epoch, Recovery: r.Recovery}
 }
 
 func (r *resharingResult) people(p *printer) {
