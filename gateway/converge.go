@@ -103,7 +103,14 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 		}
 	}
 
-	for _, number := range slices.Sorted(maps.Keys(versions)) {
+	numbers := slices.Sorted(maps.Keys(versions))
+	var revoked revocations
+	if newest := numbers[len(numbers)-1]; inLedger.number < newest || inCosigner.number < newest || inIdentity.number < newest {
+		if revoked, err = s.revocations(ctx, wallet, inCosigner.known); err != nil {
+			return err
+		}
+	}
+	for _, number := range numbers {
 		version := versions[number]
 		if number > inPolicy.number {
 			if _, err := s.policy.SetGuardRails(ctx, &policyv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
@@ -111,16 +118,25 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 			}
 		}
 		if number > inLedger.number {
+			if err := deliver(revoked.inForce, s.revokeInLedger(ctx)); err != nil {
+				return err
+			}
 			if _, err := s.ledger.SetGuardRails(ctx, &ledgerv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
 				return err
 			}
 		}
 		if inCosigner.known && number > inCosigner.number {
+			if err := deliver(revoked.inForce, s.revokeInCosigner(ctx)); err != nil {
+				return err
+			}
 			if _, err := s.cosigner.SetGuardRails(ctx, &cosignerv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
 				return err
 			}
 		}
 		if number > inIdentity.number {
+			if err := deliver(revoked.all, s.revokeInIdentity(ctx)); err != nil {
+				return err
+			}
 			if _, err := s.identity.SetGuardRails(ctx, &identityv1.SetGuardRailsRequest{GuardRails: version}); err != nil {
 				return err
 			}
@@ -142,10 +158,7 @@ func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
 			_, err := s.cosigner.Freeze(ctx, &cosignerv1.FreezeRequest{Freeze: f})
 			return err
 		},
-		revoke: func(e *typev1.Envelope) error {
-			_, err := s.cosigner.Revoke(ctx, &cosignerv1.RevokeRequest{Revocation: e})
-			return err
-		},
+		revoke: s.revokeInCosigner(ctx),
 		unfreeze: func(e *typev1.Envelope) error {
 			_, err := s.cosigner.Unfreeze(ctx, &cosignerv1.UnfreezeRequest{Unfreeze: e})
 			return err
@@ -162,10 +175,7 @@ func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
 			_, err := s.ledger.Freeze(ctx, &ledgerv1.FreezeRequest{Freeze: f})
 			return err
 		},
-		revoke: func(e *typev1.Envelope) error {
-			_, err := s.ledger.Revoke(ctx, &ledgerv1.RevokeRequest{Revocation: e})
-			return err
-		},
+		revoke: s.revokeInLedger(ctx),
 		unfreeze: func(e *typev1.Envelope) error {
 			_, err := s.ledger.Unfreeze(ctx, &ledgerv1.UnfreezeRequest{Unfreeze: e})
 			return err
@@ -173,16 +183,67 @@ func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
 	}); err != nil {
 		return err
 	}
-	// Whatever became of the freeze, a key that was revoked stays so.
-	for _, f := range slices.Concat(inLedger.GetFreezes(), inCosigner.GetFreezes()) {
+	return deliver(revocationsOf(inLedger.GetFreezes(), inCosigner.GetFreezes()).all, s.revokeInIdentity(ctx))
+}
+
+// revocations are an owner's revocations of a wallet's agents: those whose freeze is in force, and all. Whatever became of the
+// freeze, a key that was revoked stays so with identity.
+type revocations struct{ inForce, all []*typev1.Envelope }
+
+func revocationsOf(lists ...[]*typev1.Freeze) (r revocations) {
+	for _, f := range slices.Concat(lists...) {
 		if f.GetRevocation() == nil {
 			continue
 		}
-		if _, err := s.identity.Revoke(ctx, &identityv1.RevokeRequest{Revocation: f.GetRevocation()}); err != nil && !refusedFreeze(err) {
+		r.all = append(r.all, f.GetRevocation())
+		if len(f.GetUnfreezes()) == 0 {
+			r.inForce = append(r.inForce, f.GetRevocation())
+		}
+	}
+	return r
+}
+
+// revocations reads what ledger and co-signer hold, for a holder that is behind. It gets them before each version of the guard
+// rails: one that names another request key makes it refuse them as too late, and a revocation that was in force would be missing there
+// from then on.
+func (s *Service) revocations(ctx context.Context, wallet string, inCosigner bool) (revocations, error) {
+	ledger, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
+	if err != nil || !inCosigner {
+		return revocationsOf(ledger.GetFreezes()), err
+	}
+	cosigner, err := s.cosigner.ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: wallet})
+	return revocationsOf(ledger.GetFreezes(), cosigner.GetFreezes()), err
+}
+
+// deliver brings revocations to a holder, which keeps those that its own head lets it.
+func deliver(revocations []*typev1.Envelope, to func(*typev1.Envelope) error) error {
+	for _, e := range revocations {
+		if err := to(e); err != nil && !refusedFreeze(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Service) revokeInLedger(ctx context.Context) func(*typev1.Envelope) error {
+	return func(e *typev1.Envelope) error {
+		_, err := s.ledger.Revoke(ctx, &ledgerv1.RevokeRequest{Revocation: e})
+		return err
+	}
+}
+
+func (s *Service) revokeInCosigner(ctx context.Context) func(*typev1.Envelope) error {
+	return func(e *typev1.Envelope) error {
+		_, err := s.cosigner.Revoke(ctx, &cosignerv1.RevokeRequest{Revocation: e})
+		return err
+	}
+}
+
+func (s *Service) revokeInIdentity(ctx context.Context) func(*typev1.Envelope) error {
+	return func(e *typev1.Envelope) error {
+		_, err := s.identity.Revoke(ctx, &identityv1.RevokeRequest{Revocation: e})
+		return err
+	}
 }
 
 // holder takes what concerns the freezes of a wallet.

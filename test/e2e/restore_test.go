@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"testing"
@@ -135,6 +137,63 @@ func TestDirectoryPutBack(t *testing.T) {
 	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
 		t.Fatalf("a payment of 7 USD under the newest guard rails and request key: %v, %v", paid, err)
 	}
+}
+
+// TestRevocationOutlivesARestore: who is put back to a time before an agent was revoked and its wallet's request key changed learns
+// of both, in this order. Under the newest head alone it would refuse the revocation: a wallet that was given up would be free with
+// it, and guard rails that name the revoked key again would bring the agent back.
+func TestRevocationOutlivesARestore(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ store, holder string }{{"etcd", "cosigner"}, {"ledger.db*", "ledger"}} {
+		t.Run(tt.holder, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			w.Kill()
+			restore := backup(t, w.Dir(), tt.store)
+			w.Restart()
+			revocation, err := w.Owner().Revoke(ctx, w.payer.Wallet(), client.RevokeOptions{Abandon: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := w.nameRequestKey(ctx, t, newKey(t))
+			w.Kill()
+			restore()
+			w.Restart()
+			w.nameRequestKey(ctx, t, newKey(t)) // Another version, which the holders meet for.
+			if got := w.freezeIn(ctx, t, tt.holder, revocation.FreezeID); got != (held{frozen: true}) {
+				t.Errorf("%s holds %+v, want the revocation in force", tt.holder, got)
+			}
+			w.nameRequestKey(ctx, t, old) // By an owner's slip.
+			if _, err := w.payer.Account(ctx); client.ReasonOf(err) != typev1.Reason_REASON_REVOKED {
+				t.Errorf("the revoked agent after the restore: %v, want REVOKED", err)
+			}
+		})
+	}
+}
+
+func newKey(t *testing.T) ed25519.PublicKey {
+	t.Helper()
+	key, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// nameRequestKey sets guard rails of the payer's that name another request key, and answers with the one that they named before.
+func (w *world) nameRequestKey(ctx context.Context, t *testing.T, key []byte) (before []byte) {
+	t.Helper()
+	head, err := w.Owner().GuardRails(ctx, w.payer.Wallet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, head.Document.RequestKey = head.Document.GetRequestKey(), key
+	if _, err := w.Owner().SetDocument(ctx, head.Document); err != nil {
+		t.Fatal(err)
+	}
+	return before
 }
 
 // TestOwnerFreeze: an owner's freeze stops every wallet of that owner until its unfreeze.
