@@ -142,16 +142,20 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 			}
 		}
 	}
-	return s.convergeFreezes(ctx, wallet)
+	return s.convergeFreezes(ctx, wallet, inCosigner.known)
 }
 
 // convergeFreezes carries the freezes that concern a wallet, its revocations and their ends from each of ledger and co-signer to
 // the other: a gateway that died between the two left them apart. An id whose end the other holds already is refused there, and
-// that is what both then agree on. Identity gets the revocations.
-func (s *Service) convergeFreezes(ctx context.Context, wallet string) error {
+// that is what both then agree on. Identity gets the revocations. A co-signer that has lost the wallet stops all of it, and is passed
+// over, so that identity gets them all the same.
+func (s *Service) convergeFreezes(ctx context.Context, wallet string, cosignerKnows bool) error {
 	inLedger, err := s.ledger.ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
 	if err != nil {
 		return err
+	}
+	if !cosignerKnows {
+		return deliver(revocationsOf(inLedger.GetFreezes()).all, s.revokeInIdentity(ctx))
 	}
 	if err := carryFreezes(inLedger.GetFreezes(), holder{
 		freeze: func(f *typev1.Freeze) error {

@@ -173,6 +173,29 @@ func TestRevocationOutlivesARestore(t *testing.T) {
 	}
 }
 
+// TestRevokedBeforeEverything: identity and co-signer, put back to a time before a wallet existed, have lost it. Identity gets it back
+// from ledger and policy, and with it that its agent was revoked.
+func TestRevokedBeforeEverything(t *testing.T) {
+	t.Parallel()
+	h := halfkeytest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	h.Owner()
+	h.Kill()
+	restore := backup(t, h.Dir(), "etcd")
+	h.Restart()
+	agent := h.Agent("Research Agent")
+	if _, err := h.Owner().Revoke(ctx, agent.Wallet(), client.RevokeOptions{Abandon: true}); err != nil {
+		t.Fatal(err)
+	}
+	h.Kill()
+	restore()
+	h.Restart()
+	if _, err := agent.Account(ctx); client.ReasonOf(err) != typev1.Reason_REASON_REVOKED {
+		t.Errorf("the revoked agent of a wallet that was lost: %v, want REVOKED", err)
+	}
+}
+
 func newKey(t *testing.T) ed25519.PublicKey {
 	t.Helper()
 	key, _, err := ed25519.GenerateKey(rand.Reader)
