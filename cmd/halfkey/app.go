@@ -122,10 +122,14 @@ func (a *app) agent() (*client.Agent, error) {
 		return nil, err
 	}
 	agent, err := c.Agent(wallet)
-	if err != nil && wallet == "" && client.ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND {
+	switch {
+	case err == nil || wallet != "":
+		return agent, unmoved(err)
+	case client.ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND:
 		return nil, a.noAgent(c)
+	default:
+		return nil, hinted(err, typev1.Reason_REASON_INVALID_ARGUMENT, "name one by --wallet, or choose one by `halfkey wallet use`; `halfkey wallet list` lists them")
 	}
-	return agent, unmoved(err)
 }
 
 // noAgent is a home without a wallet, where a command needs one.
@@ -149,7 +153,18 @@ func (a *app) owner() (*client.Owner, error) {
 		return nil, err
 	}
 	owner, err := c.Owner()
-	return owner, unmoved(err)
+	return owner, hinted(err, typev1.Reason_REASON_NOT_FOUND, "give the owner's home by --home, or make this one an owner's by `halfkey owner init`")
+}
+
+// hinted is an error whose reason says more here than elsewhere: next is what to do.
+func hinted(err error, reason typev1.Reason, next string) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != reason {
+		return unmoved(err)
+	}
+	told := *e
+	told.Next = next
+	return &told
 }
 
 // walletChoice is the pin that `wallet use` writes.

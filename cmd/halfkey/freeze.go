@@ -100,7 +100,7 @@ func (r *freezeResult) people(p *printer) {
 		p.line("%s is not frozen.", r.Subject)
 	}
 	for _, id := range r.ended {
-		p.line("Ended: %s", id)
+		p.line("Not in force: %s", id)
 	}
 	if len(r.ended) == 0 {
 		p.line("Freeze id: %s", r.FreezeID)

@@ -57,7 +57,7 @@ func (c *depositCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 	}
 	wallet, err := operator.Wallet(ctx, c.Name)
 	if err != nil {
-		return err
+		return unknownWallet(err, c.Name)
 	}
 	acc, err := operator.Deposit(ctx, wallet, id, units)
 	if err != nil {

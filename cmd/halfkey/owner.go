@@ -181,7 +181,8 @@ func (c *ownerClaimCommand) Run(ctx context.Context, a *app) error {
 	}
 	claim, err := o.LookUp(ctx, c.Code)
 	if err != nil {
-		return unmoved(err)
+		return hinted(err, typev1.Reason_REASON_NOT_FOUND,
+			"compare the code with the agent's own screen; a registration that nobody claims ends after 24 hours, and its agent registers again")
 	}
 	r := &claimResult{
 		Wallet: claim.Wallet, Handle: claim.Handle, GroupKey: keyText(claim.GroupKey[:]), RequestKey: keyText(claim.RequestKey[:]),
@@ -203,7 +204,7 @@ func (r *claimResult) people(p *printer) {
 	p.line("@%s is yours: %s", r.Handle, r.Wallet)
 	p.line("Key %s", r.GroupKey)
 	p.line("It pays nothing until you set its guard rails: halfkey guardrails set @%s --auto-approve 5 --daily 50 --hard-cap 100 --allow RECIPIENT", r.Handle)
-	p.line("If its agent is ever lost, what it holds is lost too, unless you have made a recovery share before: halfkey recovery create @%s FILE", r.Handle)
+	p.line("If its agent is ever lost, what it holds is lost too, unless you have made a recovery share before: halfkey recovery create @%s FILE --passphrase-file FILE", r.Handle)
 }
 
 // confirm asks a person before a step, unless the command line says yes already. Without a terminal it has to.

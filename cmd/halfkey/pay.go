@@ -49,7 +49,7 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 		p, err = a.await(ctx, agent, p)
 	}
 	if err != nil {
-		return repeatable(c.unknownRecipient(err), order.ID)
+		return repeatable(unknownWallet(err, c.Recipient), order.ID)
 	}
 	r := newPaymentResult(p, cl.Installation().ID())
 	a.meet(r)
@@ -58,14 +58,14 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	return a.show(r)
 }
 
-// unknownRecipient names the recipient in the failure to find it.
-func (c *payCommand) unknownRecipient(err error) error {
+// unknownWallet names a wallet in the failure to find it.
+func unknownWallet(err error, name string) error {
 	var e *client.Error
 	if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_NOT_FOUND || e.Op != "resolve recipient" {
 		return err
 	}
 	told := *e
-	told.Message, told.Next = "there is no wallet "+shorten(c.Recipient), "check the recipient: it is @handle, wallets/{wallet}, or a key of 64 hexadecimal digits"
+	told.Message, told.Next = "there is no wallet "+shorten(name), "check its name: it is @handle or wallets/{wallet}"
 	return &told
 }
 
@@ -73,7 +73,7 @@ func (c *payCommand) unknownRecipient(err error) error {
 func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, order client.Order) error {
 	p, err := agent.DryRun(ctx, order)
 	if err != nil {
-		return unmoved(c.unknownRecipient(err))
+		return unmoved(unknownWallet(err, c.Recipient))
 	}
 	r := newPaymentResult(p, a.clients[len(a.clients)-1].Installation().ID())
 	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")

@@ -92,7 +92,7 @@ type givenUpResult struct{ *resharingResult }
 func (r givenUpResult) people(p *printer) {
 	r.resharingResult.people(p)
 	p.line("A recovery share of it that was never opened is given up. One that was opened works on; making another ends it:")
-	p.line("halfkey recovery create %s FILE", r.Wallet)
+	p.line("halfkey recovery create %s FILE --passphrase-file FILE", r.Wallet)
 }
 
 type recoveryReplaceCommand struct {

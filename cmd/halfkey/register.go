@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/halfkey/halfkey/client"
@@ -34,6 +35,15 @@ type registeredResult struct {
 // claimPoll is how often a waiting registration asks whether it was claimed: a person types meanwhile.
 const claimPoll = 2 * time.Second
 
+// noHandle says which flag gives a handle, where none could be made from the name.
+func (c *registerCommand) noHandle(err error) error {
+	var e *client.Error
+	if errors.As(err, &e) && e.Reason == typev1.Reason_REASON_INVALID_ARGUMENT && e.Metadata["field"] == "handle" && c.Handle == "" {
+		return hinted(err, e.Reason, "no handle can be made from this name: give one by --handle")
+	}
+	return unmoved(err)
+}
+
 // Run registers, and waits if it shall.
 func (c *registerCommand) Run(ctx context.Context, a *app) error {
 	cl, err := a.client()
@@ -53,9 +63,12 @@ func (c *registerCommand) Run(ctx context.Context, a *app) error {
 	case c.Owner == "":
 		return usage("--owner", "nobody would claim the wallet: give its owner's address, or a token by which it is claimed")
 	}
+	if c.Name == "" {
+		return usage("--name", "an agent has a name, for people")
+	}
 	r, err := cl.Register(ctx, options)
 	if err != nil {
-		return unmoved(err)
+		return c.noHandle(err)
 	}
 	out := &registeredResult{
 		Wallet: r.Wallet, Handle: r.Handle, ClaimCode: r.ClaimCode, GroupKey: keyText(r.GroupKey[:]),
