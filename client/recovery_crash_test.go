@@ -139,7 +139,7 @@ func (p *proxy) die(point *crashPoint) {
 // but for the recovery file.
 func (w *dyingWorld) dies(t *testing.T, calls []func(*program) error, prepare func(t *testing.T), after func(t *testing.T)) {
 	t.Helper()
-	for at := 1; ; at++ {
+	for at := 1; ; at += crashStride {
 		died := false
 		for _, late := range []bool{false, true} {
 			if !late && w.file == "" && at > 1 {
@@ -225,6 +225,7 @@ func (w *dyingWorld) isOut(t *testing.T, before *client.Home) {
 
 // TestCrashWhileRefreshing dies at each step of a refresh, without a recovery share and with one.
 func TestCrashWhileRefreshing(t *testing.T) {
+	t.Parallel()
 	w := newDyingWorld(t)
 	epoch := uint64(1)
 	var before *client.Home
@@ -252,6 +253,7 @@ func TestCrashWhileRefreshing(t *testing.T) {
 // TestCrashWhileCreatingRecovery dies at each step of an enrolment: the first one of its wallet, and each later one in place of
 // the one before.
 func TestCrashWhileCreatingRecovery(t *testing.T) {
+	t.Parallel()
 	w := newDyingWorld(t)
 	epoch := uint64(1)
 	w.dies(t, []func(*program) error{createRecovery, reshare, openRecovery},
@@ -265,6 +267,7 @@ func TestCrashWhileCreatingRecovery(t *testing.T) {
 // TestCrashWhileReplacing dies at each step of a takeover: in a home that holds nothing of the wallet, and in one that was its
 // agent's before, while the recovery share has not been opened since a refresh.
 func TestCrashWhileReplacing(t *testing.T) {
+	t.Parallel()
 	w := newDyingWorld(t)
 	w.file = filepath.Join(t.TempDir(), "recovery")
 	lives := func(t *testing.T, calls ...func(*program) error) {

@@ -204,6 +204,7 @@ func (w *lyingWorld) runLies() map[string]func(req, resp proto.Message) {
 // TestHostileResharing lies to an agent that makes new shares. It keeps its share and makes no other one its present one; once
 // the gateway is honest the same call goes through, and what a recovery share is opened from is right.
 func TestHostileResharing(t *testing.T) {
+	t.Parallel()
 	w := newLyingWorld(t)
 	lies := w.runLies()
 	orderLies := map[string]func(req, resp proto.Message){
@@ -567,6 +568,7 @@ func TestReplayedOrder(t *testing.T) {
 // TestHostileReplacement lies to an owner who takes a wallet over: neither share is lost, and once the gateway is honest the same
 // call goes through.
 func TestHostileReplacement(t *testing.T) {
+	t.Parallel()
 	w := newLyingWorld(t)
 	others := dealt(w.others)
 	lies := w.runLies()

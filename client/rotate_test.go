@@ -215,6 +215,7 @@ func (c *cutConn) Invoke(ctx context.Context, method string, args, reply any, op
 
 // A rotation that does not reach every wallet says which lack the keys, and goes on from there.
 func TestRotateKeysReports(t *testing.T) {
+	t.Parallel()
 	c := new(cut)
 	h := halfkeytest.Start(t, halfkeytest.WithWrap(c.wrap))
 	ctx := testContext(t)
@@ -263,6 +264,7 @@ func TestRotateKeysReports(t *testing.T) {
 // A revocation that reaches only some of its holders stops the agent all the same, is not said to be in force, and reaches the
 // others: by the repeat, or by the gateway when it meets holders that differ.
 func TestRevokeApart(t *testing.T) {
+	t.Parallel()
 	for _, repeat := range []bool{true, false} {
 		for _, missed := range []string{"LedgerService/Revoke", "CosignerService/Revoke", "IdentityService/Revoke"} {
 			name := missed + ", met by the gateway"
