@@ -1,16 +1,19 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // update writes the outputs in docs/ again: go test ./cmd/halfkey -run TestTutorial -update.
@@ -19,127 +22,131 @@ var update = flag.Bool("update", false, "write the outputs and references in doc
 // docsDir is docs/ as seen from this package.
 const docsDir = "../../docs"
 
-// tutorialSteps end a command of the tutorial where a person would look and type: what a program has to wait for, and the
+// tutorialSteps follow a command of the tutorial where a person would look and type: what a program has to wait for, and the
 // values that a person copies from an output.
 var tutorialSteps = map[string]string{
-	"halfkey-dev serve":                `while [ ! -s ready.json ]; do sleep 0.1; done`,
-	`register --name "Data Shop"`:      `SHOP_CODE=$(sed -n 's/^Claim code: //p' "$OUT")`,
-	`register --name "Research Agent"`: `AGENT_CODE=$(sed -n 's/^Claim code: //p' "$OUT")`,
-	`"weather, one year"`:              `PAYMENT=$(sed -n 's/^Payment *//p' "$OUT")`,
+	"halfkey-dev serve":                "await ready.json",
+	"register --name 'Data Shop'":      "copy SHOP_CODE '^Claim code: (.+)$'",
+	"register --name 'Research Agent'": "copy AGENT_CODE '^Claim code: (.+)$'",
+	"'weather, one year'":              "copy PAYMENT '^Payment +(.+)$'",
 }
 
-// TestTutorial runs docs/tutorial.md from its first command to its last, against programs that are built from this tree, and
-// compares what they print with what the page shows.
+// pageCommand is a command on a page, and the output that the page shows for it.
+var pageCommand = regexp.MustCompile("(?m)^\\$ (.+)\n((?:[^$`\n].*\n|\n)*)")
+
+// goBuilds is the part of the environment by which go finds what it has downloaded and built before.
+var goBuilds = regexp.MustCompile(`^(HOME|XDG_\w+|C?GO\w*)=`)
+
+// TestTutorial runs docs/tutorial.md as one script from its first command to its last, against the programs that it builds,
+// and compares what they print with what the page shows.
 func TestTutorial(t *testing.T) {
 	page := filepath.Join(docsDir, "tutorial.md")
 	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands, shown := consoleBlocks(string(b))
-	if len(commands) < 10 {
-		t.Fatalf("the page has %d commands", len(commands))
+	blocks := pageCommand.FindAllStringSubmatch(string(b), -1)
+	script := filepath.Join(t.TempDir(), "tutorial.txtar")
+	if err := os.WriteFile(script, []byte(tutorialScript(blocks)), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	printed := runCommands(t, commands)
+	printed := make([]string, len(blocks))
+	// The script is a parallel test: only the end of the one around it is its end.
+	if !t.Run("page", func(t *testing.T) { testscript.Run(t, tutorial(script, printed)) }) {
+		return
+	}
 	if *update {
-		if err := os.WriteFile(page, []byte(withOutputs(string(b), printed)), 0o600); err != nil {
+		next := -1
+		b = pageCommand.ReplaceAllFunc(b, func([]byte) []byte {
+			next++
+			return []byte("$ " + blocks[next][1] + "\n" + printed[next])
+		})
+		if err := os.WriteFile(page, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	for n, command := range commands {
-		if got, want := steady(printed[n]), steady(shown[n]); got != want {
-			t.Errorf("%s\nprints\n%s\nand the page shows\n%s", command, got, want)
+	for n, block := range blocks {
+		if got, want := steady(printed[n]), steady(block[2]); got != want {
+			t.Errorf("%s\nprints\n%s\nand the page shows\n%s", block[1], got, want)
 		}
+	}
+	upToPaid, _, _ := strings.Cut(string(b), "\n$ halfkey --home agent pay")
+	if n := strings.Count(upToPaid, "\n$ ") - strings.Count(upToPaid, "\n$ export ") + 1; n != 10 {
+		t.Errorf("the page promises ten commands up to the first payment, and has %d", n)
 	}
 }
 
-// consoleBlocks are the commands of a page's console blocks and the output that the page shows for each.
-func consoleBlocks(page string) (commands, outputs []string) {
-	inside := false
-	for _, line := range strings.Split(page, "\n") {
-		command, isCommand := strings.CutPrefix(line, "$ ")
-		switch {
-		case line == "```console":
-			inside = true
-		case line == "```":
-			inside = false
-		case inside && isCommand:
-			commands, outputs = append(commands, command), append(outputs, "")
-		case inside:
-			outputs[len(outputs)-1] += line + "\n"
-		}
-	}
-	return commands, outputs
-}
-
-// withOutputs is the page with other outputs.
-func withOutputs(page string, outputs []string) string {
-	var out strings.Builder
-	inside, n := false, 0
-	for _, line := range strings.SplitAfter(page, "\n") {
-		switch {
-		case line == "```console\n":
-			inside = true
-		case line == "```\n":
-			inside = false
-		case inside && strings.HasPrefix(line, "$ "):
-			line += outputs[n]
-			n++
-		case inside:
-			continue
-		}
-		out.WriteString(line)
-	}
-	return out.String()
-}
-
-// runCommands runs commands one after another in one shell, in a directory of their own, and returns what each printed.
-func runCommands(t *testing.T, commands []string) []string {
-	t.Helper()
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "bin")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "../halfkey-dev")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+// tutorialScript is a page's commands as a script. They stand in it as the page has them, but for what is a shell's own: a
+// variable, a pipe, and the checkout as the working directory, in which a test leaves nothing behind.
+func tutorialScript(blocks [][]string) string {
 	var script strings.Builder
-	script.WriteString("trap 'kill %1 2>/dev/null; wait' EXIT\n")
-	for n, command := range commands {
-		if strings.HasPrefix(command, "go build ") {
-			command = "" // The programs are built already, this one as the test itself.
+	for n, block := range blocks {
+		prints := fmt.Sprintf("prints %d ", n)
+		line := strings.NewReplacer("go build -o ", "go build -C $CHECKOUT -o $WORK/", " | ", "\nstdin stdout\n"+prints).Replace(block[1])
+		switch variable, isExport := strings.CutPrefix(line, "export "); {
+		case isExport:
+			line = "env " + variable
+		case strings.HasSuffix(line, " &"): // A server's log is no output.
+			line = "exec " + line
+		default:
+			line = prints + line
 		}
-		fmt.Fprintf(&script, "OUT=%d.out\n", n)
-		if background, ok := strings.CutSuffix(command, " &"); ok {
-			fmt.Fprintf(&script, "%s >\"$OUT\" 2>&1 &\n", background)
-		} else {
-			fmt.Fprintf(&script, "{ %s\n} >\"$OUT\" 2>&1\n", command+"\n:")
-		}
-		for part, after := range tutorialSteps {
-			if strings.Contains(command, part) {
-				script.WriteString(after + "\n")
+		fmt.Fprintln(&script, line)
+		for part, step := range tutorialSteps {
+			if strings.Contains(line, part) {
+				fmt.Fprintln(&script, step)
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	sh := exec.CommandContext(ctx, "bash", "-c", script.String())
-	sh.Dir = dir
-	sh.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TZ=UTC", "HALFKEY_HOME=", "HALFKEY_WALLET=", "HALFKEY_INSTALLATION=")
-	if out, err := sh.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	return script.String()
+}
+
+// tutorial runs a tutorial's script, and keeps what each command printed.
+func tutorial(script string, printed []string) testscript.Params {
+	return testscript.Params{
+		Files: []string{script},
+		Setup: func(e *testscript.Env) error {
+			checkout, err := filepath.Abs("../..")
+			for _, v := range os.Environ() {
+				if goBuilds.MatchString(v) {
+					e.Vars = append(e.Vars, v)
+				}
+			}
+			e.Vars = append(e.Vars, "CHECKOUT="+checkout, "PWD="+e.WorkDir, "TZ=UTC")
+			return err
+		},
+		RequireExplicitExec: true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// `prints N PROGRAM ARGS...` runs a program, whose exit code the page shows by what it prints.
+			"prints": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				if err := ts.Exec(args[1], args[2:]...); !errors.As(err, new(*exec.ExitError)) {
+					ts.Check(err)
+				}
+				printed[n] = ts.ReadFile("stderr") + ts.ReadFile("stdout")
+			},
+			// `await FILE` waits until there is one.
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				for end := time.Now().Add(stepMax); ; time.Sleep(10 * time.Millisecond) {
+					if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+						return
+					} else if time.Now().After(end) {
+						ts.Check(err)
+					}
+				}
+			},
+			// `copy VAR REGEXP` puts what the last command printed in a place into the environment.
+			"copy": func(ts *testscript.TestScript, _ bool, args []string) {
+				found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+				if found == nil {
+					ts.Fatalf("nothing to copy")
+				}
+				ts.Setenv(args[0], found[1])
+			},
+		},
 	}
-	outputs := make([]string, len(commands))
-	for n := range commands {
-		b, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%d.out", n)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasPrefix(commands[n], "halfkey-dev ") { // A server's log is no output.
-			outputs[n] = strings.ReplaceAll(string(b), dir, "/home/you/halfkey")
-		}
-	}
-	return outputs
 }
 
 // unsteady is what differs from run to run.
