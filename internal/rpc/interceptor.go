@@ -294,13 +294,20 @@ type checkedStream struct {
 
 // RecvMsg receives a message and checks it.
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
+	broken, undecoded := receive(s.ServerStream.RecvMsg, m)
+	if broken != nil {
+		return broken
+	}
+	if undecoded != nil {
+		return undecodable{}.refused()
 	}
 	return check(m, s.validate)
 }
 
 func check(req any, validate func(proto.Message) error) error {
+	if broken, ok := req.(undecodable); ok {
+		return broken.refused()
+	}
 	m, ok := req.(proto.Message)
 	if !ok {
 		return fault.New(typev1.Reason_REASON_INTERNAL, nothingMoved, "a defect on our side")

@@ -136,6 +136,7 @@ func NewServer(c Config) (*Server, error) {
 		grpc.Creds(credentials.NewTLS(c.TLS)),
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(stream...),
+		grpc.ForceServerCodecV2(newFrameCodec()),
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.MaxRecvMsgSize(requestBytesHard),
 		grpc.MaxSendMsgSize(AnswerBytesMax),
@@ -151,13 +152,13 @@ func NewServer(c Config) (*Server, error) {
 		options = append(options, grpc.StatsHandler(c.Stats))
 	}
 	s := &Server{grpc: grpc.NewServer(options...), health: health.NewServer(), on: c.Listener, drain: drain}
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	grpc_health_v1.RegisterHealthServer(s, s.health)
 	return s, nil
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	s.grpc.RegisterService(desc, impl)
+	s.grpc.RegisterService(decoded(desc), impl)
 }
 
 // Serve answers on a listener until Shutdown or Stop; then it returns nil. It refuses, naming them, when methods are
