@@ -3,20 +3,29 @@ package client
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// judge asks for the judgement of an attempt that records nothing. Its commitment is never used.
-func (a *Agent) judge(ctx context.Context, intent, message []byte) (*typev1.Payment, error) {
+// longExpired is the expiry of a dry run's message. validate_only is not among what the agent signs, so whoever sees the request
+// could bring it without; by this expiry policy, ledger and co-signer refuse it then, whatever the time is.
+var longExpired = time.UnixMilli(1)
+
+// dryRunRequest signs a request that can be judged and never be paid: its message has expired, and its commitment's nonces are gone.
+func (a *Agent) dryRunRequest(ctx context.Context, intent []byte) (*gatewayv1.CreatePaymentRequest, error) {
 	const op = "judge payment"
 	key, done, err := a.use(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	message, err := newMessage(a.c.Installation(), intent, a.groupKey, longExpired)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
 	_, commitment, err := key.commit()
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
@@ -25,9 +34,42 @@ func (a *Agent) judge(ctx context.Context, intent, message []byte) (*typev1.Paym
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	return invoke(ctx, a.c, rpc{op: op}, &gatewayv1.CreatePaymentRequest{
-		Parent: a.wallet, Request: request, Message: message, ValidateOnly: true,
-	}, gatewayv1.GatewayServiceClient.CreatePayment)
+	return &gatewayv1.CreatePaymentRequest{Parent: a.wallet, Request: request, Message: message, ValidateOnly: true}, nil
+}
+
+// judge asks for the judgement of an intent, which records nothing.
+func (a *Agent) judge(ctx context.Context, intent []byte) (*typev1.Payment, error) {
+	req, err := a.dryRunRequest(ctx, intent)
+	if err != nil {
+		return nil, err
+	}
+	return invoke(ctx, a.c, rpc{op: "judge payment"}, req, gatewayv1.GatewayServiceClient.CreatePayment)
+}
+
+// dryRunIntent completes an order and encodes what it wants.
+func (a *Agent) dryRunIntent(ctx context.Context, o Order) (Order, []byte, error) {
+	o, recipient, err := a.complete(ctx, o)
+	if err != nil {
+		return o, nil, err
+	}
+	now, err := a.ledgerNow(ctx, o.Deadline)
+	if err != nil {
+		return o, nil, err
+	}
+	intent, err := newIntent(a.c.Installation(), a.wallet, o, recipient, now)
+	return o, intent, err
+}
+
+// DryRunRequest makes and signs the request of a dry run, as DryRun sends it, for a program that calls the gateway by other means.
+// It pays, sends and stores nothing; only a recipient or a time that this client does not know yet is asked for. The request is
+// good for dry runs until the order's deadline, as often as one likes, while the wallet keeps its request key. It can never be
+// paid, also by somebody who takes validate_only out of it: its message expired long ago.
+func (a *Agent) DryRunRequest(ctx context.Context, o Order) (*gatewayv1.CreatePaymentRequest, error) {
+	_, intent, err := a.dryRunIntent(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return a.dryRunRequest(ctx, intent)
 }
 
 // DryRun asks how an order would be judged now: by every rule, with the history of now. Nothing is recorded or stored, nothing is
@@ -36,30 +78,17 @@ func (a *Agent) judge(ctx context.Context, intent, message []byte) (*typev1.Paym
 // that is short of funds, is the same error as Pay's. Nothing of the answer is signed: no rule rests on it.
 func (a *Agent) DryRun(ctx context.Context, o Order) (*Payment, error) {
 	const op = "judge payment"
-	o, recipient, err := a.complete(ctx, o)
+	o, intent, err := a.dryRunIntent(ctx, o)
 	if err != nil {
 		return nil, err
-	}
-	now, err := a.ledgerNow(ctx, o.Deadline)
-	if err != nil {
-		return nil, err
-	}
-	i := a.c.Installation()
-	intent, err := newIntent(i, a.wallet, o, recipient, now)
-	if err != nil {
-		return nil, err
-	}
-	message, err := newMessage(i, intent, a.groupKey, now)
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
 	}
 	used := a.state.now().request.public
-	told, err := a.judge(ctx, intent, message)
+	told, err := a.judge(ctx, intent)
 	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
 		if again, failed := a.renew(ctx, used); failed != nil {
 			return nil, failed
 		} else if again {
-			told, err = a.judge(ctx, intent, message)
+			told, err = a.judge(ctx, intent)
 		}
 	}
 	if err != nil {

@@ -71,8 +71,8 @@ func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]b
 	return b, nil
 }
 
-// newMessage encodes the bytes that get signed for an intent, by the ledger's time.
-func newMessage(i *evidence.Installation, intent []byte, payer [32]byte, now time.Time) ([]byte, error) {
+// newMessage encodes the bytes that get signed for an intent, and that settle nothing from expiry on, by the ledger's time.
+func newMessage(i *evidence.Installation, intent []byte, payer [32]byte, expiry time.Time) ([]byte, error) {
 	m, units, err := evidence.CheckIntent(i, intent)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func newMessage(i *evidence.Installation, intent []byte, payer [32]byte, now tim
 		Asset:        m.GetAsset(),
 		Units:        units,
 		IntentDigest: evidence.IntentDigest(intent),
-		ExpiryMillis: now.Add(messageLife).UnixMilli(),
+		ExpiryMillis: expiry.UnixMilli(),
 	}.Encode()
 }
 

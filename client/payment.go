@@ -308,7 +308,7 @@ func (a *Agent) nextMessage(r *PaymentRecord, told *typev1.Payment, further *int
 		}
 		*further++
 	}
-	message, err := newMessage(a.c.Installation(), r.Intent, a.groupKey, now)
+	message, err := newMessage(a.c.Installation(), r.Intent, a.groupKey, now.Add(messageLife))
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}

@@ -27,6 +27,8 @@ type payCommand struct {
 	Deadline time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
 	DryRun   bool          `xor:"ending" help:"Judge by every rule and explain it; nothing is recorded, held or paid."`
 	Wait     bool          `xor:"ending" help:"Wait until a person has answered, and then pay."`
+
+	PrintRequest bool `xor:"ending" help:"Print the signed body of a dry run by HTTP, and pay, send and store nothing. It can never be paid, by whoever has it."`
 }
 
 // Run pays.
@@ -38,6 +40,9 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	order, err := c.order(cl.Installation().ID())
 	if err != nil {
 		return err
+	}
+	if c.PrintRequest {
+		return c.printRequest(ctx, a, agent, order)
 	}
 	if c.DryRun {
 		return c.judge(ctx, a, agent, order)
@@ -83,6 +88,28 @@ func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, ord
 		return err
 	}
 	return a.show(r)
+}
+
+// requestResult is the body of a dry run by HTTP: the request of the contracts, without the parent, which the path has.
+type requestResult struct{ message }
+
+// people prints the same: it is for a program either way.
+func (r requestResult) people(p *printer) {
+	b, err := r.MarshalJSON()
+	if p.err = err; err == nil {
+		p.line("%s", string(b))
+	}
+}
+
+// printRequest prints what --dry-run would send.
+func (c *payCommand) printRequest(ctx context.Context, a *app, agent *client.Agent, order client.Order) error {
+	req, err := agent.DryRunRequest(ctx, order)
+	if err != nil {
+		return unmoved(unknownWallet(err, c.Recipient))
+	}
+	a.note("the body of POST /v1/%s/payments: a dry run, as often as you like until the payment's deadline; it can never be paid", req.GetParent())
+	req.Parent = ""
+	return a.show(requestResult{message{req}})
 }
 
 // dryRunMeans is the exit code of a dry run, and what its outcome means.

@@ -411,6 +411,25 @@ func TestValidateOnly(t *testing.T) {
 			wantReason(t, err, typev1.Reason_REASON_EVIDENCE_MISMATCH, movedNo)
 		})
 	}
+	// Nor does it ask that its message lives: it says what one that does would meet. Its deadline counts.
+	for _, expiry := range []time.Time{time.UnixMilli(1), noon.Add(24 * time.Hour)} {
+		p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd, Expiry: expiry})
+		f.unchanged(func() {
+			resp, err := f.client.CreatePayment(t.Context(), &ledgerv1.CreatePaymentRequest{
+				Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, ValidateOnly: true,
+			})
+			if err != nil || resp.GetPayment().GetState() != authorized || resp.GetPayment().GetReceipt() != nil {
+				t.Errorf("expiry %v: got %v, %v", expiry, resp.GetPayment(), err)
+			}
+			_, err = f.create(p)
+			wantReason(t, err, typev1.Reason_REASON_MESSAGE_EXPIRED, movedNo)
+		})
+	}
+	late := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Deadline: noon.Add(-time.Millisecond)})
+	_, err := f.client.CreatePayment(t.Context(), &ledgerv1.CreatePaymentRequest{
+		Request: late.Request, Message: late.MessageBytes, Verdict: late.Verdict, ValidateOnly: true,
+	})
+	wantReason(t, err, typev1.Reason_REASON_DEADLINE_EXPIRED, movedNo)
 	// A dry run does not end a payment whose time has come either.
 	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey})
 	f.must(p, authorized)
