@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,7 +11,9 @@ import (
 )
 
 // limitsCommand is `halfkey limits`.
-type limitsCommand struct{}
+type limitsCommand struct {
+	As string `enum:"agent,owner" default:"agent" help:"Who asks: the wallet's agent, or this home's owner about the one of its wallets that --wallet names: ${enum}."`
+}
 
 // limitUse is how far one limit is used up. Numbers are units or payments, as the limit measures.
 type limitUse struct {
@@ -46,24 +49,45 @@ type limitsResult struct {
 }
 
 // Run shows rules, their use and the account.
-func (*limitsCommand) Run(ctx context.Context, a *app) error {
-	c, agent, err := a.clientAgent()
+func (c *limitsCommand) Run(ctx context.Context, a *app) error {
+	wallet, l, err := c.limits(ctx, a)
 	if err != nil {
 		return err
 	}
-	l, err := agent.Limits(ctx)
-	if err != nil {
-		return unmoved(err)
-	}
 	doc := l.GuardRails.Document
 	r := &limitsResult{
-		Wallet: agent.Wallet(), Number: l.GuardRails.Number, Limits: []limitUse{}, GuardRails: message{doc},
-		Account: newAccountResult(&l.Account, c.Installation().ID()), document: doc, uses: l.Uses,
+		Wallet: wallet, Number: l.GuardRails.Number, Limits: []limitUse{}, GuardRails: message{doc},
+		Account: newAccountResult(&l.Account, a.installation()), document: doc, uses: l.Uses,
 	}
 	for _, u := range l.Uses {
 		r.Limits = append(r.Limits, newLimitUse(u))
 	}
 	return a.show(r)
+}
+
+// limits asks as the agent, or as the owner.
+func (c *limitsCommand) limits(ctx context.Context, a *app) (string, *client.Limits, error) {
+	if c.As == "agent" {
+		agent, err := a.agent()
+		if err != nil {
+			return "", nil, err
+		}
+		l, err := agent.Limits(ctx)
+		return agent.Wallet(), l, unmoved(err)
+	}
+	o, err := a.owner()
+	if err != nil {
+		return "", nil, err
+	}
+	wallet, err := a.ownedWallet(ctx, o, cmp.Or(a.globals.Wallet, a.env(envWallet)))
+	if err != nil {
+		return "", nil, err
+	}
+	if wallet == "" {
+		return "", nil, usage("--wallet", "an owner names the wallet whose limits it asks for: `halfkey agents list` lists them")
+	}
+	l, err := o.Limits(ctx, wallet)
+	return wallet, l, unmoved(err)
 }
 
 func newLimitUse(u client.LimitUse) limitUse {
