@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +23,7 @@ import (
 func TestMalformedRequests(t *testing.T) {
 	h := halfkeytest.Start(t)
 	shop := h.Agent("Shop")
-	agent, key := agentWithKey(t, h)
+	agent, as := agentWithKey(t, h, "Payer")
 	h.GuardRails(agent, client.StandardRules(shop.GroupKey()))
 	h.Fund(agent, 10_000_000)
 	gw := gatewayv1.NewGatewayServiceClient(dial(t, h))
@@ -70,7 +69,7 @@ func TestMalformedRequests(t *testing.T) {
 			defer cancel()
 			_, err := gw.CreatePayment(ctx, &gatewayv1.CreatePaymentRequest{Parent: agent.Wallet(), Message: make([]byte, 64), Request: &typev1.Envelope{
 				PayloadType: evidence.TypeRequest, Payload: request,
-				Signatures: []*typev1.Signature{{PublicKey: key.Public().(ed25519.PublicKey), Signature: ed25519.Sign(key, evidence.PAE(evidence.TypeRequest, request))}},
+				Signatures: []*typev1.Signature{{PublicKey: as.key.Public().(ed25519.PublicKey), Signature: ed25519.Sign(as.key, evidence.PAE(evidence.TypeRequest, request))}},
 			}}, grpc.MaxCallSendMsgSize(1<<20))
 			if f := fault.Of(err); f == nil || f.Reason == typev1.Reason_REASON_INTERNAL || f.Reason == typev1.Reason_REASON_UNAUTHENTICATED || f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
 				t.Errorf("got %v, want a refusal with a reason and money_moved NO", err)
@@ -89,37 +88,6 @@ func TestMalformedRequests(t *testing.T) {
 	if len(account.Balances) != 1 || account.Balances[0].Available != 10_000_000 || account.Balances[0].Held != 0 {
 		t.Errorf("balances are %v, want 10 USD and nothing held", account.Balances)
 	}
-}
-
-// agentWithKey is a claimed agent and the request key out of its home, so that a test can sign what the SDK would not.
-func agentWithKey(t *testing.T, h *halfkeytest.System) (*client.Agent, ed25519.PrivateKey) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	home := h.Home()
-	c := h.Client(home)
-	r, err := c.Register(ctx, client.RegisterOptions{Name: "Payer", OwnerEmail: halfkeytest.Email})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.Owner().Claim(ctx, r.ClaimCode); err != nil {
-		t.Fatal(err)
-	}
-	agent, err := c.Agent(r.Wallet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := home.Load("agent-" + strings.TrimPrefix(r.Wallet, "wallets/"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		RequestSeed []byte `json:"request_seed"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
-	return agent, ed25519.NewKeyFromSeed(file.RequestSeed)
 }
 
 // encode is the one encoding, of whatever content.
