@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -201,11 +202,16 @@ func TestPinnedRecords(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, r, err)
 		}
 	}
-	if name := c.nameOf(first.GroupKey); name != "@shop" {
+	if name := c.NameOf(first.GroupKey); name != "@shop" {
 		t.Errorf("the key is shown as %q", name)
 	}
-	if name := c.nameOf([32]byte{1}); name != "" {
+	if name := c.NameOf([32]byte{1}); name != "" {
 		t.Errorf("a key of nobody is shown as %q", name)
+	}
+	for wallet, want := range map[string]string{"wallets/a": "@shop", "wallets/b": "", "@shop": "", "": "", "keys/" + hex.EncodeToString(first.GroupKey[:]): ""} {
+		if name := c.HandleOf(wallet); name != want {
+			t.Errorf("%q is shown as %q, want %q", wallet, name, want)
+		}
 	}
 }
 

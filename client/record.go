@@ -74,7 +74,7 @@ const recordPinPrefix = "records/"
 func keyPin(key [32]byte) string { return recordPinPrefix + "keys/" + hex.EncodeToString(key[:]) }
 
 // pinRecord pins a verified record under its wallet, its handle and its key. What was pinned before stays: neither ever means
-// another wallet, so a co-signer that says otherwise is not believed.
+// another wallet, so a co-signer that says otherwise is not believed, and nothing of what it says is pinned.
 func (c *Client) pinRecord(r *typev1.WalletRecord) error {
 	const op = "pin wallet record"
 	b, err := evidence.Marshal(r)
@@ -82,17 +82,21 @@ func (c *Client) pinRecord(r *typev1.WalletRecord) error {
 		return wrap(op, err, notMoved)
 	}
 	names := []string{recordPinPrefix + r.GetWallet(), recordPinPrefix + "@" + r.GetHandle(), keyPin([32]byte(r.GetGroupKey()))}
+	var missing []string
 	for _, name := range names {
 		before, err := c.payments.Pinned(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if err := c.payments.Pin(name, b); err != nil {
-				return wrap(op, err, notMoved)
-			}
+			missing = append(missing, name)
 		case err != nil:
 			return wrap(op, err, notMoved)
 		case !bytes.Equal(before, b):
 			return distrust(op, notMoved, "the wallet record contradicts the one that was pinned before", nil)
+		}
+	}
+	for _, name := range missing {
+		if err := c.payments.Pin(name, b); err != nil {
+			return wrap(op, err, notMoved)
 		}
 	}
 	return nil

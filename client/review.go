@@ -112,7 +112,7 @@ func (o *Owner) readReview(ctx context.Context, p *typev1.Payment) (*Review, err
 		return nil, distrust(op, notMoved, "the payment shown is not what the agent asked for", err)
 	}
 	r.FormerKey = former
-	r.RecipientName = o.c.nameOf(r.Recipient)
+	r.RecipientName = o.c.NameOf(r.Recipient)
 	return r, nil
 }
 
@@ -168,11 +168,20 @@ func isOwnRule(doc *typev1.GuardRails, r *typev1.RuleResult) bool {
 	return int(r.GetIndex()) < len(limits) && limits[r.GetIndex()].GetWindow() == typev1.Window_WINDOW_PAYMENT
 }
 
-// nameOf is the handle of a key whose wallet record this home has verified, or empty: a name shown to a person who decides
-// comes from a verified record or not at all.
-func (c *Client) nameOf(key [32]byte) string {
+// NameOf is the handle, with its `@`, of a key whose wallet record this home has verified, or empty: a name shown to a person who
+// decides comes from a verified record or not at all.
+func (c *Client) NameOf(key [32]byte) string {
 	r, err := c.recordOf(key)
 	if err != nil || r == nil {
+		return ""
+	}
+	return "@" + r.GetHandle()
+}
+
+// HandleOf is the handle, with its `@`, of a wallet whose record this home has verified, or empty.
+func (c *Client) HandleOf(wallet string) string {
+	r, err := c.pinnedRecord(wallet)
+	if err != nil || r == nil || r.GetWallet() != wallet {
 		return ""
 	}
 	return "@" + r.GetHandle()

@@ -143,5 +143,5 @@ func (a *app) clientAgent() (*client.Client, *client.Agent, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.clients[len(a.clients)-1], agent, nil
+	return a.connected(), agent, nil
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -109,6 +111,8 @@ type freezeEntry struct {
 	Time   time.Time `json:"time"`
 	// Ended says that it stops this wallet no more.
 	Ended bool `json:"ended"`
+
+	by string // Caller for people.
 }
 
 type agentResult struct {
@@ -138,7 +142,9 @@ func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
 	}
 	r := &agentResult{Account: newAccountResult(acc, a.installation()), GuardRails: rules.Number, Freezes: []freezeEntry{}}
 	for _, f := range freezes {
-		r.Freezes = append(r.Freezes, newFreezeEntry(f))
+		e := newFreezeEntry(f)
+		e.by = a.callerText(e.Caller)
+		r.Freezes = append(r.Freezes, e)
 	}
 	return a.show(r)
 }
@@ -166,7 +172,7 @@ func (r *agentResult) people(p *printer) {
 		if f.Ended {
 			ended = "ended"
 		}
-		rows = append(rows, []string{f.FreezeID, strings.ToLower(f.Scope), f.Caller, timeText(f.Time), ended})
+		rows = append(rows, []string{f.FreezeID, strings.ToLower(f.Scope), f.by, timeText(f.Time), ended})
 	}
 	p.table(rows)
 }
@@ -304,4 +310,15 @@ func ownFreezes(ctx context.Context, o *client.Owner, wallet string) ([]string, 
 }
 
 // installation is the id of the installation that the command talks to.
-func (a *app) installation() string { return a.clients[len(a.clients)-1].Installation().ID() }
+func (a *app) installation() string { return a.connected().Installation().ID() }
+
+// connected is the client that the command works with; it has opened one.
+func (a *app) connected() *client.Client { return a.clients[len(a.clients)-1] }
+
+// callerText is who did something, as people know it: an agent by its handle, where this home has verified whose that is.
+func (a *app) callerText(caller string) string {
+	if wallet := resource.WalletOf(caller); wallet != "" {
+		return cmp.Or(a.connected().HandleOf(wallet), caller)
+	}
+	return caller
+}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
 	"maps"
@@ -69,8 +71,18 @@ type auditListCommand struct {
 	Name string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
 }
 
+// auditEntry is one entry of a journal.
+type auditEntry struct {
+	*client.ExportedEntry
+	// With is the other side of a payment, the recipient's handle or, of one that came in, the payer's, where this home has
+	// verified whose it is; else the recipient's key or the payer's wallet.
+	With string `json:"with,omitempty"`
+
+	by string // Caller for people.
+}
+
 type auditListResult struct {
-	Entries []*client.ExportedEntry `json:"entries"`
+	Entries []*auditEntry `json:"entries"`
 
 	installation string
 }
@@ -85,24 +97,44 @@ func (c *auditListCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	out := &auditListResult{Entries: []*client.ExportedEntry{}, installation: a.installation()}
+	out := &auditListResult{Entries: []*auditEntry{}, installation: a.installation()}
+	paid := make(map[string]string) // Whom each payment of the wallet pays: its first entry alone brings the intent.
 	for _, b := range j.Entries {
 		e, err := client.NewExportedEntry(b)
 		if err != nil {
 			return unmoved(err)
 		}
 		e.Entry = nil
-		out.Entries = append(out.Entries, e)
+		if e.Recipient != "" {
+			paid[e.Payment] = a.keyOrHandle(e.Recipient)
+		}
+		with := paid[e.Payment]
+		if payer, _, err := resource.ParsePayment(e.Payment); err == nil && payer != j.Wallet {
+			with = cmp.Or(a.connected().HandleOf(payer), payer)
+		}
+		out.Entries = append(out.Entries, &auditEntry{ExportedEntry: e, With: with, by: a.callerText(e.Caller)})
 	}
 	return a.show(out)
 }
 
+// keyOrHandle is the handle that this home knows a key in hexadecimal by, or the key.
+func (a *app) keyOrHandle(text string) string {
+	key, err := hex.DecodeString(text)
+	if err != nil || len(key) != 32 {
+		return text
+	}
+	return cmp.Or(a.connected().NameOf([32]byte(key)), text)
+}
+
 func (r *auditListResult) people(p *printer) {
-	rows := [][]string{{"ENTRY", "TIME", "KIND", "STATE", "AMOUNT", "AVAILABLE", "HELD", "PAYMENT"}}
+	rows := [][]string{{"ENTRY", "TIME", "KIND", "STATE", "AMOUNT", "AVAILABLE", "HELD", "PAYMENT", "WITH"}}
 	for _, e := range r.Entries {
 		_, id, _ := strings.Cut(e.Payment, "/payments/")
 		if e.FreezeID != "" {
 			id = "freeze " + e.FreezeID
+			if e.by != "" {
+				id += " by " + e.by
+			}
 		}
 		amount := func(units string) string {
 			n, err := resource.ParseAmount(units)
@@ -112,7 +144,7 @@ func (r *auditListResult) people(p *printer) {
 			return formatAmount(n, e.Asset, r.installation)
 		}
 		rows = append(rows, []string{
-			strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.State, amount(e.Units), amount(e.Available), amount(e.Held), id,
+			strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.State, amount(e.Units), amount(e.Available), amount(e.Held), id, e.With,
 		})
 	}
 	p.table(rows)
@@ -209,7 +241,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return unmoved(err)
 		}
-		i := a.clients[len(a.clients)-1].Installation()
+		i := a.connected().Installation()
 		report, err := client.VerifyJournal(i, j.Wallet, j.Entries, j.Head)
 		return a.showReport(report, i.ID(), err)
 	}

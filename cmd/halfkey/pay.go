@@ -56,7 +56,7 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return repeatable(unknownWallet(err, c.Recipient), order.ID)
 	}
-	r := newPaymentResult(p, cl.Installation().ID())
+	r := newPaymentResult(p, cl)
 	a.meet(r)
 	a.code = paymentCode(p.State)
 	r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
@@ -80,7 +80,7 @@ func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, ord
 	if err != nil {
 		return unmoved(unknownWallet(err, c.Recipient))
 	}
-	r := newPaymentResult(p, a.clients[len(a.clients)-1].Installation().ID())
+	r := newPaymentResult(p, a.connected())
 	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")
 	a.code, r.Next = dryRunMeans(p.State)
 	a.meet(r)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"iter"
@@ -25,6 +26,8 @@ type paymentResult struct {
 	// Name is wallets/{wallet}/payments/{id}.
 	Name string `json:"name"`
 	ID   string `json:"id"`
+	// Handle is the paying wallet's, with its @, where this home has verified whose it is; else empty.
+	Handle string `json:"handle"`
 	// State is PENDING_REVIEW, READY, AUTHORIZED, SETTLED, DENIED, CANCELED, EXPIRED or FAILED.
 	State string `json:"state"`
 	// Light is how it was judged, GREEN, YELLOW or RED, and Results are every rule's.
@@ -34,7 +37,8 @@ type paymentResult struct {
 	// Units is the amount in the asset's smallest unit, Amount the same for people.
 	Units  string `json:"units"`
 	Amount string `json:"amount"`
-	// Recipient is the recipient as the order named it, empty if another home made it; RecipientKey is its key.
+	// Recipient is the recipient as the order named it, or if another home made it the handle that this home knows its key by, or
+	// empty; RecipientKey is its key.
 	Recipient    string    `json:"recipient"`
 	RecipientKey string    `json:"recipient_key"`
 	Memo         string    `json:"memo"`
@@ -55,11 +59,12 @@ type paymentResult struct {
 	rules *typev1.GuardRails
 }
 
-func newPaymentResult(p *client.Payment, installation string) *paymentResult {
+func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
+	wallet, _, _ := strings.Cut(p.Name, "/payments/")
 	r := &paymentResult{
-		Name: p.Name, ID: p.ID, State: paymentState(p.State), Light: enumText(p.Light, "LIGHT_"), Results: ruleResults(p.Results),
-		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, installation),
-		Recipient: p.RecipientName, RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
+		Name: p.Name, ID: p.ID, Handle: c.HandleOf(wallet), State: paymentState(p.State), Light: enumText(p.Light, "LIGHT_"), Results: ruleResults(p.Results),
+		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, c.Installation().ID()),
+		Recipient: cmp.Or(p.RecipientName, c.NameOf(p.Recipient)), RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
 		Next: paymentNext(p.State, p.ID), money: notMoved,
 	}
 	switch p.State {
@@ -162,7 +167,6 @@ func (c *paymentListCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	r := &paymentListResult{Wallet: filter.Wallet, Incoming: c.Incoming, Payments: []*paymentResult{}}
-	installation := a.clients[len(a.clients)-1].Installation().ID()
 	for p, err := range each {
 		if err != nil {
 			return unmoved(err)
@@ -170,7 +174,7 @@ func (c *paymentListCommand) Run(ctx context.Context, a *app) error {
 		if r.More = len(r.Payments) == c.Limit; r.More {
 			break
 		}
-		r.Payments = append(r.Payments, newPaymentResult(p, installation))
+		r.Payments = append(r.Payments, newPaymentResult(p, a.connected()))
 	}
 	return a.show(r)
 }
@@ -190,7 +194,7 @@ func (c *paymentListCommand) each(ctx context.Context, a *app, filter *client.Fi
 		return nil, err
 	}
 	if a.globals.Wallet != "" {
-		if filter.Wallet, err = ownWallet(a.clients[len(a.clients)-1], a.globals.Wallet); err != nil {
+		if filter.Wallet, err = a.ownedWallet(ctx, owner, a.globals.Wallet); err != nil {
 			return nil, err
 		}
 	}
@@ -236,16 +240,20 @@ func (r *paymentListResult) people(p *printer) {
 		p.line("No payments.")
 		return
 	}
-	rows := [][]string{{"PAYMENT", "STATE", "AMOUNT", "RECIPIENT", "MEMO"}}
+	// Whose payment it is says its row where that is not the same for all.
+	several := r.Incoming || r.Wallet == ""
+	head := []string{"PAYMENT", "STATE", "AMOUNT", "RECIPIENT", "MEMO"}
+	if several {
+		head = append([]string{"AGENT"}, head...)
+	}
+	rows := [][]string{head}
 	for _, l := range r.Payments {
-		id, to := l.ID, l.Recipient
-		if r.Incoming || r.Wallet == "" {
-			id = l.Name
+		row := []string{l.ID, l.State, l.Amount, cmp.Or(l.Recipient, l.RecipientKey), l.Memo}
+		if several {
+			row[0] = l.Name
+			row = append([]string{l.Handle}, row...)
 		}
-		if to == "" {
-			to = l.RecipientKey
-		}
-		rows = append(rows, []string{id, l.State, l.Amount, to, l.Memo})
+		rows = append(rows, row)
 	}
 	p.table(rows)
 	if r.More {
@@ -273,7 +281,7 @@ func (c *paymentShowCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	r := newPaymentResult(p, cl.Installation().ID())
+	r := newPaymentResult(p, cl)
 	if c.Explain {
 		if err := r.explained(ctx, agent, p); err != nil {
 			return err
@@ -318,7 +326,7 @@ func (c *onePayment) show(ctx context.Context, a *app, get func(*client.Agent) (
 	if paying {
 		a.code = paymentCode(p.State)
 	}
-	r := newPaymentResult(p, cl.Installation().ID())
+	r := newPaymentResult(p, cl)
 	r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
 	return a.show(r)
 }

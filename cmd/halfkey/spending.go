@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -23,7 +24,10 @@ type spendingEntry struct {
 	Day       string `json:"day"`
 	Wallet    string `json:"wallet"`
 	Recipient string `json:"recipient"`
-	Asset     string `json:"asset"`
+	// Handle is the wallet's and RecipientHandle the recipient's, with their @, where this home has verified whose they are.
+	Handle          string `json:"handle"`
+	RecipientHandle string `json:"recipient_handle"`
+	Asset           string `json:"asset"`
 	// SettledUnits were paid, HeldUnits are held by payments that may still settle; Settled and Held are the same for people.
 	SettledUnits string `json:"settled_units"`
 	HeldUnits    string `json:"held_units"`
@@ -58,11 +62,11 @@ func (c *spendingCommand) Run(ctx context.Context, a *app) error {
 	r := &spendingResult{Spending: []spendingEntry{}, by: c.By}
 	for _, s := range sums {
 		e := spendingEntry{
-			Day: s.Day, Wallet: s.Wallet, Asset: s.Asset, SettledUnits: resource.FormatUnits(s.Settled), HeldUnits: resource.FormatUnits(s.Held),
+			Day: s.Day, Wallet: s.Wallet, Handle: a.connected().HandleOf(s.Wallet), Asset: s.Asset, SettledUnits: resource.FormatUnits(s.Settled), HeldUnits: resource.FormatUnits(s.Held),
 			Settled: formatAmount(s.Settled, s.Asset, a.installation()), Held: formatAmount(s.Held, s.Asset, a.installation()), Count: s.Count,
 		}
 		if q.ByRecipient {
-			e.Recipient = keyText(s.Recipient[:])
+			e.Recipient, e.RecipientHandle = keyText(s.Recipient[:]), a.connected().NameOf(s.Recipient)
 		}
 		r.Spending = append(r.Spending, e)
 	}
@@ -95,13 +99,13 @@ func (r *spendingResult) people(p *printer) {
 	var head []string
 	for _, by := range []string{"day", "agent", "recipient"} {
 		if slices.Contains(r.by, by) {
-			head = append(head, map[string]string{"day": "DAY", "agent": "WALLET", "recipient": "RECIPIENT"}[by])
+			head = append(head, map[string]string{"day": "DAY", "agent": "AGENT", "recipient": "RECIPIENT"}[by])
 		}
 	}
 	rows := [][]string{append(head, "SETTLED", "HELD", "PAYMENTS")}
 	for _, e := range r.Spending {
 		var row []string
-		for _, group := range []string{e.Day, e.Wallet, e.Recipient} {
+		for _, group := range []string{e.Day, cmp.Or(e.Handle, e.Wallet), cmp.Or(e.RecipientHandle, e.Recipient)} {
 			if group != "" {
 				row = append(row, group)
 			}
