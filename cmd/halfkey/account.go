@@ -57,7 +57,7 @@ func (r *accountResult) people(p *printer) {
 		p.line("%s available, %s held", b.Available, b.Held)
 	}
 	if r.Frozen {
-		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
+		p.line("It is FROZEN: it pays nothing until its owner unfreezes it, or the operator if the whole installation is stopped.")
 	}
 }
 

@@ -132,6 +132,6 @@ func (r *limitsResult) people(p *printer) {
 		p.line("It holds %s, and %s is held by payments.", b.Available, b.Held)
 	}
 	if r.Account.Frozen {
-		p.line("It is FROZEN: it pays nothing until its owner unfreezes it.")
+		p.line("It is FROZEN: it pays nothing until its owner unfreezes it, or the operator if the whole installation is stopped.")
 	}
 }

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 	"time"
@@ -110,7 +111,7 @@ func build(r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) *
 		}
 	}
 	f.Metadata[KeyMoneyMoved] = movedName(f.MoneyMoved)
-	f.Metadata[KeyNext] = found.next
+	f.Metadata[KeyNext] = cmp.Or(found.nextOf[f.Metadata["scope"]], found.next)
 	return f
 }
 

@@ -98,6 +98,24 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// Whom to wait for follows from what is frozen; any other scope, and none, is the wallet's own.
+func TestFrozenNamesWhoUnfreezes(t *testing.T) {
+	for scope, want := range map[string]string{
+		"WALLET": "until the owner unfreezes", "OWNER": "until the owner ends the freeze of all", "INSTALLATION": "until the operator unfreezes",
+		"": "until the owner unfreezes", "OTHER": "until the owner unfreezes",
+	} {
+		f := fault.Of(fault.New(typev1.Reason_REASON_FROZEN, no, "m", "freeze_id", "stop-1", "scope", scope))
+		if !strings.Contains(f.Next(), want) {
+			t.Errorf("scope %q: got %q, want %q", scope, f.Next(), want)
+		}
+	}
+	// The scope is FROZEN's.
+	plain := fault.Of(fault.New(typev1.Reason_REASON_NOT_FOUND, no, "m"))
+	if got := fault.Of(fault.New(typev1.Reason_REASON_NOT_FOUND, no, "m", "scope", "INSTALLATION")); got.Next() != plain.Next() {
+		t.Errorf("got %q", got.Next())
+	}
+}
+
 // Only UNAVAILABLE may have the code that connections repeat by themselves.
 func TestOnlyUnavailableIsRepeated(t *testing.T) {
 	for name, r := range everyReason() {

@@ -14,6 +14,8 @@ type row struct {
 	code codes.Code
 	// next tells the caller what to do.
 	next string
+	// nextOf is what to do instead, by the metadata's scope: who has stopped it decides who is to be waited for.
+	nextOf map[string]string
 	// retry is when to repeat the same call; zero where repeating it unchanged does not help.
 	retry time.Duration
 }
@@ -72,6 +74,10 @@ var reasons = map[typev1.Reason]row{
 	typev1.Reason_REASON_FROZEN: {
 		code: codes.FailedPrecondition,
 		next: "wait until the owner unfreezes, then repeat the payment by its id",
+		nextOf: map[string]string{
+			"OWNER":        "wait until the owner ends the freeze of all their wallets, then repeat the payment by its id",
+			"INSTALLATION": "wait until the operator unfreezes the installation, then repeat the payment by its id: the owner cannot end this",
+		},
 	},
 	typev1.Reason_REASON_FREEZE_ID_USED: {
 		code: codes.AlreadyExists,
