@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -206,6 +208,8 @@ type agentsRevokeCommand struct {
 type revokedResult struct {
 	freezeResult
 	Abandoned bool `json:"abandoned"`
+
+	left string // What a given up wallet held, for people.
 }
 
 // Run revokes.
@@ -214,25 +218,74 @@ func (c *agentsRevokeCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	question := "Revoke the agent of %s? Only taking the wallet over ends that."
+	left := ""
 	if c.Abandon {
-		question = "Give up %s for ever, with everything in it?"
+		left = a.holdings(ctx, o, wallet)
+		err = a.confirm(c.Yes, "Give up %s for ever, with %s in it?", wallet, left)
+	} else {
+		err = a.confirm(c.Yes, "Revoke the agent of %s? Only taking the wallet over ends that.", wallet)
 	}
-	if err := a.confirm(c.Yes, question, wallet); err != nil {
+	if err != nil {
 		return err
 	}
 	s, err := o.Revoke(ctx, wallet, client.RevokeOptions{Abandon: c.Abandon})
 	if err != nil {
+		return a.wouldLose(err, c.Name)
+	}
+	return a.show(&revokedResult{*newFreezeResult(wallet, s), c.Abandon, left})
+}
+
+// holdings says what is in a wallet. A ledger that does not answer keeps nobody from giving it up.
+func (a *app) holdings(ctx context.Context, o *client.Owner, wallet string) string {
+	acc, err := o.Account(ctx, wallet)
+	if err != nil {
+		return "everything that is"
+	}
+	var texts []string
+	for _, b := range acc.Balances {
+		if b.Available != 0 || b.Held != 0 {
+			texts = append(texts, holdingText(b, a.installation()))
+		}
+	}
+	if len(texts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// holdingText is a balance in whole units.
+func holdingText(b client.Balance, installation string) string {
+	text := formatAmount(b.Available, b.Asset, installation)
+	if b.Held != 0 {
+		text += " and " + formatAmount(b.Held, b.Asset, installation) + " held by payments"
+	}
+	return text
+}
+
+// wouldLose tells in this program's words why a wallet with a balance and no recovery share is not revoked.
+func (a *app) wouldLose(err error, name string) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_WRONG_STATE || e.Metadata["available"] == "" {
 		return unmoved(err)
 	}
-	return a.show(&revokedResult{*newFreezeResult(wallet, s), c.Abandon})
+	available, availableErr := resource.ParseAmount(e.Metadata["available"])
+	held, heldErr := resource.ParseAmount(e.Metadata["held"])
+	if availableErr != nil || heldErr != nil {
+		return err
+	}
+	told := *e
+	told.Message = "the wallet has a balance, " + holdingText(client.Balance{Asset: e.Metadata["asset"], Available: available, Held: held}, a.installation()) +
+		", and no recovery share: without its agent nobody could ever pay that out"
+	told.Next = fmt.Sprintf("stop it by `halfkey agents suspend %[1]s`, which you can undo, and make a recovery share by `halfkey recovery create %[1]s FILE`, or let the agent "+
+		"pay out; --abandon revokes it all the same, for ever, and gives up what is in it: neither you nor the operator can bring that back", name)
+	return &told
 }
 
 func (r *revokedResult) people(p *printer) {
 	p.line("The agent of %s is REVOKED: ledger and co-signer have both signed it.", r.Subject)
 	p.line("Freeze id: %s", r.FreezeID)
 	if r.Abandoned {
-		p.line("The wallet is given up: nothing ends this.")
+		p.line("The wallet is given up, with %s in it: nothing ends this.", r.left)
 		return
 	}
 	p.line("Take the wallet over by its recovery share (halfkey recovery replace), then end this (halfkey unfreeze) and pay out what is left.")
