@@ -4,7 +4,7 @@
 // # Output
 //
 // Without --json it prints text for people, which may change. With --json it prints exactly one JSON object on standard
-// output; its field names are the json tags of the types in this package and stay. Names of the contracts' own messages, such
+// output, or where a command follows what happens, as `payments watch` without a payment does, one a line; its field names are the json tags of the types in this package and stay. Names of the contracts' own messages, such
 // as a rule's result or guard rails, are theirs in proto/. Amounts are strings of whole units of the asset's smallest part.
 //
 // A command that fails prints what is wrong, what to do and whether money moved on standard error; with --json that is one

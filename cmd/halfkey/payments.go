@@ -17,7 +17,7 @@ import (
 type paymentCommands struct {
 	List   paymentListCommand   `cmd:"" help:"List the wallet's payments, newest first."`
 	Show   paymentShowCommand   `cmd:"" help:"Show a payment, without continuing it."`
-	Watch  paymentWatchCommand  `cmd:"" help:"Wait until a payment of this home has ended, continuing it by itself."`
+	Watch  paymentWatchCommand  `cmd:"" help:"Wait until a payment of this home has ended, continuing it by itself; without one, print every change of the wallet's payments."`
 	Cancel paymentCancelCommand `cmd:"" help:"Cancel a payment that waits for a person or for a fresh message."`
 }
 
@@ -189,15 +189,11 @@ func (c *paymentListCommand) each(ctx context.Context, a *app, filter *client.Fi
 		filter.Wallet = agent.Wallet()
 		return agent.EachPayment(ctx, *filter), nil
 	}
-	owner, err := a.owner()
+	owner, wallet, err := a.ownerWallet(ctx, a.globals.Wallet)
 	if err != nil {
 		return nil, err
 	}
-	if a.globals.Wallet != "" {
-		if filter.Wallet, err = a.ownedWallet(ctx, owner, a.globals.Wallet); err != nil {
-			return nil, err
-		}
-	}
+	filter.Wallet = wallet
 	return owner.EachPayment(ctx, *filter), nil
 }
 
@@ -290,20 +286,6 @@ func (c *paymentShowCommand) Run(ctx context.Context, a *app) error {
 		r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
 	}
 	return a.show(r)
-}
-
-type paymentWatchCommand struct{ onePayment }
-
-// Run waits for a payment; its exit code is that of `pay`.
-func (c *paymentWatchCommand) Run(ctx context.Context, a *app) error {
-	return c.show(ctx, a, func(agent *client.Agent) (*client.Payment, error) {
-		p, err := agent.Resume(ctx, c.Payment)
-		if err != nil {
-			return nil, repeatable(err, c.Payment)
-		}
-		p, err = a.await(ctx, agent, p)
-		return p, repeatable(err, c.Payment)
-	}, true)
 }
 
 type paymentCancelCommand struct{ onePayment }

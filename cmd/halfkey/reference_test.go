@@ -46,7 +46,8 @@ const referenceHead = `# Every command of halfkey
 
 Written from the program by a test. ` + "`halfkey COMMAND --help`" + ` says the same.
 
-Text is for people and may change; with ` + "`--json`" + ` a command prints one JSON object, whose field names stay. Errors go to standard error: what is wrong, what to do, and whether money
+Text is for people and may change; with ` + "`--json`" + ` a command prints one JSON object, whose field names stay (one a line where it follows what happens: ` + "`payments watch`" + ` without a payment).
+Errors go to standard error: what is wrong, what to do, and whether money
 moved; [errors.md](errors.md) explains each reason. A payment that was refused or waits is no error: it is the result, and the exit code says so.
 
 | Exit code | Means |
