@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -166,16 +165,16 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 	defer wipe(f.RequestSeed)
 	defer f.wipe()
 	if f.Version != fileVersion || len(f.RequestSeed) != ed25519.SeedSize {
-		return nil, errors.New("halfkey: an agent's secret is of another version")
+		return nil, fileErrorf("halfkey: an agent's secret is of another version")
 	}
 	if f.Installation != c.Installation().ID() {
-		return nil, fmt.Errorf("halfkey: the agent of %s belongs to installation %s", f.Wallet, shorten(f.Installation))
+		return nil, fileErrorf("halfkey: the agent of %s belongs to installation %s", f.Wallet, shorten(f.Installation))
 	}
 	k := newAgentKey(f.RequestSeed)
 	k.stage, k.wallet, k.handle, k.displayName, k.ownerEmail = f.Stage, f.Wallet, f.Handle, f.DisplayName, f.OwnerEmail
 	k.run, k.testSigned, k.claimed = f.Run, f.TestSigned, f.Claimed
 	if _, err := resource.ParseWallet(k.wallet); err != nil || k.keyName() != name {
-		return nil, errors.New("halfkey: an agent's secret is of another wallet than its name says")
+		return nil, fileErrorf("halfkey: an agent's secret is of another wallet than its name says")
 	}
 	switch k.stage {
 	case stageStarted:
@@ -189,7 +188,7 @@ func (c *Client) loadAgentKey(name string) (*agentKey, error) {
 			return nil, fmt.Errorf("halfkey: the secret of %s has a share that it cannot have yet", k.wallet)
 		}
 	default:
-		return nil, errors.New("halfkey: an agent's secret is at no known stage")
+		return nil, fileErrorf("halfkey: an agent's secret is at no known stage")
 	}
 	k.registration = new(typev1.Envelope)
 	if err := evidence.Unmarshal(f.Registration, k.registration); err != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -234,7 +235,7 @@ func (o *Owner) deliver(ctx context.Context, e *typev1.Envelope, head *evidence.
 		return nil, distrust(op, notMoved, "the guard rails are not in force: an acknowledgement does not verify", err)
 	}
 	if err := o.c.pinHead(head); err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, wrap(op, fmt.Errorf("the guard rails are in force, and this home could not note it: %w", err), notMoved)
 	}
 	return inForce(head), nil
 }

@@ -3,7 +3,10 @@ package client
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"strings"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -14,7 +17,7 @@ import (
 type Error struct {
 	// Op is what was being done, for example "settle payment".
 	Op string
-	// Reason is the machine's word for it.
+	// Reason is the machine's word for it; unspecified where something on this machine failed, a file, a disk, a permission.
 	Reason typev1.Reason
 	// MoneyMoved says whether this call moved money; never unspecified. UNKNOWN is answered by repeating the call with the
 	// same id, never by paying again under another.
@@ -31,7 +34,11 @@ type Error struct {
 
 // Error joins operation, reason and message, and names the refused field if there is one.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("halfkey: %s: %s: %s", e.Op, fault.ReasonName(e.Reason), e.Message)
+	s := "halfkey: " + e.Op + ": "
+	if e.Reason != typev1.Reason_REASON_UNSPECIFIED {
+		s += fault.ReasonName(e.Reason) + ": "
+	}
+	s += e.Message
 	if field := e.Metadata["field"]; field != "" {
 		s += " (" + field + ")"
 	}
@@ -79,6 +86,12 @@ func wrap(op string, err error, moved typev1.MoneyMoved) error {
 		return e
 	}
 	var f *fault.Fault
+	if !errors.As(err, &f) && onThisMachine(err) {
+		return &Error{
+			Op: op, MoneyMoved: moved, Message: strings.ReplaceAll(err.Error(), "halfkey: ", ""),
+			Next: "put it right on this machine, then repeat the same call", err: err,
+		}
+	}
 	if !errors.As(fault.Wrap(err, moved), &f) {
 		return fmt.Errorf("halfkey: %s: %w", op, err)
 	}
@@ -86,6 +99,20 @@ func wrap(op string, err error, moved typev1.MoneyMoved) error {
 		Op: op, Reason: f.Reason, MoneyMoved: f.MoneyMoved, Message: f.Message, Next: f.Next(),
 		Metadata: maps.Clone(f.Metadata), err: err,
 	}
+}
+
+// fileError is what is wrong with a file of this machine, in words for who can put it right.
+type fileError struct{ text string }
+
+func fileErrorf(format string, args ...any) error { return &fileError{fmt.Sprintf(format, args...)} }
+
+// Error is the text.
+func (e *fileError) Error() string { return e.text }
+
+// onThisMachine reports whether an error is about a file of this machine. It is nobody else's defect, and its text, which has
+// names of files and no content, says what to do.
+func onThisMachine(err error) bool {
+	return errors.As(err, new(*fileError)) || errors.As(err, new(*fs.PathError)) || errors.As(err, new(*os.LinkError))
 }
 
 // given is an error of a statement that could not be made of what the caller gave: it names the field, as a refused call would.

@@ -35,14 +35,14 @@ func makeDir(dir string) error {
 		return fmt.Errorf("halfkey: look at directory: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("halfkey: %s is not a directory", dir)
+		return fileErrorf("halfkey: %s is not a directory", dir)
 	}
 	return checkMode(dir, info)
 }
 
 func checkMode(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&notOthers != 0 {
-		return fmt.Errorf("halfkey: %s has mode %04o, so others may read or write it; change it to %04o first",
+		return fileErrorf("halfkey: %s has mode %04o, so others may read or write it; change it to %04o first",
 			path, info.Mode().Perm(), info.Mode().Perm()&^notOthers)
 	}
 	return nil
@@ -60,7 +60,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("halfkey: read: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("halfkey: %s is not a regular file", path)
+		return nil, fileErrorf("halfkey: %s is not a regular file", path)
 	}
 	if err := checkMode(path, info); err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("halfkey: read: %w", err)
 	}
 	if len(b) > fileMax {
-		return nil, fmt.Errorf("halfkey: %s is too large", path)
+		return nil, fileErrorf("halfkey: %s is too large", path)
 	}
 	return b, nil
 }
@@ -179,10 +179,10 @@ func decodeJSON(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return errors.New("halfkey: a file of the home does not decode") // The decoder's text may quote a secret.
+		return fileErrorf("halfkey: a file of the home does not decode") // The decoder's text may quote a secret.
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("halfkey: a file of the home is followed by something")
+		return fileErrorf("halfkey: a file of the home is followed by something")
 	}
 	return nil
 }

@@ -109,6 +109,49 @@ func TestHomeModes(t *testing.T) {
 	}
 }
 
+// TestProblemsOfThisMachine: what is wrong with a home's files is told as that, and as nobody else's defect.
+func TestProblemsOfThisMachine(t *testing.T) {
+	h := newHome(t)
+	file, err := evidencetest.New(t).Installation.MarshalFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Connect(file); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Open(h, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	path := filepath.Join(h.Dir(), "keys", "owner")
+	for _, row := range []struct {
+		name string
+		make func() error
+		want string
+	}{
+		{"a secret that others can read", func() error { return os.WriteFile(path, []byte("{}"), 0o644) }, "has mode 0644"},
+		{"a secret that was damaged", func() error { return os.WriteFile(path, []byte("}"), 0o600) }, "a file of the home does not decode"},
+		{"a secret of another version", func() error { return os.WriteFile(path, []byte("{}"), 0o600) }, "is of another version"},
+		{"a directory", func() error { return os.Mkdir(path, 0o700) }, "is not a regular file"},
+		{"a name that leads nowhere", func() error { return os.Symlink("owner", path) }, "too many levels of symbolic links"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if err := errors.Join(os.RemoveAll(path), row.make()); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.Owner()
+			e := wantReason(t, err, typev1.Reason_REASON_UNSPECIFIED, typev1.MoneyMoved_MONEY_MOVED_NO)
+			if !strings.Contains(e.Message, row.want) || !strings.Contains(e.Next, "on this machine") {
+				t.Errorf("got %q and %q, want %q", e.Message, e.Next, row.want)
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "halfkey: load owner: ") || strings.Contains(text, "UNSPECIFIED") {
+				t.Errorf("got %q", text)
+			}
+		})
+	}
+}
+
 // TestHomeNames keeps every name inside the home.
 func TestHomeNames(t *testing.T) {
 	h := newHome(t)

@@ -49,7 +49,7 @@ func loadRecord(path, name string) (*PaymentRecord, error) {
 	}
 	state, ok := typev1.PaymentState_value[f.State]
 	if f.Version != fileVersion || f.Name != name || !ok {
-		return nil, fmt.Errorf("halfkey: the record of %s is of another version or payment", name)
+		return nil, fileErrorf("halfkey: the record of %s is of another version or payment", name)
 	}
 	return &PaymentRecord{
 		Name: f.Name, Revision: f.Revision, Intent: f.Intent, RecipientName: f.RecipientName, Messages: f.Messages,
@@ -212,7 +212,7 @@ func loadSeen(path string) (seenFile, error) {
 		return seenFile{}, err
 	}
 	if f.Version != fileVersion {
-		return seenFile{}, fmt.Errorf("halfkey: %s is of another version", path)
+		return seenFile{}, fileErrorf("halfkey: %s is of another version", path)
 	}
 	return f, nil
 }

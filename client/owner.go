@@ -177,7 +177,16 @@ func (c *Client) newOwner(code, email string, options []CreateOwnerOptions) (*ow
 			return nil, wrap(op, err, notMoved)
 		}
 	}
-	return f, wrap(op, c.saveOwner(f), notMoved)
+	if err := c.saveOwner(f); err != nil {
+		// Without the first key nothing names the second, and its file would be in the way of the next try.
+		if _, loading := c.loadOwner(); errors.Is(loading, fs.ErrNotExist) {
+			for _, o := range options {
+				_ = os.Remove(o.SecondKeyFile)
+			}
+		}
+		return nil, wrap(op, err, notMoved)
+	}
+	return f, nil
 }
 
 // add adds the second keys.
@@ -201,7 +210,7 @@ func (o CreateOwnerOptions) add(keys [][32]byte) ([][32]byte, error) {
 	return append(keys, [32]byte(ed25519.NewKeyFromSeed(seed)[ed25519.SeedSize:])), nil
 }
 
-// writeNew writes a file that must not exist.
+// writeNew writes a file that must not exist, whole or not at all.
 func writeNew(path string, b []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
@@ -215,6 +224,7 @@ func writeNew(path string, b []byte) error {
 		err = closing
 	}
 	if err != nil {
+		_ = os.Remove(path) // What is there of it is of no use, and would be in the way of the next try.
 		return fmt.Errorf("halfkey: write key file: %w", err)
 	}
 	return nil
@@ -274,9 +284,9 @@ func (c *Client) loadOwner() (*ownerFile, error) {
 	}
 	switch {
 	case f.Version != fileVersion || len(f.Seed) != ed25519.SeedSize:
-		return nil, errors.New("halfkey: the owner's secret is of another version")
+		return nil, fileErrorf("halfkey: the owner's secret is of another version")
 	case f.Installation != c.Installation().ID():
-		return nil, errors.New("halfkey: the owner's secret belongs to another installation")
+		return nil, fileErrorf("halfkey: the owner's secret belongs to another installation")
 	}
 	return f, nil
 }
