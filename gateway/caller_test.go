@@ -167,7 +167,7 @@ func newWorld(t *testing.T, options ...halfkeytest.Option) *world {
 	if _, err := w.owner.Revoke(t.Context(), w.who["revoked"].wallet, client.RevokeOptions{Abandon: true}); err != nil {
 		t.Fatal(err)
 	}
-	_, w.who["other owner"] = otherOwner(t, w.System)
+	_, w.who["other owner"] = otherOwner(t, w.System, "other@company.com")
 	w.who["operator"] = who{name: "operator", key: w.OperatorKey()}
 	w.conn = dial(t, w.System)
 	return w

@@ -102,15 +102,15 @@ func TestMalformedCalls(t *testing.T) {
 // state is what a call could have changed: the journal, the freezes, the guard rails, the owner's wallets.
 func (w *world) state(t *testing.T) string {
 	t.Helper()
-	account, err := w.agent.Account(t.Context())
+	account, err := w.owner.Account(t.Context(), w.agent.Wallet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	freezes, frozen, err := w.agent.Freezes(t.Context())
+	freezes, frozen, err := w.owner.Freezes(t.Context(), w.agent.Wallet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	rails, err := w.agent.GuardRails(t.Context())
+	rails, err := w.owner.GuardRails(t.Context(), w.agent.Wallet())
 	if err != nil {
 		t.Fatal(err)
 	}

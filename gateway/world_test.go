@@ -89,6 +89,14 @@ type between struct {
 	mu    sync.Mutex
 	conns map[string]grpc.ClientConnInterface
 	calls []reached
+	first func(method string, request proto.Message)
+}
+
+// before is told of each unary call before it is made.
+func (b *between) before(first func(method string, request proto.Message)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.first = first
 }
 
 func (b *between) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
@@ -120,7 +128,11 @@ func (s *seen) Invoke(ctx context.Context, method string, args, reply any, optio
 	if m, ok := args.(proto.Message); ok {
 		s.by.mu.Lock()
 		s.by.calls = append(s.by.calls, reached{method, proto.Clone(m)})
+		first := s.by.first
 		s.by.mu.Unlock()
+		if first != nil {
+			first(method, m)
+		}
 	}
 	return s.ClientConnInterface.Invoke(ctx, method, args, reply, options...)
 }
@@ -191,7 +203,7 @@ func agentWithKey(t *testing.T, h *halfkeytest.System, name string) (*client.Age
 }
 
 // otherOwner is a further owner of the installation.
-func otherOwner(t *testing.T, h *halfkeytest.System) (*client.Owner, who) {
+func otherOwner(t *testing.T, h *halfkeytest.System, email string) (*client.Owner, who) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -200,7 +212,7 @@ func otherOwner(t *testing.T, h *halfkeytest.System) (*client.Owner, who) {
 		t.Fatal(err)
 	}
 	home := h.Home()
-	owner, err := h.Client(home).CreateOwner(ctx, string(invitation.Text()), "other@company.com")
+	owner, err := h.Client(home).CreateOwner(ctx, string(invitation.Text()), email)
 	if err != nil {
 		t.Fatal(err)
 	}
