@@ -1501,7 +1501,8 @@ type CreatePaymentRequest struct {
 	Message []byte `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// The owner's Review, once there is one.
 	Review *v1.Envelope `protobuf:"bytes,4,opt,name=review,proto3" json:"review,omitempty"`
-	// A dry run: judges and answers, records nothing.
+	// A dry run: judges and answers, records nothing. It is not among what is signed. A dry run takes a message that has expired as
+	// well, and one that expired long ago makes a request that can never be paid.
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

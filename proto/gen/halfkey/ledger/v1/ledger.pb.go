@@ -329,7 +329,7 @@ type CreatePaymentRequest struct {
 	Verdict *v1.Envelope `protobuf:"bytes,3,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// The owner's Review, if the caller has it.
 	Review *v1.Envelope `protobuf:"bytes,4,opt,name=review,proto3" json:"review,omitempty"`
-	// A dry run: judges and answers, records nothing, signs nothing.
+	// A dry run: judges and answers, records nothing, signs nothing, and takes a message that has expired.
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
