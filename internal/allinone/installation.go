@@ -2,6 +2,7 @@ package allinone
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base32"
@@ -40,6 +41,7 @@ const (
 // material is what an installation is made of, as its data directory holds it.
 type material struct {
 	dir                      string
+	installations            []*evidence.Installation // The chain from number 1; installation is its last.
 	installation             *evidence.Installation
 	cosigner, policy, ledger ed25519.PrivateKey
 	bootstrap                ed25519.PrivateKey // nil once it was used
@@ -52,28 +54,91 @@ type material struct {
 // is ever made again, because another key is another installation.
 func openMaterial(dir, grpcAddress, httpsAddress string, now time.Time) (*material, error) {
 	m := &material{dir: dir}
-	file, err := os.ReadFile(m.path(fileInstallation))
+	chain, err := readChain(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, m.makeInstallation(grpcAddress, httpsAddress, now)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("allinone: %w", err)
+		return nil, err
 	}
-	if m.installation, err = evidence.LoadInstallation(file); err != nil {
-		return nil, fmt.Errorf("allinone: %s: %w", m.path(fileInstallation), err)
-	}
+	m.installations, m.installation = chain, chain[len(chain)-1]
 	for _, k := range m.serviceKeys() {
-		if *k.to, err = readKey(m.path(k.file)); err != nil {
+		if *k.to, err = m.currentKey(k); err != nil {
 			return nil, err
-		}
-		if !bytes.Equal(public(*k.to), m.installation.Key(k.purpose)) {
-			return nil, fmt.Errorf("allinone: %s is not the key that the installation file names", m.path(k.file))
 		}
 	}
 	if err := m.readBootstrap(); err != nil {
 		return nil, err
 	}
 	return m, m.readAuthority()
+}
+
+// numbered is a file's name with a number before its ending: installation.2.json, ledger.2.key.
+func numbered(file string, number uint64) string {
+	if number == 1 {
+		return file
+	}
+	extension := filepath.Ext(file)
+	return fmt.Sprintf("%s.%d%s", strings.TrimSuffix(file, extension), number, extension)
+}
+
+// readChain reads the installation file and its successors installation.2.json, installation.3.json and so on. fs.ErrNotExist is a
+// directory without the first one. A successor whose predecessor is not there is refused: it was meant to be in force.
+func readChain(dir string) ([]*evidence.Installation, error) {
+	var files [][]byte
+	for number := uint64(1); ; number++ {
+		b, err := os.ReadFile(filepath.Join(dir, numbered(fileInstallation, number)))
+		if errors.Is(err, fs.ErrNotExist) && number > 1 {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("allinone: %w", err)
+		}
+		files = append(files, b)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("allinone: %w", err)
+	}
+	extension, there := filepath.Ext(fileInstallation), 0
+	for _, e := range entries {
+		middle, ok := strings.CutPrefix(e.Name(), strings.TrimSuffix(fileInstallation, extension)+".")
+		if ok && middle != strings.TrimPrefix(extension, ".") && strings.HasSuffix(middle, extension) {
+			there++
+		}
+	}
+	if there != len(files)-1 {
+		return nil, fmt.Errorf("allinone: %s holds %d successors of %s, and the numbers 2 to %d are not all there: each needs the one before it",
+			dir, there, fileInstallation, there+1)
+	}
+	chain, err := evidence.LoadChain(files...)
+	if err != nil {
+		return nil, fmt.Errorf("allinone: %s and its successors: %w", filepath.Join(dir, fileInstallation), err)
+	}
+	return chain, nil
+}
+
+// currentKey finds a service's current key: in its first file, or in the one with the number of a successor, which a rotation adds.
+// Files of retired keys are of no use, and may be there.
+func (m *material) currentKey(k serviceKey) (ed25519.PrivateKey, error) {
+	current := m.installation.Key(k.purpose)
+	var found error
+	for number := m.installation.Number(); number > 0; number-- {
+		path := m.path(numbered(k.file, number))
+		key, err := readKey(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			found = cmp.Or(found, err)
+		case err != nil:
+			return nil, err
+		case bytes.Equal(public(key), current):
+			return key, nil
+		default:
+			found = fmt.Errorf("allinone: %s is not the key that the installation file names", path)
+		}
+	}
+	return nil, fmt.Errorf("%w: number %d names %x, which is kept in %s or, after a rotation, in a file such as %s",
+		found, m.installation.Number(), current, k.file, numbered(k.file, 2))
 }
 
 func (m *material) path(file string) string { return filepath.Join(m.dir, file) }
@@ -95,7 +160,7 @@ func (m *material) serviceKeys() []serviceKey {
 
 // addressesOf are the addresses that the directory's installation file names, or the given ones for a new installation.
 func addressesOf(dir, listen string) (grpcAddress, httpsAddress string, err error) {
-	file, err := os.ReadFile(filepath.Join(dir, fileInstallation))
+	chain, err := readChain(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		host, _, err := net.SplitHostPort(listen)
 		if err != nil {
@@ -108,13 +173,9 @@ func addressesOf(dir, listen string) (grpcAddress, httpsAddress string, err erro
 		return listen, net.JoinHostPort(host, "0"), nil
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("allinone: %w", err)
+		return "", "", err
 	}
-	i, err := evidence.LoadInstallation(file)
-	if err != nil {
-		return "", "", fmt.Errorf("allinone: %s: %w", filepath.Join(dir, fileInstallation), err)
-	}
-	c := i.Content()
+	c := chain[len(chain)-1].Content()
 	if len(c.GetGatewayAddresses()) == 0 || len(c.GetHttpsAddresses()) == 0 {
 		return "", "", errors.New("allinone: the installation file names no address")
 	}
@@ -186,6 +247,7 @@ func (m *material) makeInstallation(grpcAddress, httpsAddress string, now time.T
 	if m.installation, err = evidence.ParseInstallation(e); err != nil {
 		return err
 	}
+	m.installations = []*evidence.Installation{m.installation}
 	file, err := m.installation.MarshalFile()
 	if err != nil {
 		return err

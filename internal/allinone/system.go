@@ -17,7 +17,6 @@ import (
 	"github.com/halfkey/halfkey/gateway/httpjson"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
-	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
 	"github.com/halfkey/halfkey/services/cosigner"
@@ -144,7 +143,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 				return nil, err
 			}
 			made, err := identity.New(identity.Config{
-				Installation: m.installation, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
+				Installations: m.installations, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
 				Clock: c.Clock, Logger: c.Logger,
 			})
 			if err != nil {
@@ -161,11 +160,11 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 			if err != nil {
 				return nil, err
 			}
-			return policy.New(policy.Config{Installation: m.installation, Key: m.policy, KV: kv, Clock: c.Clock, Logger: c.Logger})
+			return policy.New(policy.Config{Installations: m.installations, Key: m.policy, KV: kv, Clock: c.Clock, Logger: c.Logger})
 		}},
 		{authz.Ledger, func() (registrar, error) {
 			return ledger.New(ledger.Config{
-				Installation: m.installation, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: c.Logger,
+				Installations: m.installations, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: c.Logger,
 			})
 		}},
 		{authz.Cosigner, func() (registrar, error) {
@@ -178,7 +177,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 				return nil, err
 			}
 			return cosigner.New(cosigner.Config{
-				Installation: m.installation, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: c.Logger,
+				Installations: m.installations, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: c.Logger,
 			})
 		}},
 	}
@@ -200,7 +199,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 	}
 	var err error
 	s.gateway, err = gateway.New(gateway.Config{
-		Installations: []*evidence.Installation{m.installation}, Logger: c.Logger,
+		Installations: m.installations, Logger: c.Logger,
 		Identity: connections[authz.Identity], Policy: connections[authz.Policy],
 		Ledger: connections[authz.Ledger], Cosigner: connections[authz.Cosigner],
 	})

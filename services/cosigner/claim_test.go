@@ -277,16 +277,8 @@ func TestRecordKeyRotation(t *testing.T) {
 		t.Fatal(describe(err))
 	}
 	next := f.Key("cosigner-2")
-	installation, err := evidence.Succeed(f.Installation, f.Successor(func(i *typev1.Installation) {
-		for _, key := range i.GetServiceKeys() {
-			key.Retired = key.GetRetired() || key.GetPurpose() == typev1.Purpose_PURPOSE_COSIGNER
-		}
-		i.ServiceKeys = append(i.GetServiceKeys(), &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_COSIGNER, PublicKey: evidencetest.Public(next)})
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.config.Installation = installation
+	installation := f.Rotate(typev1.Purpose_PURPOSE_COSIGNER, next)
+	f.config.Installations = f.Installations
 	if _, err := cosigner.New(f.config); err == nil {
 		t.Error("a co-signer starts with a retired record key")
 	}

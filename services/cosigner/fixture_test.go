@@ -124,13 +124,13 @@ func newFixture(t testing.TB, edit ...func(*cosigner.Config)) *fixture {
 	world := evidencetest.New(t)
 	f := &fixture{World: world, t: t, kv: kv, clock: &clock{now: start}, log: new(bytes.Buffer)}
 	f.config = cosigner.Config{
-		Installation: world.Installation,
-		Key:          world.Cosigner,
-		KV:           kv,
-		Lease:        etcd.Client().Lease,
-		KEK:          newKEK(t),
-		Clock:        f.clock.Now,
-		Logger:       slog.New(slog.NewTextHandler(&lockedWriter{to: f.log}, nil)),
+		Installations: world.Installations,
+		Key:           world.Cosigner,
+		KV:            kv,
+		Lease:         etcd.Client().Lease,
+		KEK:           newKEK(t),
+		Clock:         f.clock.Now,
+		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{to: f.log}, nil)),
 	}
 	for _, e := range edit {
 		e(&f.config)

@@ -23,13 +23,19 @@ const keysetMax = 64 << 10
 // none. Only its owner may read the file. Whoever has it and the store has the co-signer's shares: keep its copies apart from
 // the store's. A store that was sealed under another key is refused by New, so a file that was lost is not replaced unseen.
 func OpenKEK(path string) (tink.AEAD, error) {
-	kek, err := readKEK(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := createKEK(path); err != nil {
-			return nil, fmt.Errorf("make key-encryption key %s: %w", path, err)
-		}
-		kek, err = readKEK(path)
+	kek, err := ReadKEK(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return kek, err
 	}
+	if err := createKEK(path); err != nil {
+		return nil, fmt.Errorf("make key-encryption key %s: %w", path, err)
+	}
+	return ReadKEK(path)
+}
+
+// ReadKEK is OpenKEK for where a missing file is an error.
+func ReadKEK(path string) (tink.AEAD, error) {
+	kek, err := readKEK(path)
 	if err != nil {
 		return nil, fmt.Errorf("read key-encryption key %s: %w", path, err)
 	}

@@ -289,16 +289,8 @@ func TestRecordKeyRotationDuringResharing(t *testing.T) {
 	w := f.payable("research")
 	r := w.refresh(withRecovery(f.staticKey())).done()
 	next := f.Key("cosigner-2")
-	installation, err := evidence.Succeed(f.Installation, f.Successor(func(i *typev1.Installation) {
-		for _, key := range i.GetServiceKeys() {
-			key.Retired = key.GetRetired() || key.GetPurpose() == typev1.Purpose_PURPOSE_COSIGNER
-		}
-		i.ServiceKeys = append(i.GetServiceKeys(), &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_COSIGNER, PublicKey: evidencetest.Public(next)})
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.config.Installation, f.config.Key = installation, next
+	installation := f.Rotate(typev1.Purpose_PURPOSE_COSIGNER, next)
+	f.config.Installations, f.config.Key = f.Installations, next
 	r.client = f.replica()
 	got := r.get().GetResharing()
 	if _, err := evidence.CheckResharingAnswer(installation, got.GetStart(), got.GetAnswer()); err != nil {

@@ -29,10 +29,11 @@ const (
 	openTimeout = 10 * time.Second
 )
 
-// Config is what a co-signer is made of. Installation, Key, KV, Lease and KEK must be given.
+// Config is what a co-signer is made of. Installations, Key, KV, Lease and KEK must be given.
 type Config struct {
-	// Installation is the installation file in force.
-	Installation *evidence.Installation
+	// Installations is the chain of installation files, oldest first; the last one is in force. The first is the service's pin: its
+	// keys are trusted because it was given. The store keeps the highest file that was ever accepted, and refuses a lower one.
+	Installations []*evidence.Installation
 	// Key is the record key: it signs wallet records, key generation and acknowledgements. It is the installation file's
 	// current key for PURPOSE_COSIGNER.
 	Key crypto.Signer
@@ -70,12 +71,16 @@ type Service struct {
 // New opens the co-signer's store, which must have been sealed under the same key-encryption key and for the same
 // installation, and returns the service. It does not listen.
 func New(c Config) (*Service, error) {
-	if c.Installation == nil || c.Key == nil || c.KV == nil || c.Lease == nil || c.KEK == nil {
-		return nil, errors.New("cosigner: installation, record key, store, leases and key-encryption key are needed")
+	if len(c.Installations) == 0 || c.Key == nil || c.KV == nil || c.Lease == nil || c.KEK == nil {
+		return nil, errors.New("cosigner: installation files, record key, store, leases and key-encryption key are needed")
+	}
+	installation, err := evidence.InForce(c.Installations)
+	if err != nil {
+		return nil, fmt.Errorf("cosigner: %w", err)
 	}
 	public, ok := c.Key.Public().(ed25519.PublicKey)
-	if !ok || !bytes.Equal(public, c.Installation.Key(typev1.Purpose_PURPOSE_COSIGNER)) {
-		return nil, fmt.Errorf("cosigner: the record key is not the current one of installation file number %d", c.Installation.Number())
+	if !ok || !bytes.Equal(public, installation.Key(typev1.Purpose_PURPOSE_COSIGNER)) {
+		return nil, fmt.Errorf("cosigner: the record key is not the current one of installation file number %d", installation.Number())
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -90,9 +95,9 @@ func New(c Config) (*Service, error) {
 		c.RegistrationsMax = RegistrationsDefault
 	}
 	s := &Service{
-		installation:      c.Installation,
+		installation:      installation,
 		key:               c.Key,
-		sealer:            newSealer(c.KEK, c.Installation.ID()),
+		sealer:            newSealer(c.KEK, installation.ID()),
 		clock:             c.Clock,
 		logger:            c.Logger,
 		keyGenerationsMax: c.KeyGenerationsMax,
@@ -100,7 +105,6 @@ func New(c Config) (*Service, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	var err error
 	if s.store, err = openStore(ctx, c.KV, c.Lease, s.sealer); err != nil {
 		return nil, fmt.Errorf("cosigner: open store: %w", err)
 	}

@@ -128,7 +128,7 @@ func TestNewRefusesAnotherStore(t *testing.T) {
 		{"another key-encryption key", func(c *cosigner.Config) { c.KEK = newKEK(t) }},
 		{"another installation", func(c *cosigner.Config) {
 			other := evidencetest.NewWith(t, evidencetest.Config{ID: "other"})
-			c.Installation, c.Key = other.Installation, other.Cosigner
+			c.Installations, c.Key = other.Installations, other.Cosigner
 		}},
 		{"another record key", func(c *cosigner.Config) { c.Key = f.Key("other") }},
 		{"no record key", func(c *cosigner.Config) { c.Key = nil }},

@@ -280,7 +280,7 @@ func TestInvitationRefusals(t *testing.T) {
 // TestInvitationWithoutBootstrapCode: an installation whose code is gone still takes owners by invitation.
 func TestInvitationWithoutBootstrapCode(t *testing.T) {
 	f := withOwner(t)
-	s, err := identity.New(identity.Config{Installation: f.Installation, KV: f.kv, Clock: f.clock.Now})
+	s, err := identity.New(identity.Config{Installations: f.Installations, KV: f.kv, Clock: f.clock.Now})
 	f.must(err)
 	f.identity = identityv1.NewIdentityServiceClient(connect(t, s))
 	_, err = f.createOwner(f.ownerStatement("second", "second@example.com"))

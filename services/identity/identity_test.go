@@ -59,7 +59,7 @@ func (f *fixture) restart() {
 func (f *fixture) replica() identityv1.IdentityServiceClient {
 	f.t.Helper()
 	s, err := identity.New(identity.Config{
-		Installation: f.Installation, KV: f.kv, Clock: f.clock.Now, Bounds: f.bounds, BootstrapKey: evidencetest.Public(f.Key("bootstrap")),
+		Installations: f.Installations, KV: f.kv, Clock: f.clock.Now, Bounds: f.bounds, BootstrapKey: evidencetest.Public(f.Key("bootstrap")),
 		DemandEnrolment: f.demandEnrolment,
 	})
 	if err != nil {

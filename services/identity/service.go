@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -36,8 +37,9 @@ const (
 
 // Config is what identity needs.
 type Config struct {
-	// Installation is the installation file in force.
-	Installation *evidence.Installation
+	// Installations is the chain of installation files, oldest first; the last one is in force. The first is the service's pin: its
+	// keys are trusted because it was given. The store keeps the highest file that was ever accepted, and refuses a lower one.
+	Installations []*evidence.Installation
 	// KV is the service's own namespace of the store.
 	KV clientv3.KV
 	// BootstrapKey is the public half of the one-time bootstrap code, 32 bytes; without one nobody becomes an owner.
@@ -72,8 +74,12 @@ type Service struct {
 
 // New makes the service. It does not listen.
 func New(c Config) (*Service, error) {
-	if c.Installation == nil || c.KV == nil {
+	if len(c.Installations) == 0 || c.KV == nil {
 		return nil, errors.New("identity: an installation file and a store are needed")
+	}
+	installation, err := evidence.InForce(c.Installations)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
 	}
 	if len(c.BootstrapKey) != 0 && len(c.BootstrapKey) != ed25519.PublicKeySize {
 		return nil, errors.New("identity: the bootstrap key is not 32 bytes")
@@ -88,7 +94,7 @@ func New(c Config) (*Service, error) {
 		c.Logger = slog.Default()
 	}
 	return &Service{
-		installation:    c.Installation,
+		installation:    installation,
 		store:           &store{kv: c.KV},
 		bootstrapKey:    bytes.Clone(c.BootstrapKey),
 		bounds:          c.Bounds.orDefaults(),

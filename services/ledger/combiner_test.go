@@ -295,7 +295,7 @@ func TestKeyOutOfReach(t *testing.T) {
 // A second ledger on the same file refuses to start; so does one of another installation.
 func TestLock(t *testing.T) {
 	f := start(t)
-	config := Config{Installation: f.Installation, Key: f.Ledger, Path: f.path}
+	config := Config{Installations: f.Installations, Key: f.Ledger, Path: f.path}
 	if s, err := New(config); err == nil {
 		s.Close()
 		t.Fatal("a second ledger has the same file")
@@ -305,11 +305,11 @@ func TestLock(t *testing.T) {
 	f.two() // The first one goes on.
 	f.close()
 	other := evidencetest.NewWith(t, evidencetest.Config{ID: "else"})
-	if s, err := New(Config{Installation: other.Installation, Key: other.Ledger, Path: f.path}); err == nil {
+	if s, err := New(Config{Installations: other.Installations, Key: other.Ledger, Path: f.path}); err == nil {
 		s.Close()
 		t.Fatal("another installation has the file")
 	}
-	if s, err := New(Config{Installation: f.Installation, Key: f.Policy, Path: filepath.Join(t.TempDir(), "x.db")}); err == nil {
+	if s, err := New(Config{Installations: f.Installations, Key: f.Policy, Path: filepath.Join(t.TempDir(), "x.db")}); err == nil {
 		s.Close()
 		t.Fatal("a key that is not the ledger's is taken")
 	}

@@ -90,7 +90,7 @@ func (f *fixture) open() {
 	f.key.Signer = f.Ledger
 	var err error
 	f.ledger, err = New(Config{
-		Installation: f.Installation, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour,
+		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: &f.logs}, nil)),
 	})
 	if err != nil {

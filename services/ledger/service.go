@@ -23,10 +23,11 @@ import (
 // for those that nobody reads.
 const SweepDefault = 2 * time.Second
 
-// Config is what a ledger is made of. Installation, Key and Path must be given.
+// Config is what a ledger is made of. Installations, Key and Path must be given.
 type Config struct {
-	// Installation is the installation file in force.
-	Installation *evidence.Installation
+	// Installations is the chain of installation files, oldest first; the last one is in force. The first is the service's pin: its
+	// keys are trusted because it was given. The store keeps the highest file that was ever accepted, and refuses a lower one.
+	Installations []*evidence.Installation
 	// Key signs receipts, settlements, journal heads and acknowledgements. It is the installation file's current key for
 	// PURPOSE_LEDGER.
 	Key crypto.Signer
@@ -62,12 +63,16 @@ type Service struct {
 // New opens the database and starts the writer and the sweep. It does not listen. It refuses a database that another process
 // has open, and one of another installation.
 func New(c Config) (*Service, error) {
-	if c.Installation == nil || c.Key == nil || c.Path == "" {
+	if len(c.Installations) == 0 || c.Key == nil || c.Path == "" {
 		return nil, errors.New("ledger: installation, key and path are needed")
 	}
+	installation, err := evidence.InForce(c.Installations)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
 	public, ok := c.Key.Public().(ed25519.PublicKey)
-	if !ok || !bytes.Equal(public, c.Installation.Key(typev1.Purpose_PURPOSE_LEDGER)) {
-		return nil, fmt.Errorf("ledger: the key is not the current one of installation file number %d", c.Installation.Number())
+	if !ok || !bytes.Equal(public, installation.Key(typev1.Purpose_PURPOSE_LEDGER)) {
+		return nil, fmt.Errorf("ledger: the key is not the current one of installation file number %d", installation.Number())
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -81,13 +86,13 @@ func New(c Config) (*Service, error) {
 	if c.SweepInterval == 0 {
 		c.SweepInterval = SweepDefault
 	}
-	store, err := openSQLite(c.Path, c.Installation, c.Key, c.Clock)
+	store, err := openSQLite(c.Path, installation, c.Key, c.Clock)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		installation: c.Installation, key: c.Key, clock: c.Clock, logger: c.Logger, store: store, stop: cancel,
+		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, store: store, stop: cancel,
 	}
 	s.combiner = newCombiner(store.begin, s.stored, c.Logger)
 	s.closed = sync.OnceValue(s.end)

@@ -38,7 +38,7 @@ func newFixture(t *testing.T) *fixture {
 // restart serves the same store by a new service.
 func (f *fixture) restart() {
 	f.t.Helper()
-	s, err := policy.New(policy.Config{Installation: f.Installation, Key: f.Policy, KV: f.kv, Clock: f.clock.Now})
+	s, err := policy.New(policy.Config{Installations: f.Installations, Key: f.Policy, KV: f.kv, Clock: f.clock.Now})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -195,17 +195,7 @@ func TestOpenWalletRenewsTheRecordsSignature(t *testing.T) {
 	f := newFixture(t)
 	l := f.pinned("w", nil)
 	next := f.Key("cosigner-2")
-	e := f.Successor(func(i *typev1.Installation) {
-		for _, k := range i.GetServiceKeys() {
-			k.Retired = k.GetPurpose() == typev1.Purpose_PURPOSE_COSIGNER
-		}
-		i.ServiceKeys = append(i.ServiceKeys, &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_COSIGNER, PublicKey: evidencetest.Public(next)})
-	})
-	successor, err := evidence.Succeed(f.Installation, e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Installation = successor
+	f.Rotate(typev1.Purpose_PURPOSE_COSIGNER, next)
 	f.restart()
 	record := new(typev1.WalletRecord)
 	l.Decode(l.Record, record)
@@ -601,7 +591,7 @@ func TestRestart(t *testing.T) {
 // A service that could not sign as policy does not start.
 func TestNewRefusesAnotherKey(t *testing.T) {
 	w := evidencetest.New(t)
-	if _, err := policy.New(policy.Config{Installation: w.Installation, Key: w.Ledger, KV: namespace(t)}); err == nil {
+	if _, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Ledger, KV: namespace(t)}); err == nil {
 		t.Error("started under the ledger's key")
 	}
 }
@@ -654,7 +644,7 @@ func BenchmarkJudge(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := policy.New(policy.Config{Installation: w.Installation, Key: w.Policy, KV: kv, Clock: func() time.Time { return start }})
+	s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: kv, Clock: func() time.Time { return start }})
 	if err != nil {
 		b.Fatal(err)
 	}

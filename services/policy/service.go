@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 
 // Config is what policy needs.
 type Config struct {
-	// Installation is the installation file in force.
-	Installation *evidence.Installation
+	// Installations is the chain of installation files, oldest first; the last one is in force. The first is the service's pin: its
+	// keys are trusted because it was given. The store keeps the highest file that was ever accepted, and refuses a lower one.
+	Installations []*evidence.Installation
 	// Key is policy's statement key, PURPOSE_POLICY of the installation file.
 	Key crypto.Signer
 	// KV is the service's own namespace of the store.
@@ -42,17 +44,21 @@ type Service struct {
 
 // New makes the service. It does not listen.
 func New(c Config) (*Service, error) {
-	if c.Installation == nil || c.Key == nil || c.KV == nil {
+	if len(c.Installations) == 0 || c.Key == nil || c.KV == nil {
 		return nil, errors.New("policy: an installation file, a statement key and a store are needed")
 	}
+	installation, err := evidence.InForce(c.Installations)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
 	public, ok := c.Key.Public().(ed25519.PublicKey)
-	if !ok || !bytes.Equal(public, c.Installation.Key(typev1.Purpose_PURPOSE_POLICY)) {
-		return nil, errors.New("policy: the statement key is not the installation file's current one")
+	if !ok || !bytes.Equal(public, installation.Key(typev1.Purpose_PURPOSE_POLICY)) {
+		return nil, fmt.Errorf("policy: the statement key is not the current one of installation file number %d", installation.Number())
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	return &Service{installation: c.Installation, key: c.Key, kv: c.KV, clock: c.Clock}, nil
+	return &Service{installation: installation, key: c.Key, kv: c.KV, clock: c.Clock}, nil
 }
 
 // Register adds the service to a gRPC server.

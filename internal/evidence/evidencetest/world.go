@@ -38,8 +38,10 @@ type Config struct {
 
 // World is one installation with all of its keys.
 type World struct {
-	// Installation is its verified file, number 1.
+	// Installation is its verified file in force: number 1, until Rotate has made a successor.
 	Installation *evidence.Installation
+	// Installations is the chain of files up to Installation.
+	Installations []*evidence.Installation
 	// Cosigner, Policy and Ledger are the services' statement keys.
 	Cosigner, Policy, Ledger ed25519.PrivateKey
 	// Operator is the operator's key, Redemption the redemption account's group key.
@@ -91,6 +93,7 @@ func NewWith(t testing.TB, c Config) *World {
 	if w.Installation, err = evidence.ParseInstallation(e); err != nil {
 		t.Fatalf("ParseInstallation: %v", err)
 	}
+	w.Installations = []*evidence.Installation{w.Installation}
 	return w
 }
 
@@ -157,6 +160,23 @@ func (w *World) Successor(edit func(*typev1.Installation)) *typev1.Envelope {
 		edit(next)
 	}
 	return w.Sign(w.Operator, next)
+}
+
+// Rotate puts a successor in force in which next is the current key of purpose and the one before it is retired. The keys in the
+// world's fields stay as they are.
+func (w *World) Rotate(purpose typev1.Purpose, next ed25519.PrivateKey) *evidence.Installation {
+	w.t.Helper()
+	i, err := evidence.Succeed(w.Installation, w.Successor(func(m *typev1.Installation) {
+		for _, k := range m.GetServiceKeys() {
+			k.Retired = k.GetRetired() || k.GetPurpose() == purpose
+		}
+		m.ServiceKeys = append(m.ServiceKeys, &typev1.ServiceKey{Purpose: purpose, PublicKey: Public(next)})
+	}))
+	if err != nil {
+		w.t.Fatalf("Succeed: %v", err)
+	}
+	w.Installation, w.Installations = i, append(slices.Clone(w.Installations), i)
+	return i
 }
 
 // sorted returns the public halves in the order that statements list them.
