@@ -52,6 +52,7 @@ var statements = map[string]struct {
 	"AnswerReview":           {"review", "/halfkey.ledger.v1.LedgerService/AnswerReview", "owner", badStatement, served, badStatement},
 	"Revoke":                 {"revocation", "Service/Revoke", "owner", badStatement, served, served},
 	"Unfreeze":               {"unfreeze", "Service/Unfreeze", "owner", badStatement, served, badStatement},
+	"Unfreeze, owner":        {"unfreeze", "Service/Unfreeze", "owner", badStatement, served, badStatement},
 	"Unfreeze, installation": {"unfreeze", "Service/Unfreeze", "operator", badStatement, served, badStatement},
 	"ApplyStatement":         {"statement", "/halfkey.ledger.v1.LedgerService/ApplyStatement", "operator", badStatement, served, badStatement},
 }
@@ -240,6 +241,13 @@ func TestWhoMaySign(t *testing.T) {
 			_, err := s.owner.Freeze(ctx, s.agent.Wallet(), "f-1")
 			if err == nil {
 				_, err = s.owner.Unfreeze(ctx, s.agent.Wallet(), "f-1")
+			}
+			return err
+		}},
+		{[]string{"Unfreeze, owner"}, func() error {
+			_, err := s.owner.FreezeAll(ctx, "f-3")
+			if err == nil {
+				_, err = s.owner.UnfreezeAll(ctx, "f-3")
 			}
 			return err
 		}},
