@@ -17,6 +17,8 @@ const (
 	namespaceBytesMax = 128
 	// dialMax bounds the first connection; services that start before etcd try again.
 	dialMax = 5 * time.Second
+	// openMax bounds the first read.
+	openMax = 10 * time.Second
 	// pingEvery and pingTimeout find a dead member; etcd refuses pings more often than every 5 s.
 	pingEvery   = 30 * time.Second
 	pingTimeout = 10 * time.Second
@@ -65,6 +67,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	s := &Store{client: client, kv: kv}
+	ctx, cancel := context.WithTimeout(ctx, openMax)
+	defer cancel()
 	if _, err := Get(ctx, kv, "probe"); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
