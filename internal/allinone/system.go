@@ -231,7 +231,9 @@ func (s *System) serve(name authz.Service, service registrar, c Config) (*grpc.C
 	if err != nil {
 		return nil, err
 	}
-	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + l.Addr().String(), TLS: credentials.ClientTLS(name)})
+	conn, err := rpc.Dial(rpc.DialConfig{
+		Target: "passthrough:///" + l.Addr().String(), Service: name, Credentials: credentials, Logger: c.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -244,10 +246,7 @@ func (s *System) newServer(name authz.Service, on authz.Listener, c Config) (*rp
 	if err != nil {
 		return nil, err
 	}
-	config := rpc.Config{Installation: s.material.installation.ID(), Listener: on, TLS: credentials.ServerTLS(), Logger: c.Logger}
-	if on == authz.Public {
-		config.TLS = credentials.PublicTLS()
-	}
+	config := rpc.Config{Installation: s.material.installation.ID(), Listener: on, Credentials: credentials, Logger: c.Logger}
 	if name != authz.Cosigner { // The co-signer checks its few messages itself.
 		if config.Validate, err = validate.New(); err != nil {
 			return nil, err
@@ -271,7 +270,9 @@ func (s *System) credentials(name authz.Service) (*rpc.Credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rpc.NewCredentials(s.material.installation.ID(), pair.Certificate, pair.Key, s.material.authority.Certificate())
+	return rpc.NewCredentials(s.material.installation.ID(), rpc.Material{
+		Certificate: pair.Certificate, Key: pair.Key, Authorities: s.material.authority.Certificate(),
+	})
 }
 
 func (s *System) run(server *rpc.Server, logger *slog.Logger, on ...net.Listener) {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -12,6 +15,8 @@ import (
 	_ "google.golang.org/grpc/health" // client-side health checking, which the service config asks for
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/stats"
+
+	"github.com/halfkey/halfkey/internal/authz"
 )
 
 const (
@@ -51,24 +56,46 @@ const serviceConfig = `{
 type DialConfig struct {
 	// Target is gRPC's: host:port, or dns:///name:port for all replicas behind a name. Required.
 	Target string
-	// TLS is Credentials.ClientTLS for a service, PublicClientTLS for the gateway. Required.
+	// Service is which of the services answers there, and Credentials are the caller's own. Both, or TLS, are required.
+	Service     authz.Service
+	Credentials *Credentials
+	// TLS is PublicClientTLS, for a client of the gateway.
 	TLS *tls.Config
 	// Dialer makes the connection; nil means TCP.
 	Dialer func(ctx context.Context, address string) (net.Conn, error)
 	// Stats observes calls, for traces and metrics. May be nil.
 	Stats stats.Handler
+	// Logger is told when a connection to a service is cut because its certificate is good no longer. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// transport is what the connection is secured by.
+func (c DialConfig) transport() (credentials.TransportCredentials, error) {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	switch {
+	case c.Credentials != nil && c.TLS == nil:
+		if !slices.Contains(authz.Services(), c.Service) {
+			return nil, fmt.Errorf("rpc: a connection to %q, which is no service", c.Service)
+		}
+		return c.Credentials.client(c.Service, c.Logger), nil
+	case c.Credentials != nil || c.TLS == nil || c.Service != "":
+		return nil, errors.New("rpc: a connection needs either credentials, to a service, or TLS, to the gateway's public listener")
+	case c.TLS.MinVersion < tls.VersionTLS13:
+		return nil, errors.New("rpc: a connection takes TLS 1.3 only")
+	}
+	return credentials.NewTLS(c.TLS), nil
 }
 
 // Dial makes a connection, which connects when it is first used.
 func Dial(c DialConfig) (*grpc.ClientConn, error) {
-	if c.TLS == nil {
-		return nil, errors.New("rpc: a connection needs TLS")
-	}
-	if c.TLS.MinVersion < tls.VersionTLS13 {
-		return nil, errors.New("rpc: a connection takes TLS 1.3 only")
+	transport, err := c.transport()
+	if err != nil {
+		return nil, err
 	}
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(c.TLS)),
+		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		// What DNS says about a service config is anybody's word.
 		grpc.WithDisableServiceConfig(),

@@ -212,7 +212,7 @@ func TestReplicas(t *testing.T) {
 	names := manual.NewBuilderWithScheme("replicas")
 	names.InitialState(resolver.State{Addresses: addresses})
 	resolver.Register(names)
-	conn, err := rpc.Dial(rpc.DialConfig{Target: "replicas:///ledger", TLS: credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger)})
+	conn, err := rpc.Dial(rpc.DialConfig{Target: "replicas:///ledger", Service: authz.Ledger, Credentials: credentialsOf(t, ca, authz.Gateway)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,17 +5,18 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/tls"
 	"math/big"
 	"testing"
-	"time"
+
+	"github.com/halfkey/halfkey/internal/authz"
 )
 
-// LookAgain makes credentials look at their files at the next connection, as they would after a while.
-func LookAgain(c *Credentials) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.looked = time.Time{}
-}
+// ServerTLS is serverTLS, for servers and clients of tests that are made wrong.
+func (c *Credentials) ServerTLS() *tls.Config { return c.serverTLS() }
+
+// ClientTLS is clientTLS, likewise.
+func (c *Credentials) ClientTLS(to authz.Service) *tls.Config { return c.clientTLS(to) }
 
 // ServiceConfig is the one of every connection.
 const ServiceConfig = serviceConfig

@@ -44,7 +44,7 @@ func credentialsOf(t testing.TB, ca *devcert.Authority, s authz.Service) *rpc.Cr
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rpc.NewCredentials(installation, pair.Certificate, pair.Key, ca.Certificate())
+	c, err := rpc.NewCredentials(installation, rpc.Material{Certificate: pair.Certificate, Key: pair.Key, Authorities: ca.Certificate()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +102,8 @@ func serve(t testing.TB, ca *devcert.Authority, c rpc.Config, register func(grpc
 	if c.Listener == 0 {
 		c.Listener = authz.Internal
 	}
-	if c.TLS == nil {
-		c.TLS = credentialsOf(t, ca, authz.Ledger).ServerTLS()
+	if c.Credentials == nil {
+		c.Credentials = credentialsOf(t, ca, authz.Ledger)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -130,10 +130,23 @@ func serve(t testing.TB, ca *devcert.Authority, c rpc.Config, register func(grpc
 	return l.Addr().String()
 }
 
-// dial connects with a TLS configuration.
+// dial connects as a client of the gateway does.
 func dial(t testing.TB, address string, config *tls.Config) *grpc.ClientConn {
 	t.Helper()
-	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + address, TLS: config})
+	return dialWith(t, rpc.DialConfig{Target: "passthrough:///" + address, TLS: config})
+}
+
+// dialAs connects to the ledger with a service's credentials.
+func dialAs(t testing.TB, address string, c *rpc.Credentials) *grpc.ClientConn {
+	t.Helper()
+	return dialWith(t, rpc.DialConfig{
+		Target: "passthrough:///" + address, Service: authz.Ledger, Credentials: c, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+func dialWith(t testing.TB, c rpc.DialConfig) *grpc.ClientConn {
+	t.Helper()
+	conn, err := rpc.Dial(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +157,7 @@ func dial(t testing.TB, address string, config *tls.Config) *grpc.ClientConn {
 // asGateway connects as the gateway to the ledger.
 func asGateway(t testing.TB, ca *devcert.Authority, address string) *grpc.ClientConn {
 	t.Helper()
-	return dial(t, address, credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))
+	return dialAs(t, address, credentialsOf(t, ca, authz.Gateway))
 }
 
 func callContext(t testing.TB) context.Context {

@@ -74,7 +74,7 @@ func TestMalformedEverywhere(t *testing.T) {
 		infos = append(infos, inner.GetServiceInfo())
 	}
 	inside := serve(t, ca, rpc.Config{}, func(r grpc.ServiceRegistrar) { register(r, false) })
-	outside := serve(t, ca, rpc.Config{Listener: authz.Public, TLS: credentialsOf(t, ca, authz.Gateway).PublicTLS()},
+	outside := serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway)},
 		func(r grpc.ServiceRegistrar) { register(r, true) })
 	trust, err := rpc.PublicClientTLS(ca.Certificate())
 	if err != nil {
@@ -135,7 +135,7 @@ func TestMalformedEverywhere(t *testing.T) {
 func TestMalformedByAnotherService(t *testing.T) {
 	ca := newAuthority(t)
 	address := serve(t, ca, rpc.Config{}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, &ledger{}) })
-	conn := dial(t, address, credentialsOf(t, ca, authz.Policy).ClientTLS(authz.Ledger))
+	conn := dialAs(t, address, credentialsOf(t, ca, authz.Policy))
 	for method, stream := range map[string]bool{
 		ledgerv1.LedgerService_CreatePayment_FullMethodName: false, ledgerv1.LedgerService_WatchPayment_FullMethodName: true,
 	} {

@@ -2,14 +2,12 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -62,8 +60,9 @@ type Config struct {
 	Installation string
 	// Listener is authz.Internal or authz.Public. Required.
 	Listener authz.Listener
-	// TLS is Credentials.ServerTLS for an internal listener, Credentials.PublicTLS for a public one. Required.
-	TLS *tls.Config
+	// Credentials are the program's own: an internal listener demands a service's certificate of its peers, a public one
+	// shows its certificate and asks for none. Required.
+	Credentials *Credentials
 	// Validate checks a request against the rules in its contract. Nil means that the service checks all itself, as the
 	// co-signer does.
 	Validate func(proto.Message) error
@@ -86,11 +85,8 @@ type Server struct {
 
 // NewServer makes a server. Register services on it, then Serve.
 func NewServer(c Config) (*Server, error) {
-	if c.TLS == nil {
-		return nil, errors.New("rpc: a server needs TLS")
-	}
-	if c.TLS.MinVersion < tls.VersionTLS13 {
-		return nil, errors.New("rpc: a server takes TLS 1.3 only")
+	if c.Credentials == nil {
+		return nil, errors.New("rpc: a server needs credentials")
 	}
 	authorizer, err := authz.New(c.Installation, c.Listener)
 	if err != nil {
@@ -133,7 +129,7 @@ func NewServer(c Config) (*Server, error) {
 		streams = streamsPublicMax
 	}
 	options := []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(c.TLS)),
+		grpc.Creds(c.Credentials.server(c.Listener, c.Logger)),
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(stream...),
 		grpc.ForceServerCodecV2(newFrameCodec()),

@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -51,7 +52,7 @@ func TestMatrix(t *testing.T) {
 	})
 	for _, caller := range authz.Services() {
 		t.Run(string(caller), func(t *testing.T) {
-			conn := dial(t, address, credentialsOf(t, ca, caller).ClientTLS(authz.Ledger))
+			conn := dialAs(t, address, credentialsOf(t, ca, caller))
 			n := 0
 			for name, service := range services {
 				for _, m := range service.Methods {
@@ -114,7 +115,7 @@ func TestServeRefusesAMethodThatIsNotInTheTable(t *testing.T) {
 		}, "GatewayService/CreatePayment"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			server, err := rpc.NewServer(rpc.Config{Installation: installation, Listener: tt.on, TLS: credentialsOf(t, ca, authz.Ledger).ServerTLS()})
+			server, err := rpc.NewServer(rpc.Config{Installation: installation, Listener: tt.on, Credentials: credentialsOf(t, ca, authz.Ledger)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,18 +135,15 @@ func TestServeRefusesAMethodThatIsNotInTheTable(t *testing.T) {
 }
 
 func TestNewServerRefuses(t *testing.T) {
-	tls := credentialsOf(t, newAuthority(t), authz.Ledger).ServerTLS()
-	weak := tls.Clone()
-	weak.MinVersion = 0
+	own := credentialsOf(t, newAuthority(t), authz.Ledger)
 	for _, tt := range []struct {
 		name string
 		c    rpc.Config
 	}{
-		{"no TLS", rpc.Config{Installation: installation, Listener: authz.Internal}},
-		{"TLS 1.2", rpc.Config{Installation: installation, Listener: authz.Internal, TLS: weak}},
-		{"no installation", rpc.Config{Listener: authz.Internal, TLS: tls}},
-		{"no listener", rpc.Config{Installation: installation, TLS: tls}},
-		{"negative bound", rpc.Config{Installation: installation, Listener: authz.Internal, TLS: tls, InFlightMax: -1}},
+		{"no credentials", rpc.Config{Installation: installation, Listener: authz.Internal}},
+		{"no installation", rpc.Config{Listener: authz.Internal, Credentials: own}},
+		{"no listener", rpc.Config{Installation: installation, Credentials: own}},
+		{"negative bound", rpc.Config{Installation: installation, Listener: authz.Internal, Credentials: own, InFlightMax: -1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := rpc.NewServer(tt.c); err == nil {
@@ -153,11 +151,26 @@ func TestNewServerRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := rpc.Dial(rpc.DialConfig{Target: "x"}); err == nil {
-		t.Error("a connection without TLS was made")
-	}
-	if _, err := rpc.Dial(rpc.DialConfig{Target: "x", TLS: weak}); err == nil {
-		t.Error("a connection by TLS 1.2 was made")
+}
+
+func TestDialRefuses(t *testing.T) {
+	own := credentialsOf(t, newAuthority(t), authz.Gateway)
+	for _, tt := range []struct {
+		name string
+		c    rpc.DialConfig
+	}{
+		{"no TLS", rpc.DialConfig{Target: "x"}},
+		{"TLS 1.2", rpc.DialConfig{Target: "x", TLS: &tls.Config{MinVersion: tls.VersionTLS12}}},
+		{"no service", rpc.DialConfig{Target: "x", Credentials: own}},
+		{"an unknown service", rpc.DialConfig{Target: "x", Credentials: own, Service: "treasury"}},
+		{"a service, no credentials", rpc.DialConfig{Target: "x", Service: authz.Ledger}},
+		{"both", rpc.DialConfig{Target: "x", Credentials: own, Service: authz.Ledger, TLS: &tls.Config{MinVersion: tls.VersionTLS13}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := rpc.Dial(tt.c); err == nil {
+				t.Error("made")
+			}
+		})
 	}
 }
 
@@ -204,7 +217,7 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("%s left, the bound is %s", left, rpc.CallMax)
 	}
 
-	public := serve(t, ca, rpc.Config{Listener: authz.Public, TLS: credentialsOf(t, ca, authz.Gateway).PublicTLS()}, func(r grpc.ServiceRegistrar) {
+	public := serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway)}, func(r grpc.ServiceRegistrar) {
 		gatewayv1.RegisterGatewayServiceServer(r, gatewayv1.UnimplementedGatewayServiceServer{})
 	})
 	config, err := rpc.PublicClientTLS(ca.Certificate())

@@ -20,7 +20,7 @@ import (
 func TestShutdown(t *testing.T) {
 	ca := newAuthority(t)
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, TLS: credentialsOf(t, ca, authz.Ledger).ServerTLS(), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestShutdown(t *testing.T) {
 func TestShutdownEndsStreams(t *testing.T) {
 	ca := newAuthority(t)
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, TLS: credentialsOf(t, ca, authz.Ledger).ServerTLS(), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

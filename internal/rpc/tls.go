@@ -7,11 +7,10 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/halfkey/halfkey/internal/authz"
 )
@@ -21,98 +20,87 @@ const (
 	rsaBitsMin = 2048
 	// curveBitsMin admits P-256 and above.
 	curveBitsMin = 256
-	// reloadInterval bounds how often certificate files are looked at: a rotation may take this long to be seen, and a
-	// flood of handshakes reads no files.
-	reloadInterval = 10 * time.Second
 )
 
 // Credentials are a program's own certificate and the authorities it trusts, for one installation.
 type Credentials struct {
 	installation string
-	read         func() (*material, error) // nil when they never change
+	now          atomic.Pointer[material] // what every new handshake takes
 
-	mu     sync.Mutex
-	now    *material
-	looked time.Time
+	close func() error // ends looking for new material; nil where it never changes
 }
 
-// material is one state of the files.
+// material is one state of certificate, key and authorities.
 type material struct {
-	pem         [3][]byte // certificate, key, authorities
 	certificate tls.Certificate
 	roots       *x509.CertPool
 }
 
-// NewCredentials makes credentials of PEM blocks: the certificate with its intermediates, its private key, and the
-// authorities that sign the services of the installation.
-func NewCredentials(installation string, certificate, key, authorities []byte) (*Credentials, error) {
+// NewCredentials makes credentials that never change.
+func NewCredentials(installation string, m Material) (*Credentials, error) {
 	if installation == "" {
 		return nil, errors.New("rpc: credentials need an installation")
 	}
-	m, err := newMaterial(certificate, key, authorities)
-	if err != nil {
+	c := &Credentials{installation: installation}
+	if err := c.take(m); err != nil {
 		return nil, err
 	}
-	return &Credentials{installation: installation, now: m}, nil
+	return c, nil
 }
 
-// LoadCredentials is NewCredentials from files. They are read again when a connection is made, at most every 10 s, so that
-// certificates rotate without a restart; while the new files do not fit together, the last good ones stand.
-func LoadCredentials(installation, certificateFile, keyFile, authoritiesFile string) (*Credentials, error) {
-	read := func() (*material, error) {
-		var blocks [3][]byte
-		for i, file := range []string{certificateFile, keyFile, authoritiesFile} {
-			var err error
-			if blocks[i], err = os.ReadFile(file); err != nil {
-				return nil, fmt.Errorf("rpc: credentials: %w", err)
-			}
-		}
-		return newMaterial(blocks[0], blocks[1], blocks[2])
-	}
-	m, err := read()
-	if err != nil {
-		return nil, err
-	}
-	if installation == "" {
-		return nil, errors.New("rpc: credentials need an installation")
-	}
-	return &Credentials{installation: installation, read: read, now: m, looked: time.Now()}, nil
+// Service is the service that the program's own certificate names: a program that is another one has been given the wrong
+// certificate, and every peer would refuse it.
+func (c *Credentials) Service() (authz.Service, error) {
+	return authz.ServiceOf(c.installation, c.current().certificate.Leaf)
 }
 
-func newMaterial(certificate, key, authorities []byte) (*material, error) {
-	pair, err := tls.X509KeyPair(certificate, key)
+// Close ends looking for new certificates. Connections stay, and are looked at as long as they are open.
+func (c *Credentials) Close() error {
+	if c.close == nil {
+		return nil
+	}
+	return c.close()
+}
+
+// parse reads material, all of it: what is half there is not taken.
+func parse(m Material) (*material, error) {
+	pair, err := tls.X509KeyPair(m.Certificate, m.Key)
 	if err != nil {
 		return nil, fmt.Errorf("rpc: certificate and key: %w", err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authorities) {
-		return nil, errors.New("rpc: no authority in the PEM given")
+	if !strong(pair.Leaf.PublicKey) {
+		return nil, errors.New("rpc: the certificate's key is too weak: ECDSA from P-256, Ed25519 or RSA from 2048 bits is taken")
 	}
-	return &material{pem: [3][]byte{certificate, key, authorities}, certificate: pair, roots: roots}, nil
+	roots, err := parseAuthorities(m.Authorities)
+	if err != nil {
+		return nil, err
+	}
+	return &material{certificate: pair, roots: roots}, nil
+}
+
+// parseAuthorities reads certificates of authorities. A block that is cut off or is something else is an error: an
+// authority that is left out in silence locks out everybody whom it has signed.
+func parseAuthorities(blocks []byte) (*x509.CertPool, error) {
+	roots := x509.NewCertPool()
+	for n := 0; ; n++ {
+		block, rest := pem.Decode(blocks)
+		if block == nil {
+			if n == 0 || bytes.Contains(rest, []byte("-----BEGIN")) {
+				return nil, errors.New("rpc: the authorities are not whole certificates in PEM, one or more")
+			}
+			return roots, nil
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("rpc: PEM block %d of the authorities is no certificate", n+1)
+		}
+		roots.AddCert(cert)
+		blocks = rest
+	}
 }
 
 // current is the material in force.
-func (c *Credentials) current() *material {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.read == nil || time.Since(c.looked) < reloadInterval {
-		return c.now
-	}
-	c.looked = time.Now()
-	if m, err := c.read(); err == nil && !m.equal(c.now) {
-		c.now = m
-	}
-	return c.now
-}
-
-func (m *material) equal(other *material) bool {
-	for i := range m.pem {
-		if !bytes.Equal(m.pem[i], other.pem[i]) {
-			return false
-		}
-	}
-	return true
-}
+func (c *Credentials) current() *material { return c.now.Load() }
 
 // base is what every configuration of ours has.
 func base() *tls.Config {
@@ -124,9 +112,9 @@ func base() *tls.Config {
 	}
 }
 
-// ServerTLS is for an internal listener: the peer shows a client certificate that one of the authorities has signed and
+// serverTLS is for an internal listener: the peer shows a client certificate that one of the authorities has signed and
 // that names one service of this installation.
-func (c *Credentials) ServerTLS() *tls.Config {
+func (c *Credentials) serverTLS() *tls.Config {
 	outer := base()
 	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		m := c.current()
@@ -143,7 +131,8 @@ func (c *Credentials) ServerTLS() *tls.Config {
 	return outer
 }
 
-// PublicTLS is for a public listener: it shows its certificate and asks for none.
+// PublicTLS is for a public listener: it shows its certificate and asks for none. A Server takes it by itself; it is
+// exported for what speaks HTTPS.
 func (c *Credentials) PublicTLS() *tls.Config {
 	outer := base()
 	outer.NextProtos = nil // The same certificate serves gRPC, which adds h2 itself, and HTTPS.
@@ -153,37 +142,25 @@ func (c *Credentials) PublicTLS() *tls.Config {
 	return outer
 }
 
-// ClientTLS is for a connection to one service: it shows our certificate and takes only a server certificate that one of
+// clientTLS is for a connection to one service: it shows our certificate and takes only a server certificate that one of
 // the authorities has signed for exactly that service of this installation. Host names are not looked at: a SPIFFE
 // certificate need not have any, and what answers for a service is its identity, not where it runs.
-func (c *Credentials) ClientTLS(to authz.Service) *tls.Config {
+func (c *Credentials) clientTLS(to authz.Service) *tls.Config {
 	config := base()
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return &c.current().certificate, nil
 	}
 	config.InsecureSkipVerify = true //nolint:forbidigo // VerifyConnection verifies chain, usage and SPIFFE id itself, without a host name
-	config.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := verifyServer(state, c.current().roots); err != nil {
-			return err
-		}
-		service, err := c.peerService(state)
-		if err != nil {
-			return err
-		}
-		if service != to {
-			return fmt.Errorf("rpc: wanted the %s, but the certificate is the %s's", to, service)
-		}
-		return nil
-	}
+	config.VerifyConnection = func(state tls.ConnectionState) error { return c.verifyServer(state, to) }
 	return config
 }
 
 // PublicClientTLS is for a client of the gateway: the server certificate must be signed by one of the authorities, as the
 // installation file gives them, and name the host that was dialed.
 func PublicClientTLS(authorities []byte) (*tls.Config, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authorities) {
-		return nil, errors.New("rpc: no authority in the PEM given")
+	roots, err := parseAuthorities(authorities)
+	if err != nil {
+		return nil, err
 	}
 	config := base()
 	config.NextProtos = nil
@@ -191,20 +168,36 @@ func PublicClientTLS(authorities []byte) (*tls.Config, error) {
 	return config, nil
 }
 
-// verifyServer verifies a server's chain as crypto/tls would, without a host name.
-func verifyServer(state tls.ConnectionState, roots *x509.CertPool) error {
+// verifyServer holds a server to what a client of ours wants: one service, by an authority of now.
+func (c *Credentials) verifyServer(state tls.ConnectionState, to authz.Service) error {
+	if err := c.verifyChain(state, x509.ExtKeyUsageServerAuth); err != nil {
+		return err
+	}
+	service, err := c.peerService(state)
+	if err != nil {
+		return err
+	}
+	if service != to {
+		return fmt.Errorf("rpc: wanted the %s, but the certificate is the %s's", to, service)
+	}
+	return nil
+}
+
+// verifyChain verifies a peer's chain as crypto/tls would, at this moment, under the authorities of this moment, without
+// a host name.
+func (c *Credentials) verifyChain(state tls.ConnectionState, usage x509.ExtKeyUsage) error {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("rpc: the server showed no certificate")
+		return errors.New("rpc: the peer showed no certificate")
 	}
 	intermediates := x509.NewCertPool()
 	for _, cert := range state.PeerCertificates[1:] {
 		intermediates.AddCert(cert)
 	}
 	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Roots: c.current().roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return fmt.Errorf("rpc: server certificate: %w", err)
+		return fmt.Errorf("rpc: the peer's certificate: %w", err)
 	}
 	return nil
 }

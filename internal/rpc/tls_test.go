@@ -13,8 +13,6 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -208,7 +206,7 @@ func TestServerRefuses(t *testing.T) {
 	if _, err := half.Write([]byte{22, 3, 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := check(t, dial(t, address, good)); err != nil {
+	if err := check(t, asGateway(t, ca, address)); err != nil {
 		t.Errorf("a good certificate: %v", err)
 	}
 }
@@ -267,7 +265,7 @@ func TestClientRefuses(t *testing.T) {
 // The public listener shows a certificate, asks for none, and speaks TLS 1.3 only.
 func TestPublicListener(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
-	address := serve(t, ca, rpc.Config{Listener: authz.Public, TLS: credentialsOf(t, ca, authz.Gateway).PublicTLS()}, nil)
+	address := serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway)}, nil)
 	trust := func(authority *devcert.Authority) *tls.Config {
 		config, err := rpc.PublicClientTLS(authority.Certificate())
 		if err != nil {
@@ -294,53 +292,6 @@ func TestPublicListener(t *testing.T) {
 	}
 }
 
-// Certificates and authorities rotate without a restart; files that do not fit together change nothing.
-func TestReload(t *testing.T) {
-	dir := t.TempDir()
-	file := func(name string) string { return filepath.Join(dir, name) }
-	write := func(name string, content []byte) {
-		t.Helper()
-		if err := os.WriteFile(file(name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	old, next := newAuthority(t), newAuthority(t)
-	install := func(ca *devcert.Authority) {
-		t.Helper()
-		pair, err := ca.Service(installation, authz.Ledger, time.Now(), "127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		write("cert.pem", pair.Certificate)
-		write("key.pem", pair.Key)
-		write("ca.pem", ca.Certificate())
-	}
-	install(old)
-	loaded, err := rpc.LoadCredentials(installation, file("cert.pem"), file("key.pem"), file("ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := serve(t, old, rpc.Config{TLS: loaded.ServerTLS()}, nil)
-	if err := check(t, asGateway(t, old, address)); err != nil {
-		t.Fatal(err)
-	}
-
-	write("key.pem", []byte("not a key"))
-	rpc.LookAgain(loaded)
-	if err := check(t, asGateway(t, old, address)); err != nil {
-		t.Errorf("after files that do not fit: %v", err)
-	}
-
-	install(next)
-	rpc.LookAgain(loaded)
-	if err := check(t, asGateway(t, next, address)); err != nil {
-		t.Errorf("by the next authority: %v", err)
-	}
-	if err := check(t, asGateway(t, old, address)); status.Code(err) != codes.Unavailable {
-		t.Errorf("by the old authority: %v", err)
-	}
-}
-
 func TestCredentialsRefuse(t *testing.T) {
 	ca := newAuthority(t)
 	one, err := ca.Service(installation, authz.Ledger, time.Now())
@@ -362,12 +313,12 @@ func TestCredentialsRefuse(t *testing.T) {
 		{"no certificate", installation, nil, one.Key, ca.Certificate()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := rpc.NewCredentials(tt.installation, tt.certificate, tt.key, tt.authorities); err == nil {
+			if _, err := rpc.NewCredentials(tt.installation, rpc.Material{Certificate: tt.certificate, Key: tt.key, Authorities: tt.authorities}); err == nil {
 				t.Error("taken")
 			}
 		})
 	}
-	if _, err := rpc.LoadCredentials(installation, "absent", "absent", "absent"); err == nil {
+	if _, err := rpc.LoadCredentials(installation, rpc.Files{Certificate: "absent", Key: "absent", Authorities: "absent"}, nil); err == nil {
 		t.Error("absent files are taken")
 	}
 	if _, err := rpc.PublicClientTLS([]byte("no PEM")); err == nil {

@@ -160,7 +160,7 @@ func newHop() (call, done func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		return rpc.NewCredentials(installation, pair.Certificate, pair.Key, authority.Certificate())
+		return rpc.NewCredentials(installation, rpc.Material{Certificate: pair.Certificate, Key: pair.Key, Authorities: authority.Certificate()})
 	}
 	server, err := credentials(authz.Policy)
 	if err != nil {
@@ -170,7 +170,7 @@ func newHop() (call, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := rpc.NewServer(rpc.Config{Installation: installation, Listener: authz.Internal, TLS: server.ServerTLS(), Logger: quiet()})
+	s, err := rpc.NewServer(rpc.Config{Installation: installation, Listener: authz.Internal, Credentials: server, Logger: quiet()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -179,7 +179,7 @@ func newHop() (call, done func(), err error) {
 		return nil, nil, err
 	}
 	go func() { _ = s.Serve(l) }()
-	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + l.Addr().String(), TLS: client.ClientTLS(authz.Policy)})
+	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + l.Addr().String(), Service: authz.Policy, Credentials: client, Logger: quiet()})
 	if err != nil {
 		return nil, nil, err
 	}
