@@ -39,22 +39,22 @@ var statements = map[string]struct {
 	// force is known by its digest, which the signature is no part of: the answer says what is so, and nothing changes.
 	again, forgedAgain typev1.Reason
 }{
-	"CreateOwner":            {"registration", "/halfkey.identity.v1.IdentityService/CreateOwner", "", badStatement, served, badStatement},
-	"SetOwnerKeys":           {"owner_keys", "/halfkey.identity.v1.IdentityService/SetOwnerKeys", "owner", badStatement, served, badStatement},
-	"StartRegistration":      {"start", "/halfkey.identity.v1.IdentityService/CreateRegistration", "", badStatement, exists, badStatement},
-	"CompleteRegistration":   {"registration", "/halfkey.cosigner.v1.CosignerService/CompleteKeyGeneration", "", badStatement, served, badStatement},
-	"ClaimWallet":            {"guard_rails", "/halfkey.cosigner.v1.CosignerService/SealWallet", "owner", badStatement, served, badStatement},
-	"SetGuardRails":          {"guard_rails", "/halfkey.policy.v1.PolicyService/SetGuardRails", "owner", badStatement, served, served},
-	"OrderResharing":         {"order", "/halfkey.cosigner.v1.CosignerService/OrderResharing", "owner", badStatement, served, served},
-	"StartResharing":         {"start", "/halfkey.cosigner.v1.CosignerService/StartResharing", "agent", badStatement, wrongState, wrongState},
-	"ConfirmRecovery":        {"confirmation", "/halfkey.cosigner.v1.CosignerService/ConfirmRecovery", "owner", badStatement, served, badStatement},
-	"CreatePayment":          {"request", "/halfkey.policy.v1.PolicyService/Judge", "agent", unauthenticated, served, unauthenticated},
-	"AnswerReview":           {"review", "/halfkey.ledger.v1.LedgerService/AnswerReview", "owner", badStatement, served, badStatement},
+	"CreateOwner":            {"registration", "IdentityService/CreateOwner", "", badStatement, served, badStatement},
+	"SetOwnerKeys":           {"owner_keys", "IdentityService/SetOwnerKeys", "owner", badStatement, served, badStatement},
+	"StartRegistration":      {"start", "IdentityService/CreateRegistration", "", badStatement, exists, badStatement},
+	"CompleteRegistration":   {"registration", "CosignerService/CompleteKeyGeneration", "", badStatement, served, badStatement},
+	"ClaimWallet":            {"guard_rails", "CosignerService/SealWallet", "owner", badStatement, served, badStatement},
+	"SetGuardRails":          {"guard_rails", "PolicyService/SetGuardRails", "owner", badStatement, served, served},
+	"OrderResharing":         {"order", "CosignerService/OrderResharing", "owner", badStatement, served, served},
+	"StartResharing":         {"start", "CosignerService/StartResharing", "agent", badStatement, wrongState, wrongState},
+	"ConfirmRecovery":        {"confirmation", "CosignerService/ConfirmRecovery", "owner", badStatement, served, badStatement},
+	"CreatePayment":          {"request", "PolicyService/Judge", "agent", unauthenticated, served, unauthenticated},
+	"AnswerReview":           {"review", "LedgerService/AnswerReview", "owner", badStatement, served, badStatement},
 	"Revoke":                 {"revocation", "Service/Revoke", "owner", badStatement, served, served},
 	"Unfreeze":               {"unfreeze", "Service/Unfreeze", "owner", badStatement, served, badStatement},
 	"Unfreeze, owner":        {"unfreeze", "Service/Unfreeze", "owner", badStatement, served, badStatement},
 	"Unfreeze, installation": {"unfreeze", "Service/Unfreeze", "operator", badStatement, served, badStatement},
-	"ApplyStatement":         {"statement", "/halfkey.ledger.v1.LedgerService/ApplyStatement", "operator", badStatement, served, badStatement},
+	"ApplyStatement":         {"statement", "LedgerService/ApplyStatement", "operator", badStatement, served, badStatement},
 }
 
 // gatewayMethod is the method of a row.

@@ -27,7 +27,9 @@ import (
 
 // Contracts by who serves them: the gateway's public listener, and the services behind it by their names.
 var (
-	publicFiles   = []protoreflect.FileDescriptor{gatewayv1.File_halfkey_gateway_v1_gateway_proto, grpc_health_v1.File_grpc_health_v1_health_proto}
+	publicFiles = []protoreflect.FileDescriptor{
+		gatewayv1.File_halfkey_gateway_v1_gateway_proto, grpc_health_v1.File_grpc_health_v1_health_proto,
+	}
 	internalFiles = map[string]protoreflect.FileDescriptor{
 		"identity": identityv1.File_halfkey_identity_v1_identity_proto, "policy": policyv1.File_halfkey_policy_v1_policy_proto,
 		"ledger": ledgerv1.File_halfkey_ledger_v1_ledger_proto, "cosigner": cosignerv1.File_halfkey_cosigner_v1_cosigner_proto,
@@ -61,7 +63,9 @@ func newMessage(d protoreflect.MessageDescriptor) proto.Message {
 }
 
 // invoke makes one call; of a stream it takes the first answer.
-func invoke(ctx context.Context, conn grpc.ClientConnInterface, m protoreflect.MethodDescriptor, request any, options ...grpc.CallOption) error {
+func invoke(
+	ctx context.Context, conn grpc.ClientConnInterface, m protoreflect.MethodDescriptor, request any, options ...grpc.CallOption,
+) error {
 	if !m.IsStreamingServer() {
 		return conn.Invoke(ctx, fullName(m), request, newMessage(m.Output()), options...)
 	}
