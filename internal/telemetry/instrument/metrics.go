@@ -1,0 +1,220 @@
+package instrument
+
+import (
+	"context"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/halfkey/halfkey/internal/fault"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// Scope is the name under which all of these instruments are made.
+const Scope = "github.com/halfkey/halfkey"
+
+// Metric is one metric. docs/telemetry.md has them all with what they are good for, and a test holds the two together.
+type Metric struct {
+	// Name is OpenTelemetry's; Unit is UCUM's, as its conventions have it.
+	Name, Unit, Help string
+	// seconds says that it is a histogram of durations; everything else counts.
+	seconds bool
+}
+
+// The metrics. What they count is counted where it is decided: a verdict where it is signed or recorded, not where it passes by.
+var (
+	Verdicts = Metric{
+		Name: "halfkey.verdicts", Unit: "{verdict}",
+		Help: "Payments judged, by who judged them and by light; policy judges without history, the ledger with it.",
+	}
+	HoldsOpened = Metric{
+		Name: "halfkey.holds.opened", Unit: "{hold}",
+		Help: "Payments that became AUTHORIZED: their units are held, and their shares may be out.",
+	}
+	HoldsEnded = Metric{
+		Name: "halfkey.holds.ended", Unit: "{hold}",
+		Help: "Holds that ended, by the state that their payments took: SETTLED by proof, READY or EXPIRED because the message is dead.",
+	}
+	Releases = Metric{
+		Name: "halfkey.releases", Unit: "{release}",
+		Help: "Shares that left the co-signer. A repeat of the same payment counts again.",
+	}
+	ReleasesRefused = Metric{
+		Name: "halfkey.releases.refused", Unit: "{release}",
+		Help: "Releases that the co-signer refused, by reason.",
+	}
+	EvidenceRefused = Metric{
+		Name: "halfkey.evidence.refused", Unit: "{statement}",
+		Help: "Calls refused because a piece of evidence was missing, stale, about something else or not verifiable, by who refused and reason.",
+	}
+	SettlementLag = Metric{
+		Name: "halfkey.settlement.lag", Unit: "s", seconds: true,
+		Help: "The ledger's time from a payment's last authorization to its settlement.",
+	}
+	Freezes = Metric{
+		Name: "halfkey.freezes", Unit: "{freeze}",
+		Help: "Freezes and revocations recorded, by scope.",
+	}
+	SpansLost = Metric{
+		Name: "halfkey.spans.lost", Unit: "{span}",
+		Help: "Spans that the collector did not take.",
+	}
+)
+
+// Metrics are all of them.
+func Metrics() []Metric {
+	return []Metric{
+		Verdicts, HoldsOpened, HoldsEnded, Releases, ReleasesRefused, EvidenceRefused, SettlementLag, Freezes, SpansLost,
+	}
+}
+
+// Exposed is the name under which Prometheus sees it; a histogram's series have _bucket, _count and _sum after it.
+func (m Metric) Exposed() string {
+	name := strings.ReplaceAll(m.Name, ".", "_")
+	if m.seconds {
+		return name + "_seconds"
+	}
+	return name + "_total"
+}
+
+// Counter makes the metric as a counter. A nil provider counts for nobody.
+func (m Metric) Counter(meters metric.MeterProvider) (metric.Int64Counter, error) {
+	return meter(meters).Int64Counter(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
+}
+
+// Seconds makes the metric as a histogram of durations with these bounds.
+func (m Metric) Seconds(meters metric.MeterProvider, bounds ...float64) (metric.Float64Histogram, error) {
+	return meter(meters).Float64Histogram(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help),
+		metric.WithExplicitBucketBoundaries(bounds...))
+}
+
+func meter(meters metric.MeterProvider) metric.Meter {
+	if meters == nil {
+		meters = noop.NewMeterProvider()
+	}
+	return meters.Meter(Scope)
+}
+
+// Counts counts by one attribute whose few values are known when it is made, so that counting makes no attribute set.
+type Counts[K comparable] struct {
+	counter metric.Int64Counter
+	options map[K][]metric.AddOption
+	other   []metric.AddOption
+}
+
+// Count counts one.
+func (c *Counts[K]) Count(ctx context.Context, k K) {
+	options, ok := c.options[k]
+	if !ok {
+		options = c.other
+	}
+	c.counter.Add(ctx, 1, options...)
+}
+
+// newCounts makes a counter by the attribute named label. by is who counts, where several services count the same. shown are the
+// values whose series are there from the start, at zero: a first refusal is then a step up, which a rate sees.
+func newCounts[K comparable](
+	meters metric.MeterProvider, m Metric, by, label string, name func(K) string, all, shown []K,
+) (*Counts[K], error) {
+	counter, err := m.Counter(meters)
+	if err != nil {
+		return nil, err
+	}
+	option := func(value string) []metric.AddOption {
+		attributes := []attribute.KeyValue{attribute.String(label, value)}
+		if by != "" {
+			attributes = append(attributes, attribute.String(labelBy, by))
+		}
+		return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}
+	}
+	c := &Counts[K]{counter: counter, options: make(map[K][]metric.AddOption, len(all)), other: option("OTHER")}
+	for _, k := range all {
+		c.options[k] = option(name(k))
+	}
+	for _, k := range shown {
+		counter.Add(context.Background(), 0, c.options[k]...)
+	}
+	return c, nil
+}
+
+// The attributes of metrics.
+const (
+	labelBy     = "by"
+	labelLight  = "light"
+	labelState  = "state"
+	labelReason = "reason"
+	labelScope  = "scope"
+)
+
+// NewVerdicts counts verdicts by light.
+func NewVerdicts(meters metric.MeterProvider, by string) (*Counts[typev1.Light], error) {
+	all := []typev1.Light{typev1.Light_LIGHT_GREEN, typev1.Light_LIGHT_YELLOW, typev1.Light_LIGHT_RED}
+	return newCounts(meters, Verdicts, by, labelLight, LightName, all, all)
+}
+
+// NewHoldsEnded counts ended holds by the state that their payments took.
+func NewHoldsEnded(meters metric.MeterProvider) (*Counts[typev1.PaymentState], error) {
+	all := []typev1.PaymentState{
+		typev1.PaymentState_PAYMENT_STATE_SETTLED, typev1.PaymentState_PAYMENT_STATE_READY, typev1.PaymentState_PAYMENT_STATE_EXPIRED,
+		typev1.PaymentState_PAYMENT_STATE_FAILED,
+	}
+	return newCounts(meters, HoldsEnded, "", labelState, StateName, all, all[:3])
+}
+
+// NewFreezes counts freezes by scope.
+func NewFreezes(meters metric.MeterProvider, by string) (*Counts[typev1.Scope], error) {
+	all := []typev1.Scope{typev1.Scope_SCOPE_WALLET, typev1.Scope_SCOPE_OWNER, typev1.Scope_SCOPE_INSTALLATION}
+	return newCounts(meters, Freezes, by, labelScope, ScopeName, all, all)
+}
+
+// NewReleasesRefused counts refused releases by reason.
+func NewReleasesRefused(meters metric.MeterProvider) (*Counts[typev1.Reason], error) {
+	return newCounts(meters, ReleasesRefused, "", labelReason, fault.ReasonName, reasons(), evidenceReasons())
+}
+
+// Evidence counts refused evidence.
+type Evidence struct{ counts *Counts[typev1.Reason] }
+
+// NewEvidence counts refused evidence by reason.
+func NewEvidence(meters metric.MeterProvider, by string) (*Evidence, error) {
+	counts, err := newCounts(meters, EvidenceRefused, by, labelReason, fault.ReasonName, evidenceReasons(), evidenceReasons())
+	return &Evidence{counts: counts}, err
+}
+
+// Refused counts an error if it refuses evidence; other errors and nil it leaves alone.
+func (e *Evidence) Refused(ctx context.Context, err error) {
+	if err == nil {
+		return
+	}
+	if reason := fault.Of(err).Reason; e.counts.options[reason] != nil {
+		e.counts.Count(ctx, reason)
+	}
+}
+
+// evidenceReasons are those that say that evidence was refused. UNAUTHENTICATED is what identity says of a token or request that
+// does not verify.
+func evidenceReasons() []typev1.Reason {
+	return []typev1.Reason{
+		typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_EVIDENCE_MISSING, typev1.Reason_REASON_EVIDENCE_STALE,
+		typev1.Reason_REASON_EVIDENCE_MISMATCH, typev1.Reason_REASON_UNAUTHENTICATED,
+	}
+}
+
+func reasons() []typev1.Reason {
+	all := make([]typev1.Reason, 0, len(typev1.Reason_name))
+	for r := range typev1.Reason_name {
+		all = append(all, typev1.Reason(r))
+	}
+	return all
+}
+
+// LightName is a light as logs and pages have it.
+func LightName(l typev1.Light) string { return strings.TrimPrefix(l.String(), "LIGHT_") }
+
+// StateName is a payment's state as logs and pages have it.
+func StateName(s typev1.PaymentState) string { return strings.TrimPrefix(s.String(), "PAYMENT_STATE_") }
+
+// ScopeName is a freeze's scope as logs and pages have it.
+func ScopeName(s typev1.Scope) string { return strings.TrimPrefix(s.String(), "SCOPE_") }
