@@ -42,7 +42,7 @@ validate-proto: ## print third_party/protovalidate again, after raising its modu
 	cd tools/printvalidate && GOWORK=off go test .
 
 .PHONY: deps
-deps: ## write services/cosigner/deps.txt, the dependency list that is reviewed like code
+deps: ## write cmd/cosigner/deps.txt, the dependency list that is reviewed like code
 	go test ./internal/archtest -count=1 -run '^TestCosignerDependencies$$' -update
 
 .PHONY: vet

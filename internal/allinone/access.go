@@ -11,10 +11,10 @@ import (
 func (s *System) Installation() *evidence.Installation { return s.material.installation }
 
 // Address is the gateway's gRPC address, host:port.
-func (s *System) Address() string { return withHost(s.listener, s.host) }
+func (s *System) Address() string { return withHost(s.grpc, s.host) }
 
 // HTTPS is the gateway's HTTPS base URL.
-func (s *System) HTTPS() string { return "https://" + s.httpsAddress }
+func (s *System) HTTPS() string { return "https://" + withHost(s.https, s.host) }
 
 // InstallationFile is the path of the installation file: what clients connect with.
 func (s *System) InstallationFile() string { return filepath.Join(s.material.dir, fileInstallation) }

@@ -13,12 +13,13 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/halfkey/halfkey/gateway"
-	"github.com/halfkey/halfkey/gateway/httpjson"
+	"github.com/halfkey/halfkey/gateway/edge"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
+	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
+	"github.com/halfkey/halfkey/internal/telemetry"
 	"github.com/halfkey/halfkey/services/cosigner"
 	"github.com/halfkey/halfkey/services/identity"
 	"github.com/halfkey/halfkey/services/ledger"
@@ -37,33 +38,26 @@ type Config struct {
 	Clock func() time.Time
 	// Logger receives what the services have to say; nil means slog.Default.
 	Logger *slog.Logger
+	// Telemetry observes a service, if there is one for it.
+	Telemetry map[authz.Service]*telemetry.Telemetry
 	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
 	Wrap func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface
 }
-
-// endExpiredEvery is how often registrations that nobody claimed are ended.
-const endExpiredEvery = time.Minute
 
 // startMax bounds how long the stores may take to open.
 const startMax = 30 * time.Second
 
 // System is a running installation.
 type System struct {
-	material       *material
-	host           string
-	listener       net.Listener
-	httpsListener  net.Listener
-	pipe           *rpc.Pipe // into the gateway's public server
-	https          *httpjson.Server
-	httpsAddress   string
-	gateway        *gateway.Service
-	servers        []*rpc.Server // the gateway's last
-	connections    []*grpc.ClientConn
-	close          []func() error // services, then stores
-	stopBackground context.CancelFunc
-	background     sync.WaitGroup
-	stopped        sync.Once
-	stopErr        error
+	material    *material
+	host        string
+	grpc, https net.Listener
+	edge        *edge.Edge
+	served      []*program.Served
+	connections []*grpc.ClientConn
+	closeStore  func() error
+	stopped     sync.Once
+	stopErr     error
 }
 
 // Start opens the data directory, or makes a new installation in it, and serves.
@@ -90,33 +84,32 @@ func Start(ctx context.Context, c Config) (_ *System, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.close = append(s.close, etcd.Close)
-	https, err := s.listen(c)
+	s.closeStore = etcd.Close
+	if err := s.listen(c); err != nil {
+		return nil, err
+	}
+	services, err := s.startServices(starting, etcd, c)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.startServices(starting, etcd, c); err != nil {
-		return nil, err
-	}
-	return s, s.startHTTPS(https, c.Logger)
+	return s, s.startGateway(services, c)
 }
 
 // listen takes the installation's addresses and opens the directory, which keeps them.
-func (s *System) listen(c Config) (https net.Listener, err error) {
+func (s *System) listen(c Config) error {
 	grpcAddress, httpsAddress, err := addressesOf(c.DataDir, c.Listen)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.host, _, _ = net.SplitHostPort(grpcAddress) // It was checked when it was taken in.
-	if s.listener, err = net.Listen("tcp", grpcAddress); err != nil {
-		return nil, fmt.Errorf("allinone: the installation's address: %w", err)
+	if s.grpc, err = net.Listen("tcp", grpcAddress); err != nil {
+		return fmt.Errorf("allinone: the installation's address: %w", err)
 	}
-	if https, err = net.Listen("tcp", httpsAddress); err != nil {
-		return nil, fmt.Errorf("allinone: the installation's https address: %w", err)
+	if s.https, err = net.Listen("tcp", httpsAddress); err != nil {
+		return fmt.Errorf("allinone: the installation's https address: %w", err)
 	}
-	s.httpsListener, s.httpsAddress = https, withHost(https, s.host)
-	s.material, err = openMaterial(c.DataDir, withHost(s.listener, s.host), s.httpsAddress, time.Now())
-	return https, err
+	s.material, err = openMaterial(c.DataDir, withHost(s.grpc, s.host), withHost(s.https, s.host), time.Now())
+	return err
 }
 
 // withHost is a listener's address under the name that it was asked for by.
@@ -125,26 +118,25 @@ func withHost(l net.Listener, host string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// registrar is what every service is to a server.
-type registrar interface {
-	Register(r grpc.ServiceRegistrar)
-	Close() error
-}
-
-func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Config) error {
+// startServices serves each of the four on a loopback listener behind mutual TLS, and connects to it as the gateway.
+func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Config) (map[authz.Service]grpc.ClientConnInterface, error) {
 	m := s.material
+	validation, err := validate.New()
+	if err != nil {
+		return nil, err
+	}
 	services := []struct {
 		name authz.Service
-		make func() (registrar, error)
+		make func(e *program.Environment) (program.Service, error)
 	}{
-		{authz.Identity, func() (registrar, error) {
+		{authz.Identity, func(e *program.Environment) (program.Service, error) {
 			kv, err := etcd.KV("identity")
 			if err != nil {
 				return nil, err
 			}
 			made, err := identity.New(identity.Config{
-				Installations: m.installations, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
-				Clock: c.Clock, Logger: c.Logger,
+				Installations: e.Installations, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
+				Clock: c.Clock, Logger: e.Logger,
 			})
 			if err != nil {
 				return nil, err
@@ -155,19 +147,19 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 			}
 			return made, err
 		}},
-		{authz.Policy, func() (registrar, error) {
+		{authz.Policy, func(e *program.Environment) (program.Service, error) {
 			kv, err := etcd.KV("policy")
 			if err != nil {
 				return nil, err
 			}
-			return policy.New(policy.Config{Installations: m.installations, Key: m.policy, KV: kv, Clock: c.Clock, Logger: c.Logger})
+			return policy.New(policy.Config{Installations: e.Installations, Key: m.policy, KV: kv, Clock: c.Clock, Logger: e.Logger})
 		}},
-		{authz.Ledger, func() (registrar, error) {
+		{authz.Ledger, func(e *program.Environment) (program.Service, error) {
 			return ledger.New(ledger.Config{
-				Installations: m.installations, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: c.Logger,
+				Installations: e.Installations, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: e.Logger,
 			})
 		}},
-		{authz.Cosigner, func() (registrar, error) {
+		{authz.Cosigner, func(e *program.Environment) (program.Service, error) {
 			kv, err := etcd.KV("cosigner")
 			if err != nil {
 				return nil, err
@@ -177,82 +169,83 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 				return nil, err
 			}
 			return cosigner.New(cosigner.Config{
-				Installations: m.installations, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: c.Logger,
+				Installations: e.Installations, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: e.Logger,
 			})
 		}},
 	}
+	gateway, err := s.environment(authz.Gateway, c)
+	if err != nil {
+		return nil, err
+	}
 	connections := make(map[authz.Service]grpc.ClientConnInterface)
 	for _, service := range services {
-		made, err := service.make()
+		e, err := s.environment(service.name, c)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.close = append(s.close, made.Close)
-		conn, err := s.serve(service.name, made, c)
+		made, err := service.make(e)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		check := validation
+		if service.name == authz.Cosigner { // It checks its few messages itself.
+			check = nil
+		}
+		served, err := e.ServeService("127.0.0.1:0", made, check)
+		if err != nil {
+			return nil, err
+		}
+		s.served = append(s.served, served)
+		conn, err := gateway.Dial(service.name, "passthrough:///"+served.Address.String())
+		if err != nil {
+			return nil, err
+		}
+		s.connections = append(s.connections, conn)
 		connections[service.name] = conn
 		if c.Wrap != nil {
 			connections[service.name] = c.Wrap(service.name, conn)
 		}
 	}
-	var err error
-	s.gateway, err = gateway.New(gateway.Config{
-		Installations: m.installations, Logger: c.Logger,
-		Identity: connections[authz.Identity], Policy: connections[authz.Policy],
-		Ledger: connections[authz.Ledger], Cosigner: connections[authz.Cosigner],
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.serveGateway(c); err != nil {
-		return err
-	}
-	background, stop := context.WithCancel(context.Background())
-	s.stopBackground = stop
-	s.background.Go(func() { endExpired(background, s.gateway, c.Logger) })
-	return nil
+	return connections, nil
 }
 
-// serve puts a service on a loopback listener behind mutual TLS and dials it as the gateway.
-func (s *System) serve(name authz.Service, service registrar, c Config) (*grpc.ClientConn, error) {
-	server, err := s.newServer(name, authz.Internal, c)
+// startGateway serves the gateway on the public listeners.
+func (s *System) startGateway(services map[authz.Service]grpc.ClientConnInterface, c Config) error {
+	e, err := s.environment(authz.Gateway, c)
+	if err != nil {
+		return err
+	}
+	check, err := validate.New()
+	if err != nil {
+		return err
+	}
+	s.edge, err = edge.Serve(e, edge.Config{
+		Credentials: e.Credentials, Host: s.host, GRPC: s.grpc, HTTPS: s.https, Services: services, Validate: check,
+	})
+	return err
+}
+
+// environment is what a service runs in, with a fresh certificate for this run.
+func (s *System) environment(name authz.Service, c Config) (*program.Environment, error) {
+	id := s.material.installation.ID()
+	pair, err := s.material.authority.Service(id, name, time.Now(), s.hosts()...)
 	if err != nil {
 		return nil, err
 	}
-	service.Register(server)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s.run(server, c.Logger, l)
-	credentials, err := s.credentials(authz.Gateway)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := rpc.Dial(rpc.DialConfig{
-		Target: "passthrough:///" + l.Addr().String(), Service: name, Credentials: credentials, Logger: c.Logger,
+	credentials, err := rpc.NewCredentials(id, rpc.Material{
+		Certificate: pair.Certificate, Key: pair.Key, Authorities: s.material.authority.Certificate(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.connections = append(s.connections, conn)
-	return conn, nil
-}
-
-func (s *System) newServer(name authz.Service, on authz.Listener, c Config) (*rpc.Server, error) {
-	credentials, err := s.credentials(name)
-	if err != nil {
-		return nil, err
+	e := &program.Environment{
+		Name: name, Installations: s.material.installations, Credentials: credentials, Logger: c.Logger,
+		Fail: func(err error) { c.Logger.Error("a listener ended", "service", name, "error", err) },
 	}
-	config := rpc.Config{Installation: s.material.installation.ID(), Listener: on, Credentials: credentials, Logger: c.Logger}
-	if name != authz.Cosigner { // The co-signer checks its few messages itself.
-		if config.Validate, err = validate.New(); err != nil {
-			return nil, err
-		}
+	if t := c.Telemetry[name]; t != nil {
+		e.Observe(t)
 	}
-	return rpc.NewServer(config)
+	return e, nil
 }
 
 // hosts are the names that certificates are for.
@@ -264,103 +257,41 @@ func (s *System) hosts() []string {
 	return hosts
 }
 
-// credentials issues a fresh certificate for a service of this run.
-func (s *System) credentials(name authz.Service) (*rpc.Credentials, error) {
-	pair, err := s.material.authority.Service(s.material.installation.ID(), name, time.Now(), s.hosts()...)
-	if err != nil {
-		return nil, err
-	}
-	return rpc.NewCredentials(s.material.installation.ID(), rpc.Material{
-		Certificate: pair.Certificate, Key: pair.Key, Authorities: s.material.authority.Certificate(),
-	})
-}
-
-func (s *System) run(server *rpc.Server, logger *slog.Logger, on ...net.Listener) {
-	s.servers = append(s.servers, server)
-	for _, l := range on {
-		s.background.Go(func() {
-			if err := server.Serve(l); err != nil {
-				logger.Error("a listener ended", "error", err)
-			}
-		})
-	}
-}
-
-func (s *System) serveGateway(c Config) error {
-	server, err := s.newServer(authz.Gateway, authz.Public, c)
-	if err != nil {
-		return err
-	}
-	s.gateway.Register(server)
-	s.pipe = rpc.NewPipe()
-	s.run(server, c.Logger, s.listener, s.pipe)
-	return nil
-}
-
-func endExpired(ctx context.Context, gate *gateway.Service, logger *slog.Logger) {
-	tick := time.NewTicker(endExpiredEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			call, cancel := context.WithTimeout(ctx, endExpiredEvery)
-			if err := gate.EndExpired(call, 100); err != nil && ctx.Err() == nil {
-				logger.Warn("ending expired registrations", "error", err)
-			}
-			cancel()
-		}
-	}
-}
-
 // Stop drains: the gateway takes no further calls and finishes those that run, then everything closes.
 func (s *System) Stop(ctx context.Context) error {
-	s.stopped.Do(func() {
-		for i := len(s.servers) - 1; i >= 0; i-- { // The gateway was started last.
-			s.servers[i].Shutdown(ctx)
-		}
-		if s.https != nil {
-			s.stopErr = s.https.Shutdown(ctx)
-		}
-		s.stopErr = errors.Join(s.stopErr, s.closeAll())
-	})
-	return s.stopErr
+	return s.end(func(e *edge.Edge) error { return e.Shutdown(ctx) }, func(one *program.Served) error { return one.Shutdown(ctx) })
 }
 
 // Kill ends everything where it stands, as a crash does: calls are cut off and nothing is drained. What was answered is durable.
 func (s *System) Kill() error {
-	s.stopped.Do(func() {
-		for i := len(s.servers) - 1; i >= 0; i-- {
-			s.servers[i].Stop()
-		}
-		if s.https != nil {
-			s.stopErr = s.https.Close()
-		}
-		s.stopErr = errors.Join(s.stopErr, s.closeAll())
-	})
-	return s.stopErr
+	return s.end((*edge.Edge).Kill, (*program.Served).Kill)
 }
 
-func (s *System) closeAll() error {
-	var errs []error
-	if s.stopBackground != nil {
-		s.stopBackground()
-	}
-	for _, conn := range s.connections {
-		errs = append(errs, conn.Close())
-	}
-	for i := len(s.close) - 1; i >= 0; i-- { // Services before the store that they use.
-		errs = append(errs, s.close[i]())
-	}
-	for _, l := range []net.Listener{s.listener, s.httpsListener} {
-		if l == nil {
-			continue
+// end ends the gateway, then the services, then the store under them.
+func (s *System) end(gateway func(*edge.Edge) error, service func(*program.Served) error) error {
+	s.stopped.Do(func() {
+		var errs []error
+		if s.edge != nil {
+			errs = append(errs, gateway(s.edge))
 		}
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) { // Their servers have closed them, if they had any.
-			errs = append(errs, err)
+		for _, one := range slices.Backward(s.served) {
+			errs = append(errs, service(one))
 		}
-	}
-	s.background.Wait()
-	return errors.Join(errs...)
+		for _, conn := range s.connections {
+			errs = append(errs, conn.Close())
+		}
+		if s.closeStore != nil {
+			errs = append(errs, s.closeStore())
+		}
+		for _, l := range []net.Listener{s.grpc, s.https} {
+			if l == nil {
+				continue
+			}
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) { // Their servers have closed them, if they had any.
+				errs = append(errs, err)
+			}
+		}
+		s.stopErr = errors.Join(errs...)
+	})
+	return s.stopErr
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write services/cosigner/deps.txt")
+var update = flag.Bool("update", false, "write cmd/cosigner/deps.txt")
 
-const depsHeader = `# Every package that services/cosigner links on linux/amd64, the standard library's internal ones left out.
+const depsHeader = `# Every package that the co-signer links on linux/amd64, the standard library's internal ones left out.
 # Reviewed like code: a new line is a new way to the key shares. "make deps" writes this file.
 `
 
@@ -23,12 +23,12 @@ const depsHeader = `# Every package that services/cosigner links on linux/amd64,
 // with somebody's upgrade is seen in review.
 func TestCosignerDependencies(t *testing.T) {
 	root := rootDir(t)
-	dir := filepath.Join(root, "services/cosigner")
-	g, err := load(root, "./services/cosigner")
+	dir := filepath.Join(root, "cmd/cosigner")
+	g, err := load(root, "./cmd/cosigner")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := dependencyList(g, "./services/cosigner")
+	got := dependencyList(g, "./cmd/cosigner")
 	file := filepath.Join(dir, "deps.txt")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

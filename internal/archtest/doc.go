@@ -4,5 +4,5 @@
 // It has no code to import, only tests. The rules are data in rules_test.go,
 // each with its reason; graph_test.go reads what the packages import by running
 // go list. The co-signer's whole dependency list is committed beside it in
-// services/cosigner/deps.txt and reviewed like code: "make deps" writes it.
+// cmd/cosigner/deps.txt and reviewed like code: "make deps" writes it.
 package archtest

@@ -218,7 +218,7 @@ type Gateway struct {
 	// HTTPS is the address of HTTP and JSON, host:port.
 	HTTPS string `yaml:"https"`
 	// Public is the certificate that clients see on both listeners, signed by the installation file's CA for the host of its
-	// addresses. Its authorities are not used.
+	// addresses; its authorities are that CA.
 	Public TLS `yaml:"public_tls"`
 	// Services are where the four services are.
 	Services Services `yaml:"services"`
@@ -237,8 +237,8 @@ func (c *Gateway) files() []*string { return append(c.Base.files(), c.Public.fil
 func (c *Gateway) problems() []string {
 	p := problems(c.Base.problems())
 	p.address("https", c.HTTPS)
-	p.want(c.Public.Certificate != "" && c.Public.Key != "", "public_tls: certificate and key of the public listeners")
 	p.want(c.Public.WorkloadAPI == "", "public_tls: files; clients verify a host name, not a SPIFFE id")
+	p = append(p, c.Public.problems("public_tls")...)
 	for _, s := range []struct{ name, target string }{
 		{"identity", c.Services.Identity}, {"policy", c.Services.Policy}, {"ledger", c.Services.Ledger}, {"cosigner", c.Services.Cosigner},
 	} {

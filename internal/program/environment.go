@@ -1,0 +1,75 @@
+package program
+
+import (
+	"log/slog"
+	"net"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/rpc"
+	"github.com/halfkey/halfkey/internal/telemetry"
+)
+
+// Environment is what a service runs in, whatever it is. Until Observe nothing is observed.
+type Environment struct {
+	// Name is the service.
+	Name authz.Service
+	// Installations is the chain of installation files, oldest first.
+	Installations []*evidence.Installation
+	// Credentials are who the service is to the others.
+	Credentials *rpc.Credentials
+	// Logger takes what the service has to say.
+	Logger *slog.Logger
+	// ServerStats, PublicStats and ClientStats observe calls that come in from services, from strangers, and that go out.
+	ServerStats, PublicStats, ClientStats stats.Handler
+	// Tracer and Meter are for spans and metrics of the service's own.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
+	// InFlightMax bounds calls that run at once; 0 is rpc's default.
+	InFlightMax int
+	// Fail is told when a listener ends that should not.
+	Fail func(error)
+}
+
+// Installation is the file in force.
+func (e *Environment) Installation() *evidence.Installation {
+	return e.Installations[len(e.Installations)-1]
+}
+
+// Observe lets telemetry see the service.
+func (e *Environment) Observe(t *telemetry.Telemetry) {
+	e.ServerStats, e.PublicStats, e.ClientStats = t.ServerStats(), t.PublicServerStats(), t.ClientStats()
+	e.Tracer, e.Meter = t.TracerProvider(), t.MeterProvider()
+}
+
+// NewServer makes a gRPC server for one kind of listener. The validation engine is given by who has one.
+func (e *Environment) NewServer(on authz.Listener, shows *rpc.Credentials, validate func(proto.Message) error) (*rpc.Server, error) {
+	observer := e.ServerStats
+	if on == authz.Public {
+		observer = e.PublicStats
+	}
+	return rpc.NewServer(rpc.Config{
+		Installation: e.Installation().ID(), Listener: on, Credentials: shows, Validate: validate, InFlightMax: e.InFlightMax,
+		Stats: observer, Logger: e.Logger,
+	})
+}
+
+// Dial connects to another service.
+func (e *Environment) Dial(to authz.Service, target string) (*grpc.ClientConn, error) {
+	return rpc.Dial(rpc.DialConfig{Target: target, Service: to, Credentials: e.Credentials, Stats: e.ClientStats, Logger: e.Logger})
+}
+
+// Serve answers on a listener in the background.
+func (e *Environment) Serve(server interface{ Serve(l net.Listener) error }, l net.Listener) {
+	go func() {
+		if err := server.Serve(l); err != nil && e.Fail != nil {
+			e.Fail(err)
+		}
+	}()
+}
