@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
@@ -19,7 +21,8 @@ import (
 
 // Config is what a gateway needs: the installation's files and a connection to each service.
 type Config struct {
-	// Installations is the chain of installation files, oldest first; the last one is in force.
+	// Installations is the whole chain of installation files from number 1 on, oldest first; the last one is in force. A gateway
+	// keeps no state, so it serves what it is given: a client that has accepted more refuses it.
 	Installations []*evidence.Installation
 	// Identity, Policy, Ledger and Cosigner are connections to the services.
 	Identity, Policy, Ledger, Cosigner grpc.ClientConnInterface
@@ -46,6 +49,12 @@ func New(c Config) (*Service, error) {
 	if len(c.Installations) == 0 {
 		return nil, errors.New("gateway: no installation file")
 	}
+	if _, err := evidence.InForce(c.Installations); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if first := c.Installations[0].Number(); first != 1 {
+		return nil, fmt.Errorf("gateway: the installation files begin at number %d: a client that holds an earlier one needs all of them, from number 1 on", first)
+	}
 	if c.Identity == nil || c.Policy == nil || c.Ledger == nil || c.Cosigner == nil {
 		return nil, errors.New("gateway: a connection to each of identity, policy, ledger and cosigner is needed")
 	}
@@ -71,16 +80,25 @@ func New(c Config) (*Service, error) {
 // Register adds the gateway to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { gatewayv1.RegisterGatewayServiceServer(r, s) }
 
-// installationsPage is how many installation files one answer carries at most: a chain grows by one per key rotation.
-const installationsPage = 100
+// installationsPage and installationsBytes bound the installation files of one answer: a chain grows by one per key rotation, and an
+// answer stays under rpc's 256 KiB, of which the largest file takes half.
+const (
+	installationsPage  = 100
+	installationsBytes = 128 << 10
+)
 
 // GetInstallations answers with the chain of installation files from a number on. It needs no token: the files are
 // public, and each client verifies them against the one it pinned.
 func (s *Service) GetInstallations(_ context.Context, req *gatewayv1.GetInstallationsRequest) (*gatewayv1.GetInstallationsResponse, error) {
 	from := max(req.GetFromNumber(), 1)
 	resp := &gatewayv1.GetInstallationsResponse{}
+	size := 0
 	for i := from - 1; i < uint64(len(s.installations)) && len(resp.Installations) < installationsPage; i++ {
-		resp.Installations = append(resp.Installations, s.installations[i])
+		e := s.installations[i]
+		if size += proto.Size(e); size > installationsBytes && len(resp.Installations) > 0 {
+			break
+		}
+		resp.Installations = append(resp.Installations, e)
 	}
 	return resp, nil
 }

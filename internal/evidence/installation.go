@@ -67,7 +67,8 @@ func ParseInstallation(e *typev1.Envelope) (*Installation, error) {
 }
 
 // Succeed verifies that e follows old: the same installation, the next number, old's digest, signed under an operator key
-// of old. Successors are taken one by one, so that each is vouched for by the one before.
+// of old. It keeps the redemption account and every service key, and what was retired stays retired. Successors are taken one by
+// one, so that each is vouched for by the one before.
 func Succeed(old *Installation, e *typev1.Envelope) (*Installation, error) {
 	i, err := ParseInstallation(e)
 	if err != nil {
@@ -85,7 +86,34 @@ func Succeed(old *Installation, e *typev1.Envelope) (*Installation, error) {
 	if _, err := Open(e, new(typev1.Installation), old.Operators()...); err != nil {
 		return nil, err
 	}
+	if i.RedemptionAccount() != old.RedemptionAccount() {
+		return nil, mismatch(piece, "redemption_account", "is another account: what was paid to the one before could never be redeemed")
+	}
+	if err := keepsKeys(old.content, i.content); err != nil {
+		return nil, err
+	}
 	return i, nil
+}
+
+// keepsKeys checks that next names every service key that old names, for the same purpose, and that what was retired stays so: a
+// journal must stay readable, and a key was perhaps retired because others have it.
+func keepsKeys(old, next *typev1.Installation) error {
+	keys := make(map[string]*typev1.ServiceKey)
+	for _, k := range next.GetServiceKeys() {
+		keys[string(k.GetPublicKey())] = k
+	}
+	const piece, field = "installation", "service_keys"
+	for _, k := range old.GetServiceKeys() {
+		switch now := keys[string(k.GetPublicKey())]; {
+		case now == nil:
+			return mismatch(piece, field, "leave out one that the file before names: it must be listed as retired")
+		case now.GetPurpose() != k.GetPurpose():
+			return mismatch(piece, field, "give one another purpose than the file before")
+		case k.GetRetired() && !now.GetRetired():
+			return mismatch(piece, field, "put one in force that the file before has retired")
+		}
+	}
+	return nil
 }
 
 // ID is the installation's id.

@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
-
-	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // ChainMax bounds the files of a chain: each successor that rotates a key retires one, and a file holds ServiceKeysMax keys. The
@@ -53,64 +51,55 @@ func InForce(chain []*Installation) (*Installation, error) {
 	return chain[len(chain)-1], nil
 }
 
-// Mark names the highest installation file that a holder has accepted, as its store keeps it.
-type Mark struct {
-	Number uint64
-	Digest Digest
+// mark names the highest installation file that a service has accepted, as its store keeps it.
+type mark struct {
+	number uint64
+	digest Digest
 }
 
-// Mark names this file.
-func (i *Installation) Mark() Mark { return Mark{Number: i.Number(), Digest: i.digest} }
+// String is what a store holds: the number, a space, and the digest in hexadecimal.
+func (m mark) String() string { return strconv.FormatUint(m.number, 10) + " " + m.digest.String() }
 
-// String is the mark as stores hold it: the number, a space, and the digest in hexadecimal.
-func (m Mark) String() string { return strconv.FormatUint(m.Number, 10) + " " + m.Digest.String() }
-
-// ParseMark reads what String has written.
-func ParseMark(s string) (Mark, error) {
+func parseMark(s string) (mark, error) {
 	number, digits, _ := strings.Cut(s, " ")
 	n, err := strconv.ParseUint(number, 10, 64)
 	b, hexErr := hex.DecodeString(digits)
 	d, digestErr := ParseDigest(b)
-	m := Mark{Number: n, Digest: d}
+	m := mark{number: n, digest: d}
 	if err != nil || hexErr != nil || digestErr != nil || n == 0 || m.String() != s {
-		return Mark{}, bad("installation", "", "in the store is not a number and a digest: the store is damaged")
+		return mark{}, bad("installation", "", "in the store is not a number and a digest: the store is damaged")
 	}
 	return m, nil
 }
 
-// Advance decides which mark a store has to keep after its service was given chain: that of the file in force. held is what the
-// store keeps, and zero in a new one. A service that was rolled back to a lower file would take what retired keys sign, and one
-// that was given a fork follows somebody else: both are refused, and so is a chain that begins after the file that is held,
-// because then nobody vouches for what lies between.
-func Advance(held Mark, chain []*Installation) (Mark, error) {
+// Advance decides what a service's store keeps after the service was given chain: number and digest of the file in force, as text.
+// held is what the store keeps, and empty in a new one. A service that was rolled back to a lower file would take what retired keys
+// sign, and one that was given a fork follows somebody else's operator: both are refused. So is a chain that begins after the file
+// that is held, because nobody vouches for what lies between.
+func Advance(held string, chain []*Installation) (string, error) {
 	last, err := InForce(chain)
-	if err != nil || held == (Mark{}) {
-		return last.markOrNone(), err
+	if err != nil {
+		return "", err
 	}
-	refuse := func(why string) error {
-		return &Error{
-			Reason: typev1.Reason_REASON_EVIDENCE_MISMATCH, Piece: "installation", Field: "number",
-			Why: why,
-		}
+	next := mark{number: last.Number(), digest: last.digest}.String()
+	if held == "" {
+		return next, nil
+	}
+	at, err := parseMark(held)
+	if err != nil {
+		return "", err
 	}
 	first := chain[0].Number()
-	switch at := held.Number; {
-	case at > last.Number():
-		return held, refuse("is " + strconv.FormatUint(last.Number(), 10) + ", and the store has accepted number " + strconv.FormatUint(at, 10) +
-			" already: give the files up to that one or a later one")
-	case at < first:
-		return held, refuse("begins at " + strconv.FormatUint(first, 10) + ", and the store has accepted no more than number " + strconv.FormatUint(at, 10) +
-			": give every file from that one on")
-	case chain[at-first].Digest() != held.Digest:
-		return held, refuse(strconv.FormatUint(at, 10) + " is another file than the one that the store has accepted under this number: " +
-			"give the one that the other services have")
+	accepted := "the store has accepted installation file number " + strconv.FormatUint(at.number, 10)
+	switch {
+	case at.number > last.Number():
+		return "", mismatch("installation", "number", "is "+strconv.FormatUint(last.Number(), 10)+", and "+accepted+
+			" already: give the files up to that one")
+	case at.number < first:
+		return "", mismatch("installation", "number", "begins at "+strconv.FormatUint(first, 10)+", and "+accepted+
+			" last: give every file from that one on")
+	case chain[at.number-first].digest != at.digest:
+		return "", mismatch("installation", "number", accepted+" with another content: give the file that the other services have")
 	}
-	return last.Mark(), nil
-}
-
-func (i *Installation) markOrNone() Mark {
-	if i == nil {
-		return Mark{}
-	}
-	return i.Mark()
+	return next, nil
 }

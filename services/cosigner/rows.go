@@ -21,6 +21,7 @@ import (
 // exactly what it says.
 //
 //	root                              the key that vouches for rows, sealed
+//	installation                      number and digest of the highest installation file accepted
 //	keygens/{wallet}                  a run between two calls, on a lease
 //	registrations/{wallet}            UNCLAIMED: what sealing or ending takes
 //	ends/{wallet}                     the statement that it ended
@@ -37,6 +38,7 @@ import (
 //	revoked/{wallet}/{key}            a request key that the owner revoked, for ever: the statement
 const (
 	keyRoot             = "root"
+	keyInstallation     = "installation"
 	prefixKeygens       = "keygens/"
 	prefixRegistrations = "registrations/"
 )

@@ -108,6 +108,9 @@ func New(c Config) (*Service, error) {
 	if s.store, err = openStore(ctx, c.KV, c.Lease, s.sealer); err != nil {
 		return nil, fmt.Errorf("cosigner: open store: %w", err)
 	}
+	if err := s.store.accept(ctx, c.Installations); err != nil {
+		return nil, fmt.Errorf("cosigner: %w", err)
+	}
 	return s, nil
 }
 

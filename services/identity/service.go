@@ -72,7 +72,7 @@ type Service struct {
 	counting chan struct{}
 }
 
-// New makes the service. It does not listen.
+// New makes the service. It does not listen. It refuses a store that has accepted a higher installation file.
 func New(c Config) (*Service, error) {
 	if len(c.Installations) == 0 || c.KV == nil {
 		return nil, errors.New("identity: an installation file and a store are needed")
@@ -86,6 +86,9 @@ func New(c Config) (*Service, error) {
 	}
 	if c.Bounds.PerOwner < 0 || c.Bounds.PerSource < 0 || c.Bounds.Total < 0 {
 		return nil, errors.New("identity: a bound on open registrations is negative")
+	}
+	if err := acceptInstallation(c.KV, c.Installations); err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -14,6 +14,8 @@ import (
 
 // Keys, inside the service's namespace. Ids and digests have no slash, so no key is another's prefix by accident.
 const (
+	installationKey = "installation" // number and digest of the highest installation file accepted
+
 	walletKeys     = "wallets/"       // {wallet id}: a wallet's row
 	ownerKeys      = "owners/"        // {owner id}: an owner's row
 	emailKeys      = "owner-emails/"  // {sha256 of the address}: the owner's name

@@ -53,7 +53,7 @@ func TestMigrateOwners(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openSQLite(path, w.Installation, w.Ledger, nil)
+	s, err := openSQLite(path, w.Installations, w.Ledger, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

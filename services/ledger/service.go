@@ -61,7 +61,8 @@ type Service struct {
 }
 
 // New opens the database and starts the writer and the sweep. It does not listen. It refuses a database that another process
-// has open, and one of another installation.
+// has open, and one of another installation or
+// that has accepted a higher installation file.
 func New(c Config) (*Service, error) {
 	if len(c.Installations) == 0 || c.Key == nil || c.Path == "" {
 		return nil, errors.New("ledger: installation, key and path are needed")
@@ -86,7 +87,7 @@ func New(c Config) (*Service, error) {
 	if c.SweepInterval == 0 {
 		c.SweepInterval = SweepDefault
 	}
-	store, err := openSQLite(c.Path, installation, c.Key, c.Clock)
+	store, err := openSQLite(c.Path, c.Installations, c.Key, c.Clock)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
 	}

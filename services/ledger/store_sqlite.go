@@ -32,8 +32,8 @@ const (
 )
 
 // openSQLite opens or makes the database file. It takes the lock beside it, brings the schema up to date, and refuses a file
-// of another installation.
-func openSQLite(path string, i *evidence.Installation, key crypto.Signer, clock func() time.Time) (_ *store, err error) {
+// of another installation, and one that has accepted a higher file of chain's.
+func openSQLite(path string, chain []*evidence.Installation, key crypto.Signer, clock func() time.Time) (_ *store, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,11 @@ func openSQLite(path string, i *evidence.Installation, key crypto.Signer, clock 
 	}
 	closers = append(closers, db.Close)
 	db.SetMaxOpenConns(1)
+	i := chain[len(chain)-1]
 	if err := migrate(ctx, db, i.ID()); err != nil {
+		return nil, err
+	}
+	if err := accept(ctx, db, chain); err != nil {
 		return nil, err
 	}
 	writer, err := db.Conn(ctx)
@@ -126,6 +130,27 @@ func migrate(ctx context.Context, db *sql.DB, installation string) error {
 	}
 	if holds != installation {
 		return fmt.Errorf("the database is the ledger of installation %q", holds)
+	}
+	return nil
+}
+
+// accept keeps the highest installation file that a ledger on this file was given, and refuses a chain that ends before it: a ledger
+// that was rolled back would record payments on what retired keys sign.
+func accept(ctx context.Context, db *sql.DB, chain []*evidence.Installation) error {
+	var held string
+	if err := db.QueryRowContext(ctx, `SELECT accepted FROM ledger`).Scan(&held); err != nil {
+		return err
+	}
+	next, err := evidence.Advance(held, chain)
+	if err != nil || next == held {
+		return err
+	}
+	result, err := db.ExecContext(ctx, `UPDATE ledger SET accepted = ? WHERE accepted = ?`, next, held)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errors.New("another ledger has accepted an installation file at the same time"), err)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ type Service struct {
 	clock        func() time.Time
 }
 
-// New makes the service. It does not listen.
+// New makes the service. It does not listen. It refuses a store that has accepted a higher installation file.
 func New(c Config) (*Service, error) {
 	if len(c.Installations) == 0 || c.Key == nil || c.KV == nil {
 		return nil, errors.New("policy: an installation file, a statement key and a store are needed")
@@ -54,6 +54,9 @@ func New(c Config) (*Service, error) {
 	public, ok := c.Key.Public().(ed25519.PublicKey)
 	if !ok || !bytes.Equal(public, installation.Key(typev1.Purpose_PURPOSE_POLICY)) {
 		return nil, fmt.Errorf("policy: the statement key is not the current one of installation file number %d", installation.Number())
+	}
+	if err := acceptInstallation(c.KV, c.Installations); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -18,10 +18,13 @@ const no = typev1.MoneyMoved_MONEY_MOVED_NO
 
 // Keys, inside the namespace:
 //
+//	installation                       number and digest of the highest installation file accepted
 //	pins/{wallet}                      registration and wallet record, once and for ever
 //	heads/{wallet}                     guard rails in force
 //	versions/{wallet}/{number, 20 digits}  each version, written once
 //	handles/{handle}, groupkeys/{hex}  the wallet that has it
+const installationKey = "installation"
+
 func pinKey(wallet string) string  { return "pins/" + wallet }
 func headKey(wallet string) string { return "heads/" + wallet }
 func versionKey(wallet string, number uint64) string {

@@ -162,23 +162,6 @@ func (w *World) Successor(edit func(*typev1.Installation)) *typev1.Envelope {
 	return w.Sign(w.Operator, next)
 }
 
-// Rotate puts a successor in force in which next is the current key of purpose and the one before it is retired. The keys in the
-// world's fields stay as they are.
-func (w *World) Rotate(purpose typev1.Purpose, next ed25519.PrivateKey) *evidence.Installation {
-	w.t.Helper()
-	i, err := evidence.Succeed(w.Installation, w.Successor(func(m *typev1.Installation) {
-		for _, k := range m.GetServiceKeys() {
-			k.Retired = k.GetRetired() || k.GetPurpose() == purpose
-		}
-		m.ServiceKeys = append(m.ServiceKeys, &typev1.ServiceKey{Purpose: purpose, PublicKey: Public(next)})
-	}))
-	if err != nil {
-		w.t.Fatalf("Succeed: %v", err)
-	}
-	w.Installation, w.Installations = i, append(slices.Clone(w.Installations), i)
-	return i
-}
-
 // sorted returns the public halves in the order that statements list them.
 func sorted(keys ...ed25519.PrivateKey) [][]byte {
 	var out [][]byte
