@@ -6,8 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/tls"
+	"log/slog"
 	"math/big"
 	"testing"
+
+	"google.golang.org/grpc/credentials"
 
 	"github.com/halfkey/halfkey/internal/authz"
 )
@@ -18,6 +21,14 @@ func (c *Credentials) ServerTLS() *tls.Config { return c.serverTLS() }
 // ClientTLS is clientTLS, likewise.
 func (c *Credentials) ClientTLS(to authz.Service) *tls.Config { return c.clientTLS(to) }
 
+// ClientTransport is what Dial secures a connection to a service by.
+func ClientTransport(c *Credentials, to authz.Service) credentials.TransportCredentials {
+	return c.client(to, slog.New(slog.DiscardHandler))
+}
+
+// SerialInForce is the serial number of the certificate that the next handshake takes.
+func SerialInForce(c *Credentials) *big.Int { return c.current().certificate.Leaf.SerialNumber }
+
 // ServiceConfig is the one of every connection.
 const ServiceConfig = serviceConfig
 
@@ -27,6 +38,8 @@ const (
 	RequestBytesHard = requestBytesHard
 	CallMax          = callMax
 	HeaderBytesMax   = headerBytesMax
+	LookEvery        = lookEvery
+	CheckEvery       = checkEvery
 )
 
 // NewLimitListener is newLimitListener.

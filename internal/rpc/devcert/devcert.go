@@ -106,6 +106,8 @@ type Leaf struct {
 	Hosts []string
 	// Usages are what it may be used for.
 	Usages []x509.ExtKeyUsage
+	// Life is how long it is valid from now; 0 means 90 days.
+	Life time.Duration
 }
 
 // Service issues the certificate of one of an installation's services: client and server, with the SPIFFE id and the
@@ -116,14 +118,17 @@ func (a *Authority) Service(installation string, s authz.Service, now time.Time,
 	}, now)
 }
 
-// Issue issues a certificate for a fresh ECDSA P-256 key, valid for 90 days from now.
+// Issue issues a certificate for a fresh ECDSA P-256 key, valid from now on.
 func (a *Authority) Issue(l Leaf, now time.Time) (Pair, error) {
+	if l.Life == 0 {
+		l.Life = leafLife
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, err
 	}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "halfkey"}, NotBefore: now.Add(-backdate), NotAfter: now.Add(leafLife),
+		Subject: pkix.Name{CommonName: "halfkey"}, NotBefore: now.Add(-backdate), NotAfter: now.Add(l.Life),
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: l.Usages,
 	}
 	if l.URI != nil {

@@ -1,0 +1,152 @@
+package rpc_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/rpc"
+)
+
+// brief is the life of a certificate that expires while a test looks on: long enough to connect with.
+const brief = 3 * time.Second
+
+// blind is a server of the ledger that shows a certificate and never looks at anybody's again.
+func blind(t testing.TB, own *rpc.Credentials) string {
+	t.Helper()
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(own.ServerTLS())))
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(server.Stop)
+	return l.Addr().String()
+}
+
+// A connection that was good when it was made is cut within seconds when it is good no longer, by either end, beside one
+// that nothing has happened to.
+func TestCut(t *testing.T) {
+	old, next := newAuthority(t), newAuthority(t)
+	gone := func(t testing.TB, s authz.Service) (own *rpc.Credentials, leaves func()) {
+		source := &changing{m: materialOf(t, s, 0, old, old, next)}
+		return source.watch(t), func() { source.set(materialOf(t, s, 0, next, next)) }
+	}
+	for _, tt := range []struct {
+		name string
+		// make opens a stream on a connection, and one that stays; what change changes makes the first one bad.
+		make func(t *testing.T) (bad, good <-chan error, change func())
+	}{
+		{"by the server, the client's certificate expires", func(t *testing.T) (<-chan error, <-chan error, func()) {
+			address := serve(t, old, rpc.Config{}, nil)
+			short := fixed(t, materialOf(t, authz.Gateway, brief, old, old))
+			bad := bare(t, address, credentials.NewTLS(short.ClientTLS(authz.Ledger)))
+			return watchHealth(t, bad), watchHealth(t, asGateway(t, old, address)), func() {}
+		}},
+		{"by the server, the client's authority goes", func(t *testing.T) (<-chan error, <-chan error, func()) {
+			own, change := gone(t, authz.Ledger)
+			address := serve(t, old, rpc.Config{Credentials: own}, nil)
+			bad := bare(t, address, credentials.NewTLS(credentialsOf(t, old, authz.Gateway).ClientTLS(authz.Ledger)))
+			good := bare(t, address, credentials.NewTLS(fixed(t, materialOf(t, authz.Gateway, 0, next, old, next)).ClientTLS(authz.Ledger)))
+			return watchHealth(t, bad), watchHealth(t, good), change
+		}},
+		{"by the client, the server's certificate expires", func(t *testing.T) (<-chan error, <-chan error, func()) {
+			bad := blind(t, fixed(t, materialOf(t, authz.Ledger, brief, old, old)))
+			good := blind(t, credentialsOf(t, old, authz.Ledger))
+			return watchHealth(t, asGateway(t, old, bad)), watchHealth(t, asGateway(t, old, good)), func() {}
+		}},
+		{"by the client, the server's authority goes", func(t *testing.T) (<-chan error, <-chan error, func()) {
+			own, change := gone(t, authz.Gateway)
+			bad := blind(t, fixed(t, materialOf(t, authz.Ledger, 0, old, old, next)))
+			good := blind(t, fixed(t, materialOf(t, authz.Ledger, 0, next, old, next)))
+			return watchHealth(t, dialAs(t, bad, own)), watchHealth(t, dialAs(t, good, own)), change
+		}},
+		{"by the public listener, its certificate expires", func(t *testing.T) (<-chan error, <-chan error, func()) {
+			short := serve(t, old, rpc.Config{Listener: authz.Public, Credentials: fixed(t, materialOf(t, authz.Gateway, brief, old, old))}, nil)
+			long := serve(t, old, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, old, authz.Gateway)}, nil)
+			trust, err := rpc.PublicClientTLS(old.Certificate())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return watchHealth(t, dial(t, short, trust)), watchHealth(t, dial(t, long, trust)), func() {}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			bad, good, change := tt.make(t)
+			since := time.Now()
+			change()
+			wantCut(t, bad, since)
+			select {
+			case err := <-good:
+				t.Errorf("a good connection was cut: %v", err)
+			default:
+			}
+		})
+	}
+}
+
+// After an expiry nothing works until there is a new certificate, and then at once, without a restart of either end.
+func TestRenewedAfterExpiry(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	address := serve(t, ca, rpc.Config{}, nil)
+	source := &changing{m: materialOf(t, authz.Gateway, brief, ca, ca)}
+	conn := dialAs(t, address, source.watch(t))
+	if err := check(t, conn); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the certificate expires", func() bool { return status.Code(check(t, conn)) == codes.Unavailable })
+	source.set(materialOf(t, authz.Gateway, 0, ca, ca))
+	eventually(t, "it works again", func() bool { return check(t, conn) == nil })
+}
+
+// What looks at a connection ends with it, whoever ends it.
+func TestNothingStays(t *testing.T) {
+	ca := newAuthority(t)
+	server, err := rpc.NewServer(rpc.Config{
+		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(l) }()
+	conns := []*grpc.ClientConn{asGateway(t, ca, l.Addr().String()), asGateway(t, ca, l.Addr().String())}
+	for _, conn := range conns {
+		if err := check(t, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Two ends of two connections, and those of tests beside this one, of which there are none: it is not parallel.
+	if n := watchers(); n != 4 {
+		t.Errorf("%d connections are looked at, want 4", n)
+	}
+	if err := conns[0].Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the client's close ends both ends", func() bool { return watchers() == 2 })
+	server.Stop()
+	eventually(t, "the server's stop ends both ends", func() bool { return watchers() == 0 })
+}
+
+// watchers counts the goroutines that look at connections.
+func watchers() int {
+	stacks := make([]byte, 1<<20)
+	return bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("rpc.(*holding).watch("))
+}
