@@ -9,6 +9,7 @@ import (
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/program"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/cosigner"
 )
 
@@ -19,7 +20,7 @@ func main() {
 }
 
 func open(e *program.Environment, c *config.Cosigner) (program.Starter, error) {
-	key, err := config.ReadKey(c.StatementKey)
+	key, err := e.StatementKey(c.StatementKey, typev1.Purpose_PURPOSE_COSIGNER)
 	if err != nil {
 		return nil, err
 	}

@@ -15,9 +15,11 @@ import (
 
 // cli is the command line.
 type cli struct {
-	Demo     demoCommand  `cmd:"" help:"Show what Halfkey does, on an installation of its own that is removed at the end."`
-	Serve    serveCommand `cmd:"" help:"Run an installation until SIGTERM."`
-	LogLevel slog.Level   `default:"error" help:"What the services log to standard error: debug, info, warn or error."`
+	Demo     demoCommand      `cmd:"" help:"Show what Halfkey does, on an installation of its own that is removed at the end."`
+	Serve    serveCommand     `cmd:"" help:"Run an installation until SIGTERM."`
+	Certs    certsCommand     `cmd:"" help:"Make keys, certificates and configuration for the five programs, for development."`
+	Users    etcdUsersCommand `cmd:"" name:"etcd-users" help:"Give each service a user of its own in an etcd that asks for certificates."`
+	LogLevel slog.Level       `default:"error" help:"What the services log to standard error: debug, info, warn or error."`
 }
 
 func main() {

@@ -8,6 +8,7 @@ import (
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/ledger"
 )
 
@@ -18,7 +19,7 @@ func main() {
 }
 
 func open(e *program.Environment, c *config.Ledger) (program.Starter, error) {
-	key, err := config.ReadKey(c.StatementKey)
+	key, err := e.StatementKey(c.StatementKey, typev1.Purpose_PURPOSE_LEDGER)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/policy"
 )
 
@@ -20,7 +21,7 @@ func main() {
 }
 
 func open(e *program.Environment, c *config.Policy) (program.Starter, error) {
-	key, err := config.ReadKey(c.StatementKey)
+	key, err := e.StatementKey(c.StatementKey, typev1.Purpose_PURPOSE_POLICY)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package program
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
 	"log/slog"
 	"net"
 
@@ -11,9 +14,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/telemetry"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // Environment is what a service runs in, whatever it is. Until Observe nothing is observed.
@@ -40,6 +45,19 @@ type Environment struct {
 // Installation is the file in force.
 func (e *Environment) Installation() *evidence.Installation {
 	return e.Installations[len(e.Installations)-1]
+}
+
+// StatementKey reads the service's key from a file and holds it to the installation file.
+func (e *Environment) StatementKey(path string, purpose typev1.Purpose) (ed25519.PrivateKey, error) {
+	key, err := config.ReadKey(path)
+	if err != nil {
+		return nil, err
+	}
+	if current := e.Installation().Key(purpose); !bytes.Equal(current, key.Public().(ed25519.PublicKey)) { //nolint:forcetypeassert // crypto/ed25519 says so
+		return nil, fmt.Errorf("statement_key: %s is not the key that installation file number %d names for the %s, %x",
+			path, e.Installation().Number(), e.Name, current)
+	}
+	return key, nil
 }
 
 // Observe lets telemetry see the service.
