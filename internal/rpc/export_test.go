@@ -39,6 +39,7 @@ const (
 	CallMax          = callMax
 	HeaderBytesMax   = headerBytesMax
 	LookEvery        = lookEvery
+	PEMBytesMax      = pemBytesMax
 	CheckEvery       = checkEvery
 )
 

@@ -39,6 +39,7 @@ func blind(t testing.TB, own *rpc.Credentials) string {
 // A connection that was good when it was made is cut within seconds when it is good no longer, by either end, beside one
 // that nothing has happened to.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	old, next := newAuthority(t), newAuthority(t)
 	gone := func(t testing.TB, s authz.Service) (own *rpc.Credentials, leaves func()) {
 		source := &changing{m: materialOf(t, s, 0, old, old, next)}

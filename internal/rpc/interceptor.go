@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -50,6 +52,9 @@ func logCall(ctx context.Context, logger *slog.Logger, method string, took time.
 	if f == nil {
 		logger.LogAttrs(ctx, slog.LevelInfo, "call", append(attributes, slog.String("code", codes.OK.String()))...)
 		return
+	}
+	if span := trace.SpanFromContext(ctx); span.IsRecording() { // Its status has the code, which several reasons share.
+		span.SetAttributes(attribute.String("halfkey.reason", fault.ReasonName(f.Reason)))
 	}
 	attributes = append(attributes, slog.String("code", f.Code.String()), slog.String("reason", fault.ReasonName(f.Reason)),
 		slog.String("money_moved", f.Metadata[fault.KeyMoneyMoved]), slog.String("message", f.Message))

@@ -10,9 +10,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -293,35 +297,70 @@ func TestPublicListener(t *testing.T) {
 }
 
 func TestCredentialsRefuse(t *testing.T) {
-	ca := newAuthority(t)
-	one, err := ca.Service(installation, authz.Ledger, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := ca.Service(installation, authz.Ledger, time.Now())
+	ca, root := newAuthority(t), newAuthority(t).Certificate()
+	one, two := materialOf(t, authz.Ledger, 0, ca, ca), materialOf(t, authz.Ledger, 0, ca, ca)
+	weak := homemade(t, elliptic.P224(), nil, nil, nil)
+	weakKey, err := x509.MarshalPKCS8PrivateKey(weak.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
-		name                          string
-		installation                  string
-		certificate, key, authorities []byte
+		name         string
+		installation string
+		m            rpc.Material
+		want         string
 	}{
-		{"no installation", "", one.Certificate, one.Key, ca.Certificate()},
-		{"another's key", installation, one.Certificate, two.Key, ca.Certificate()},
-		{"no authority", installation, one.Certificate, one.Key, nil},
-		{"no certificate", installation, nil, one.Key, ca.Certificate()},
+		{"no installation", "", one, "installation"},
+		{"another's key", installation, rpc.Material{Certificate: one.Certificate, Key: two.Key, Authorities: root}, "does not match"},
+		{"no certificate", installation, rpc.Material{Key: one.Key, Authorities: root}, "certificate"},
+		{"half a certificate", installation, rpc.Material{Certificate: one.Certificate[:200], Key: one.Key, Authorities: root}, "certificate"},
+		{"a weak key", installation, rpc.Material{
+			Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: weak.Certificate[0]}),
+			Key:         pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: weakKey}), Authorities: root,
+		}, "too weak"},
+		{"no authority", installation, rpc.Material{Certificate: one.Certificate, Key: one.Key}, "whole certificates"},
+		{"half of the authorities", installation, rpc.Material{
+			Certificate: one.Certificate, Key: one.Key, Authorities: append(slices.Clone(root), root[:len(root)/2]...),
+		}, "whole certificates"},
+		{"a key among the authorities", installation, rpc.Material{
+			Certificate: one.Certificate, Key: one.Key, Authorities: append(slices.Clone(root), one.Key...),
+		}, "block 2"},
+		{"an authority that does not parse", installation, rpc.Material{
+			Certificate: one.Certificate, Key: one.Key, Authorities: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root}),
+		}, "block 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := rpc.NewCredentials(tt.installation, rpc.Material{Certificate: tt.certificate, Key: tt.key, Authorities: tt.authorities}); err == nil {
-				t.Error("taken")
+			if _, err := rpc.NewCredentials(tt.installation, tt.m); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want it to say %q", err, tt.want)
+			}
+			if tt.name == "no installation" {
+				return
+			}
+			if _, err := rpc.LoadCredentials(installation, newDirectory(t, tt.m).Files, nil); err == nil {
+				t.Error("taken from files")
 			}
 		})
+	}
+	long := one
+	long.Authorities = append(slices.Clone(root), make([]byte, rpc.PEMBytesMax)...)
+	if _, err := rpc.LoadCredentials(installation, newDirectory(t, long).Files, nil); err == nil || !strings.Contains(err.Error(), "longer") {
+		t.Errorf("a file beyond its bound: %v", err)
 	}
 	if _, err := rpc.LoadCredentials(installation, rpc.Files{Certificate: "absent", Key: "absent", Authorities: "absent"}, nil); err == nil {
 		t.Error("absent files are taken")
 	}
 	if _, err := rpc.PublicClientTLS([]byte("no PEM")); err == nil {
 		t.Error("no authority is taken")
+	}
+	// What people write around the blocks is nobody's business.
+	noted := one
+	noted.Authorities = append([]byte("the first\n"), append(slices.Clone(root), "that was it\n"...)...)
+	if _, err := rpc.NewCredentials(installation, noted); err != nil {
+		t.Errorf("with remarks between the blocks: %v", err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if got := fmt.Sprintf(verb, one); strings.Contains(got, "PRIVATE") || strings.Contains(got, "45 45 45") {
+			t.Errorf("%s prints %s", verb, got)
+		}
 	}
 }

@@ -4,6 +4,7 @@
 package devcert
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -102,6 +103,8 @@ func (a *Authority) Certificate() []byte {
 type Leaf struct {
 	// URI is the SPIFFE id; nil leaves it out.
 	URI *url.URL
+	// Name is the common name; empty is "halfkey".
+	Name string
 	// Hosts are DNS names and IP addresses of a server.
 	Hosts []string
 	// Usages are what it may be used for.
@@ -128,7 +131,7 @@ func (a *Authority) Issue(l Leaf, now time.Time) (Pair, error) {
 		return Pair{}, err
 	}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "halfkey"}, NotBefore: now.Add(-backdate), NotAfter: now.Add(l.Life),
+		Subject: pkix.Name{CommonName: cmp.Or(l.Name, "halfkey")}, NotBefore: now.Add(-backdate), NotAfter: now.Add(l.Life),
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: l.Usages,
 	}
 	if l.URI != nil {
