@@ -97,8 +97,8 @@ type pusher struct {
 }
 
 func newPusher(to sdktrace.SpanExporter, logger *slog.Logger, meters metric.MeterProvider) (*pusher, error) {
-	lost, err := instrument.SpansLost.Counter(meters)
-	return &pusher{SpanExporter: to, logger: logger, lost: lost}, err
+	m := instrument.For("telemetry", meters)
+	return &pusher{SpanExporter: to, logger: logger, lost: m.Counter(instrument.SpansLost)}, m.Err()
 }
 
 // ExportSpans implements sdktrace.SpanExporter.

@@ -24,6 +24,8 @@ const (
 	// scrapesMax bounds scrapes at once, scrapeMax how long one takes: a scraper that repeats too soon must not cost payments.
 	scrapesMax = 4
 	scrapeMax  = 10 * time.Second
+	// attributeMax bounds one attribute of a span: a payment's name takes less, and a caller's text is not ours to keep at any length.
+	attributeMax = 256
 )
 
 // Telemetry is what one program says about itself. It is safe for concurrent use.
@@ -60,7 +62,13 @@ func New(ctx context.Context, c Config) (*Telemetry, error) {
 		EnableOpenMetrics: true, // Exemplars exist there alone.
 		ErrorLog:          scrapeLog{t.logger}, MaxRequestsInFlight: scrapesMax, Timeout: scrapeMax,
 	})
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(about), sdktrace.WithSampler(newSampler(c.SampleRatio))}
+	limits := sdktrace.NewSpanLimits() // OTEL_SPAN_* are in them.
+	if limits.AttributeValueLengthLimit < 0 || limits.AttributeValueLengthLimit > attributeMax {
+		limits.AttributeValueLengthLimit = attributeMax
+	}
+	options := []sdktrace.TracerProviderOption{
+		sdktrace.WithResource(about), sdktrace.WithSampler(newSampler(c.SampleRatio)), sdktrace.WithRawSpanLimits(limits),
+	}
 	for _, p := range c.Processors {
 		options = append(options, sdktrace.WithSpanProcessor(p))
 	}

@@ -151,6 +151,9 @@ func (s *Service) freeze(ctx context.Context, sub subject, id string, value []by
 	if put.Succeeded && ended {
 		return false, used
 	}
+	if put.Succeeded {
+		s.instruments.freezes.Count(ctx, sub.scope)
+	}
 	return put.Succeeded, nil
 }
 

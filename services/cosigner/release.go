@@ -8,6 +8,7 @@ import (
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -16,15 +17,39 @@ import (
 // agent's commitment with the co-signer's own and its share. Repeating it is safe: each call draws nonces of its own, over the
 // same bytes. Nothing is stored.
 func (s *Service) Release(ctx context.Context, req *cosignerv1.ReleaseRequest) (*cosignerv1.ReleaseResponse, error) {
+	released, err := s.verifyAndRelease(ctx, req)
+	if err != nil {
+		err = refused(err)
+		s.instruments.released(ctx, err)
+		return nil, err
+	}
+	s.instruments.released(ctx, nil)
+	return &cosignerv1.ReleaseResponse{Release: released.Bytes()}, nil
+}
+
+func (s *Service) verifyAndRelease(ctx context.Context, req *cosignerv1.ReleaseRequest) (frost.Release, error) {
+	p, verified, err := s.verify(ctx, req)
+	if err != nil {
+		return frost.Release{}, err
+	}
+	ctx, span := instrument.Within(ctx, s.instruments.tracer, instrument.SpanShare)
+	released, err := s.release(ctx, p, verified)
+	instrument.End(span, err)
+	return released, err
+}
+
+// verify is the gate's judgement: on what the co-signer holds itself, and on nothing that the caller says of it.
+func (s *Service) verify(ctx context.Context, req *cosignerv1.ReleaseRequest) (p *pin, v *evidence.Verified, err error) {
+	ctx, span := instrument.Within(ctx, s.instruments.tracer, instrument.SpanVerify)
+	defer func() { instrument.End(span, err) }()
 	routing := new(typev1.Request)
 	if err := evidence.Peek(req.GetRequest(), routing); err != nil {
-		return nil, refused(err)
+		return nil, nil, err
 	}
-	p, err := s.pin(ctx, routing.GetWallet())
-	if err != nil {
-		return nil, refused(err)
+	if p, err = s.pin(ctx, routing.GetWallet()); err != nil {
+		return nil, nil, err
 	}
-	verified, err := evidence.Verify(evidence.Bundle{
+	v, err = evidence.Verify(evidence.Bundle{
 		Message: req.GetMessage(),
 		Request: req.GetRequest(),
 		Verdict: req.GetVerdict(),
@@ -37,13 +62,10 @@ func (s *Service) Release(ctx context.Context, req *cosignerv1.ReleaseRequest) (
 		Head:         p.head,
 	}, s.clock())
 	if err != nil {
-		return nil, refused(err)
+		return nil, nil, err
 	}
-	released, err := s.release(ctx, p, verified)
-	if err != nil {
-		return nil, refused(err)
-	}
-	return &cosignerv1.ReleaseResponse{Release: released.Bytes()}, nil
+	instrument.Payment(ctx, p.wallet, routing.GetPayment())
+	return p, v, nil
 }
 
 // release lets the share work once, for the payment that was verified. From its return on the units count as spent: the agent

@@ -93,6 +93,9 @@ func (s *Service) revoke(ctx context.Context, sub subject, m *typev1.Revocation,
 	if err != nil {
 		return false, storeError(ctx, err)
 	}
+	if put.Succeeded {
+		s.instruments.freezes.Count(ctx, sub.scope)
+	}
 	return put.Succeeded, nil
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -52,6 +54,9 @@ type Config struct {
 	KeyGenerationsMax int64
 	// RegistrationsMax bounds registrations that wait for their claim; 0 is RegistrationsDefault.
 	RegistrationsMax int64
+	// Tracer makes the spans of a call's work, and Meter counts what was decided; nil records nothing.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 }
 
 // Service is the co-signer. It is safe for concurrent use.
@@ -64,6 +69,7 @@ type Service struct {
 	sealer       *sealer
 	clock        func() time.Time
 	logger       *slog.Logger
+	instruments  *instruments
 
 	keyGenerationsMax, registrationsMax int64
 }
@@ -94,12 +100,17 @@ func New(c Config) (*Service, error) {
 	if c.RegistrationsMax == 0 {
 		c.RegistrationsMax = RegistrationsDefault
 	}
+	instruments, err := newInstruments(c.Tracer, c.Meter)
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{
 		installation:      installation,
 		key:               c.Key,
 		sealer:            newSealer(c.KEK, installation.ID()),
 		clock:             c.Clock,
 		logger:            c.Logger,
+		instruments:       instruments,
 		keyGenerationsMax: c.KeyGenerationsMax,
 		registrationsMax:  c.RegistrationsMax,
 	}

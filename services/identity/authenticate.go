@@ -7,6 +7,7 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -20,20 +21,25 @@ const (
 
 // Authenticate tells who signed a token, or whose request this is, and that the caller may act on the resource.
 func (s *Service) Authenticate(ctx context.Context, req *identityv1.AuthenticateRequest) (*identityv1.AuthenticateResponse, error) {
-	var caller *typev1.Caller
-	var err error
-	switch {
-	case (req.GetToken() == nil) == (req.GetRequest() == nil):
-		err = fault.Invalid(fault.Violation{Field: "token", Why: "exactly one of token and request is given"})
-	case req.GetToken() != nil:
-		caller, err = s.byToken(ctx, req)
-	default:
-		caller, err = s.byRequest(ctx, req)
-	}
+	ctx, span := instrument.Within(ctx, s.instruments.tracer, instrument.SpanAuthenticate)
+	caller, err := s.authenticate(ctx, req)
+	s.instruments.evidence.Refused(ctx, err)
+	instrument.End(span, err)
 	if err != nil {
 		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
 	}
 	return &identityv1.AuthenticateResponse{Caller: caller}, nil
+}
+
+func (s *Service) authenticate(ctx context.Context, req *identityv1.AuthenticateRequest) (*typev1.Caller, error) {
+	switch {
+	case (req.GetToken() == nil) == (req.GetRequest() == nil):
+		return nil, fault.Invalid(fault.Violation{Field: "token", Why: "exactly one of token and request is given"})
+	case req.GetToken() != nil:
+		return s.byToken(ctx, req)
+	default:
+		return s.byRequest(ctx, req)
+	}
 }
 
 // stranger is the one answer to whatever does not authenticate: which part was wrong is nobody's business.

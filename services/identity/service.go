@@ -9,6 +9,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -52,6 +54,9 @@ type Config struct {
 	Clock func() time.Time
 	// Logger receives what the service has to say; nil means slog.Default.
 	Logger *slog.Logger
+	// Tracer makes the spans of a call's work, and Meter counts what was decided; nil records nothing.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 }
 
 // Service is the identity service.
@@ -66,6 +71,7 @@ type Service struct {
 	demandEnrolment bool
 	clock           func() time.Time
 	logger          *slog.Logger
+	instruments     *instruments
 
 	// counting serialises this replica's transactions on the counters of open registrations, which all touch the same
 	// row. It only saves retries: what decides is that each transaction compares the rows it has read.
@@ -96,6 +102,10 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	instruments, err := newInstruments(c.Tracer, c.Meter)
+	if err != nil {
+		return nil, err
+	}
 	return &Service{
 		installation:    installation,
 		store:           &store{kv: c.KV},
@@ -104,6 +114,7 @@ func New(c Config) (*Service, error) {
 		demandEnrolment: c.DemandEnrolment,
 		clock:           c.Clock,
 		logger:          c.Logger,
+		instruments:     instruments,
 		counting:        make(chan struct{}, 1),
 	}, nil
 }

@@ -125,10 +125,14 @@ func TestCombinerFull(t *testing.T) {
 	for range queueMax {
 		put(t.Context(), c.queue, change(nil))
 	}
-	s := &Service{logger: slog.New(slog.DiscardHandler)}
+	i, err := newInstruments(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Service{logger: slog.New(slog.DiscardHandler), instruments: i}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel() // It is refused and does not wait: not even for its caller to give up.
-	err := s.answer(t.Context(), "CreatePayment", c.do(gone, change(nil)))
+	err = s.answer(t.Context(), "CreatePayment", c.do(gone, change(nil)))
 	wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
 	// A freeze does not wait behind payments.
 	freeze := change(nil)

@@ -14,6 +14,10 @@ type settlement struct {
 	signature []byte
 	// verified is the message over which the signature was verified; nil if the payment, as it was read, had no pin.
 	verified []byte
+
+	// heldMillis is how long its hold has lasted by the ledger's time since the last authorization, if this is what settled it.
+	heldMillis int64
+	moved      bool
 }
 
 // decideSettle moves the money, exactly once: from the payer's hold to the recipient's balance, with an entry in both
@@ -55,7 +59,11 @@ func decideSettle(s *state, a *settlement) error {
 	if r := s.checkTakes(p.payee); r != nil {
 		return r
 	}
-	return s.settle(w, p, a.signature, at)
+	if err := s.settle(w, p, a.signature, at); err != nil {
+		return err
+	}
+	a.moved, a.heldMillis = true, at-p.updatedMillis
+	return nil
 }
 
 func (s *state) settle(w wallet, p payment, signature []byte, at int64) error {

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -23,44 +22,56 @@ type instruments struct {
 }
 
 // lagBounds go from an agent next door to one that settles when its message is about to expire.
-func lagBounds() []float64 { return []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120} }
+func lagBounds() []float64 {
+	return []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120}
+}
 
-func newInstruments(tracers trace.TracerProvider, meters metric.MeterProvider) (i *instruments, err error) {
-	const by = "ledger"
-	i = &instruments{tracer: instrument.Tracer(tracers)}
-	for _, made := range []func() error{
-		func() (err error) { i.verdicts, err = instrument.NewVerdicts(meters, by); return err },
-		func() (err error) { i.holdsOpened, err = instrument.HoldsOpened.Counter(meters); return err },
-		func() (err error) { i.holdsEnded, err = instrument.NewHoldsEnded(meters); return err },
-		func() (err error) { i.lag, err = instrument.SettlementLag.Seconds(meters, lagBounds()...); return err },
-		func() (err error) { i.freezes, err = instrument.NewFreezes(meters, by); return err },
-		func() (err error) { i.evidence, err = instrument.NewEvidence(meters, by); return err },
-	} {
-		if err := made(); err != nil {
-			return nil, fmt.Errorf("ledger: metrics: %w", err)
-		}
-	}
-	return i, nil
+func newInstruments(tracers trace.TracerProvider, meters metric.MeterProvider) (*instruments, error) {
+	m := instrument.For("ledger", meters)
+	return &instruments{
+		tracer:      instrument.Tracer(tracers),
+		verdicts:    m.Verdicts(),
+		holdsOpened: m.Counter(instrument.HoldsOpened),
+		holdsEnded:  m.HoldsEnded(),
+		lag:         m.Seconds(instrument.SettlementLag, lagBounds()...),
+		freezes:     m.Freezes(),
+		evidence:    m.Evidence(),
+	}, m.Err()
 }
 
 // stored counts what a batch has made durable: what was decided and then rolled back never happened.
 func (i *instruments) stored(st *state) {
 	ctx := context.Background()
 	for _, d := range st.entries {
-		switch own := d.own.(type) {
-		case *typev1.Settlement:
-			i.holdsEnded.Count(ctx, settled)
-		case *typev1.DeadMessage:
+		switch d.own.(type) {
+		case *typev1.Settlement, *typev1.DeadMessage:
 			i.holdsEnded.Count(ctx, d.entry.GetPaymentState())
-		case nil:
+		default:
+			// A renewal is an entry of its own kind.
 			if d.entry.GetKind() == typev1.EntryKind_ENTRY_KIND_PAYMENT && d.entry.GetPaymentState() == authorized {
 				i.holdsOpened.Add(ctx, 1)
 			}
-		default:
-			_ = own
 		}
 	}
 	for _, f := range st.newFreezes {
 		i.freezes.Count(ctx, f.subject.scope)
+	}
+}
+
+// recorded counts the verdict on an attempt: the payment's, which is the stricter of policy's and the ledger's.
+func (i *instruments) recorded(ctx context.Context, a *attempt, r *recorded) {
+	instrument.State(ctx, r.payment.state)
+	if r.entry == nil || a.dry {
+		return // It was not judged, or nothing came of it.
+	}
+	instrument.Light(ctx, r.receipt.light)
+	i.verdicts.Count(ctx, r.receipt.light)
+}
+
+// settled times a settlement.
+func (i *instruments) settled(ctx context.Context, a *settlement) {
+	instrument.State(ctx, settled)
+	if a.moved { // Else it is a repeat, and settled long ago.
+		i.lag.Record(ctx, float64(a.heldMillis)/1000)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -28,10 +29,12 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 	if err != nil {
 		return nil, err
 	}
+	instrument.Payment(ctx, a.key.wallet, a.key.name())
 	var r *recorded
 	if err := s.write(ctx, a.op(&r)); err != nil {
 		return nil, err
 	}
+	s.instruments.recorded(ctx, a, r)
 	if r.entry == nil || len(r.payment.deadEntries) > 0 && !a.dry {
 		out, err := s.payment(ctx, r.payment.key())
 		if err == nil {
@@ -278,6 +281,7 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	if err != nil {
 		return nil, err
 	}
+	instrument.Payment(ctx, key.wallet, key.name())
 	a := &settlement{key: key, signature: req.GetSignature()}
 	if p.counted() {
 		if !ed25519.Verify(w.groupKey[:], p.message, req.GetSignature()) {
@@ -293,6 +297,7 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	if err != nil {
 		return nil, err
 	}
+	s.instruments.settled(ctx, a)
 	out, err := s.payment(ctx, key)
 	return out, done(err, movedYes)
 }

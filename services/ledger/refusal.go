@@ -107,13 +107,16 @@ func (s *Service) answer(ctx context.Context, method string, err error) error {
 	}
 	var r *refusal
 	if errors.As(err, &r) {
-		return fault.New(r.reason, r.moved, r.message, r.pairs...)
+		out := fault.New(r.reason, r.moved, r.message, r.pairs...)
+		s.instruments.evidence.Refused(ctx, out)
+		return out
 	}
 	var f *fault.Fault
 	if ctx.Err() != nil && !errors.As(err, &f) {
 		return fault.Wrap(ctx.Err(), movedNo) // An engine that is interrupted says so in words of its own.
 	}
 	out := fault.Wrap(err, movedNo)
+	s.instruments.evidence.Refused(ctx, out)
 	switch fault.ReasonOf(out) {
 	case typev1.Reason_REASON_INTERNAL, typev1.Reason_REASON_UNAVAILABLE:
 		if ctx.Err() == nil {

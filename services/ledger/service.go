@@ -11,10 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -39,6 +42,9 @@ type Config struct {
 	Logger *slog.Logger
 	// SweepInterval is how often payments are ended whose time has come; 0 is SweepDefault.
 	SweepInterval time.Duration
+	// Tracer makes the spans of a call's work, and Meter counts what was decided; nil records nothing.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 }
 
 // Service is the ledger. It is safe for concurrent use.
@@ -49,6 +55,7 @@ type Service struct {
 	key          crypto.Signer
 	clock        func() time.Time
 	logger       *slog.Logger
+	instruments  *instruments
 
 	store    *store
 	combiner *combiner
@@ -87,13 +94,18 @@ func New(c Config) (*Service, error) {
 	if c.SweepInterval == 0 {
 		c.SweepInterval = SweepDefault
 	}
+	instruments, err := newInstruments(c.Tracer, c.Meter)
+	if err != nil {
+		return nil, err
+	}
 	store, err := openSQLite(c.Path, c.Installations, c.Key, c.Clock)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, store: store, stop: cancel,
+		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, instruments: instruments, store: store,
+		stop: cancel,
 	}
 	s.combiner = newCombiner(store.begin, s.stored, c.Logger)
 	s.closed = sync.OnceValue(s.end)
@@ -116,10 +128,16 @@ func (s *Service) end() error {
 }
 
 // write queues an operation and waits until what it decided is durable.
-func (s *Service) write(ctx context.Context, o *op) error { return s.combiner.do(ctx, o) }
+func (s *Service) write(ctx context.Context, o *op) error {
+	ctx, span := instrument.Within(ctx, s.instruments.tracer, instrument.SpanWrite)
+	err := s.combiner.do(ctx, o)
+	instrument.End(span, err)
+	return err
+}
 
 // stored takes over what a batch has changed, and wakes who watches it.
 func (s *Service) stored(st *state) {
+	s.instruments.stored(st)
 	s.pins.stored(st)
 	for k := range st.payments.dirty {
 		s.watchers.wake(k.name())

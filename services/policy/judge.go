@@ -9,24 +9,15 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/guardrails"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // Judge decodes the message, compares it with what the agent asked for, judges it and signs the verdict.
 func (s *Service) Judge(ctx context.Context, req *policyv1.JudgeRequest) (*policyv1.JudgeResponse, error) {
-	var peeked typev1.Request
-	if err := evidence.Peek(req.GetRequest(), &peeked); err != nil {
-		return nil, fault.Wrap(err, no)
-	}
-	h, err := s.wallet(ctx, peeked.GetWallet())
-	if err != nil {
-		return nil, err
-	}
-	if h.head.Document.GetNumber() == 0 {
-		return nil, fault.New(typev1.Reason_REASON_NO_GUARD_RAILS, no, "the wallet has no guard rails that allow payments")
-	}
-	verdict, err := s.judge(req, h)
+	verdict, err := s.verdict(ctx, req)
+	s.instruments.judged(ctx, req, verdict, err)
 	if err != nil {
 		return nil, fault.Wrap(err, no)
 	}
@@ -42,6 +33,25 @@ func (s *Service) Judge(ctx context.Context, req *policyv1.JudgeRequest) (*polic
 		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "policy could not sign its verdict")
 	}
 	return &policyv1.JudgeResponse{Verdict: signed}, nil
+}
+
+// verdict reads the wallet and judges.
+func (s *Service) verdict(ctx context.Context, req *policyv1.JudgeRequest) (*typev1.Verdict, error) {
+	var peeked typev1.Request
+	if err := evidence.Peek(req.GetRequest(), &peeked); err != nil {
+		return nil, err
+	}
+	h, err := s.wallet(ctx, peeked.GetWallet())
+	if err != nil {
+		return nil, err
+	}
+	if h.head.Document.GetNumber() == 0 {
+		return nil, fault.New(typev1.Reason_REASON_NO_GUARD_RAILS, no, "the wallet has no guard rails that allow payments")
+	}
+	_, span := instrument.Within(ctx, s.instruments.tracer, instrument.SpanJudge)
+	v, err := s.judge(req, h)
+	instrument.End(span, err)
+	return v, err
 }
 
 func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, error) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -30,6 +32,9 @@ type Config struct {
 	Clock func() time.Time
 	// Logger receives what the service has to say; nil means slog.Default.
 	Logger *slog.Logger
+	// Tracer makes the spans of a call's work, and Meter counts what was decided; nil records nothing.
+	Tracer trace.TracerProvider
+	Meter  metric.MeterProvider
 }
 
 // Service is the policy service.
@@ -40,6 +45,7 @@ type Service struct {
 	key          crypto.Signer
 	kv           clientv3.KV
 	clock        func() time.Time
+	instruments  *instruments
 }
 
 // New makes the service. It does not listen. It refuses a store that has accepted a higher installation file.
@@ -61,7 +67,11 @@ func New(c Config) (*Service, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	return &Service{installation: installation, key: c.Key, kv: c.KV, clock: c.Clock}, nil
+	instruments, err := newInstruments(c.Tracer, c.Meter)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{installation: installation, key: c.Key, kv: c.KV, clock: c.Clock, instruments: instruments}, nil
 }
 
 // Register adds the service to a gRPC server.

@@ -2,6 +2,8 @@ package instrument
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -79,22 +81,42 @@ func (m Metric) Exposed() string {
 	return name + "_total"
 }
 
-// Counter makes the metric as a counter. A nil provider counts for nobody.
-func (m Metric) Counter(meters metric.MeterProvider) (metric.Int64Counter, error) {
-	return meter(meters).Int64Counter(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
+// Maker makes the instruments of one service, and keeps the first error for Err.
+type Maker struct {
+	meter metric.Meter
+	by    string
+	err   error
 }
 
-// Seconds makes the metric as a histogram of durations with these bounds.
-func (m Metric) Seconds(meters metric.MeterProvider, bounds ...float64) (metric.Float64Histogram, error) {
-	return meter(meters).Float64Histogram(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help),
-		metric.WithExplicitBucketBoundaries(bounds...))
-}
-
-func meter(meters metric.MeterProvider) metric.Meter {
+// For makes a maker for a service, which is named where several count the same. With a nil provider everything counts for nobody.
+func For(service string, meters metric.MeterProvider) *Maker {
 	if meters == nil {
 		meters = noop.NewMeterProvider()
 	}
-	return meters.Meter(Scope)
+	return &Maker{meter: meters.Meter(Scope), by: service}
+}
+
+// Err says what could not be made.
+func (k *Maker) Err() error {
+	if k.err != nil {
+		return fmt.Errorf("%s: metrics: %w", k.by, k.err)
+	}
+	return nil
+}
+
+// Counter makes a metric that counts without attributes.
+func (k *Maker) Counter(m Metric) metric.Int64Counter {
+	c, err := k.meter.Int64Counter(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
+	k.err = errors.Join(k.err, err)
+	return c
+}
+
+// Seconds makes a histogram of durations with these bounds.
+func (k *Maker) Seconds(m Metric, bounds ...float64) metric.Float64Histogram {
+	h, err := k.meter.Float64Histogram(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help),
+		metric.WithExplicitBucketBoundaries(bounds...))
+	k.err = errors.Join(k.err, err)
+	return h
 }
 
 // Counts counts by one attribute whose few values are known when it is made, so that counting makes no attribute set.
@@ -113,30 +135,24 @@ func (c *Counts[K]) Count(ctx context.Context, k K) {
 	c.counter.Add(ctx, 1, options...)
 }
 
-// newCounts makes a counter by the attribute named label. by is who counts, where several services count the same. shown are the
-// values whose series are there from the start, at zero: a first refusal is then a step up, which a rate sees.
-func newCounts[K comparable](
-	meters metric.MeterProvider, m Metric, by, label string, name func(K) string, all, shown []K,
-) (*Counts[K], error) {
-	counter, err := m.Counter(meters)
-	if err != nil {
-		return nil, err
-	}
+// newCounts makes a counter by the attribute named label. shared says that several services count the same. shown are the values
+// whose series are there from the start, at zero: a first refusal is then a step up, which a rate sees.
+func newCounts[K comparable](k *Maker, m Metric, shared bool, label string, name func(K) string, all, shown []K) *Counts[K] {
 	option := func(value string) []metric.AddOption {
 		attributes := []attribute.KeyValue{attribute.String(label, value)}
-		if by != "" {
-			attributes = append(attributes, attribute.String(labelBy, by))
+		if shared {
+			attributes = append(attributes, attribute.String(labelBy, k.by))
 		}
 		return []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}
 	}
-	c := &Counts[K]{counter: counter, options: make(map[K][]metric.AddOption, len(all)), other: option("OTHER")}
-	for _, k := range all {
-		c.options[k] = option(name(k))
+	c := &Counts[K]{counter: k.Counter(m), options: make(map[K][]metric.AddOption, len(all)), other: option("OTHER")}
+	for _, key := range all {
+		c.options[key] = option(name(key))
 	}
-	for _, k := range shown {
-		counter.Add(context.Background(), 0, c.options[k]...)
+	for _, key := range shown {
+		c.counter.Add(context.Background(), 0, c.options[key]...)
 	}
-	return c, nil
+	return c
 }
 
 // The attributes of metrics.
@@ -148,39 +164,37 @@ const (
 	labelScope  = "scope"
 )
 
-// NewVerdicts counts verdicts by light.
-func NewVerdicts(meters metric.MeterProvider, by string) (*Counts[typev1.Light], error) {
+// Verdicts counts verdicts by light.
+func (k *Maker) Verdicts() *Counts[typev1.Light] {
 	all := []typev1.Light{typev1.Light_LIGHT_GREEN, typev1.Light_LIGHT_YELLOW, typev1.Light_LIGHT_RED}
-	return newCounts(meters, Verdicts, by, labelLight, LightName, all, all)
+	return newCounts(k, Verdicts, true, labelLight, LightName, all, all)
 }
 
-// NewHoldsEnded counts ended holds by the state that their payments took.
-func NewHoldsEnded(meters metric.MeterProvider) (*Counts[typev1.PaymentState], error) {
+// HoldsEnded counts ended holds by the state that their payments took.
+func (k *Maker) HoldsEnded() *Counts[typev1.PaymentState] {
 	all := []typev1.PaymentState{
 		typev1.PaymentState_PAYMENT_STATE_SETTLED, typev1.PaymentState_PAYMENT_STATE_READY, typev1.PaymentState_PAYMENT_STATE_EXPIRED,
-		typev1.PaymentState_PAYMENT_STATE_FAILED,
 	}
-	return newCounts(meters, HoldsEnded, "", labelState, StateName, all, all[:3])
+	return newCounts(k, HoldsEnded, false, labelState, StateName, all, all)
 }
 
-// NewFreezes counts freezes by scope.
-func NewFreezes(meters metric.MeterProvider, by string) (*Counts[typev1.Scope], error) {
+// Freezes counts freezes by scope.
+func (k *Maker) Freezes() *Counts[typev1.Scope] {
 	all := []typev1.Scope{typev1.Scope_SCOPE_WALLET, typev1.Scope_SCOPE_OWNER, typev1.Scope_SCOPE_INSTALLATION}
-	return newCounts(meters, Freezes, by, labelScope, ScopeName, all, all)
+	return newCounts(k, Freezes, true, labelScope, ScopeName, all, all)
 }
 
-// NewReleasesRefused counts refused releases by reason.
-func NewReleasesRefused(meters metric.MeterProvider) (*Counts[typev1.Reason], error) {
-	return newCounts(meters, ReleasesRefused, "", labelReason, fault.ReasonName, reasons(), evidenceReasons())
+// ReleasesRefused counts refused releases by reason.
+func (k *Maker) ReleasesRefused() *Counts[typev1.Reason] {
+	return newCounts(k, ReleasesRefused, false, labelReason, fault.ReasonName, reasons(), evidenceReasons())
 }
 
 // Evidence counts refused evidence.
 type Evidence struct{ counts *Counts[typev1.Reason] }
 
-// NewEvidence counts refused evidence by reason.
-func NewEvidence(meters metric.MeterProvider, by string) (*Evidence, error) {
-	counts, err := newCounts(meters, EvidenceRefused, by, labelReason, fault.ReasonName, evidenceReasons(), evidenceReasons())
-	return &Evidence{counts: counts}, err
+// Evidence counts refused evidence by reason.
+func (k *Maker) Evidence() *Evidence {
+	return &Evidence{counts: newCounts(k, EvidenceRefused, true, labelReason, fault.ReasonName, evidenceReasons(), evidenceReasons())}
 }
 
 // Refused counts an error if it refuses evidence; other errors and nil it leaves alone.
@@ -188,7 +202,7 @@ func (e *Evidence) Refused(ctx context.Context, err error) {
 	if err == nil {
 		return
 	}
-	if reason := fault.Of(err).Reason; e.counts.options[reason] != nil {
+	if reason := fault.Of(err).Reason; e.counts.options[reason] != nil { // Else it was refused for something else.
 		e.counts.Count(ctx, reason)
 	}
 }

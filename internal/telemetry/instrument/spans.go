@@ -2,6 +2,7 @@ package instrument
 
 import (
 	"context"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -18,7 +19,7 @@ const (
 	StepIdentity = "2 identity"
 	StepPolicy   = "3 policy"
 	StepLedger   = "4 ledger"
-	StepCosigner = "5 cosigner"
+	StepCosigner = "5 co-signer"
 )
 
 // Within the services: what a step's time goes into.
@@ -47,6 +48,14 @@ func Tracer(tracers trace.TracerProvider) trace.Tracer {
 	return tracers.Tracer(Scope)
 }
 
+// Within starts a span inside the context's trace. Outside every trace, as when the ledger sweeps, it starts none.
+func Within(ctx context.Context, tracer trace.Tracer, name string) (context.Context, trace.Span) {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx, trace.SpanFromContext(ctx)
+	}
+	return tracer.Start(ctx, name)
+}
+
 // Payment says which payment the context's span is about.
 func Payment(ctx context.Context, wallet, payment string) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
@@ -66,6 +75,16 @@ func State(ctx context.Context, s typev1.PaymentState) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.SetAttributes(attrState.String(StateName(s)))
 	}
+}
+
+// Recorded says what the ledger has recorded of a payment, in the context's span; nil is nothing.
+func Recorded(ctx context.Context, p *typev1.Payment) {
+	if p == nil {
+		return
+	}
+	wallet, _, _ := strings.Cut(p.GetName(), "/payments/")
+	Payment(ctx, wallet, p.GetName())
+	State(ctx, p.GetState())
 }
 
 // End ends a span. Of an error it tells the reason; the text stays in the log, where the error stops.
