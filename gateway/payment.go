@@ -9,6 +9,7 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
@@ -44,7 +45,7 @@ func (s *Service) CreatePayment(ctx context.Context, req *gatewayv1.CreatePaymen
 // pay runs steps 2 to 5 of a payment once.
 func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) (*typev1.Payment, error) {
 	// 2 identity: whose request is this, and is the agent active?
-	_, err := s.identity.Authenticate(ctx, &identityv1.AuthenticateRequest{
+	_, err := step(ctx, s.tracer, instrument.StepIdentity, s.identity.Authenticate, &identityv1.AuthenticateRequest{
 		Request: req.GetRequest(), Method: gatewayv1.GatewayService_CreatePayment_FullMethodName, Resource: req.GetParent(),
 	})
 	if err != nil {
@@ -52,7 +53,7 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 	}
 
 	// 3 policy: decodes the message, judges it by every rule that needs no history, signs its verdict.
-	judged, err := s.policy.Judge(ctx, &policyv1.JudgeRequest{
+	judged, err := step(ctx, s.tracer, instrument.StepPolicy, s.policy.Judge, &policyv1.JudgeRequest{
 		Request: req.GetRequest(), Message: req.GetMessage(), Review: req.GetReview(), ValidateOnly: req.GetValidateOnly(),
 	})
 	if err != nil {
@@ -61,7 +62,7 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 
 	// 4 ledger: ONE database transaction judges what needs history, takes balance and hold, pins the message and
 	// journals it. What it answers is durable.
-	recorded, err := s.ledger.CreatePayment(ctx, &ledgerv1.CreatePaymentRequest{
+	recorded, err := step(ctx, s.tracer, instrument.StepLedger, s.ledger.CreatePayment, &ledgerv1.CreatePaymentRequest{
 		Request: req.GetRequest(), Message: req.GetMessage(), Verdict: judged.GetVerdict(), Review: req.GetReview(),
 		ValidateOnly: req.GetValidateOnly(),
 	})
@@ -69,12 +70,13 @@ func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) 
 		return nil, err // The ledger says itself whether money moved; when it could not be asked, that is UNKNOWN.
 	}
 	payment := recorded.GetPayment()
+	instrument.Recorded(ctx, payment)
 	if payment.GetState() != typev1.PaymentState_PAYMENT_STATE_AUTHORIZED || req.GetValidateOnly() {
 		return payment, nil // DENIED, waiting for a person, ended before, or a dry run: nothing to release.
 	}
 
 	// 5 cosigner: THE GATE. It verifies all evidence itself and answers with commitment and share in one reply.
-	released, err := s.cosigner.Release(ctx, &cosignerv1.ReleaseRequest{
+	released, err := step(ctx, s.tracer, instrument.StepCosigner, s.cosigner.Release, &cosignerv1.ReleaseRequest{
 		Message: req.GetMessage(), Request: req.GetRequest(), Verdict: judged.GetVerdict(),
 		Receipt: payment.GetReceipt(), Review: payment.GetReview(),
 	})
@@ -137,6 +139,7 @@ func mismatch(field string) error {
 // can do is what was signed.
 func (s *Service) SettlePayment(ctx context.Context, req *gatewayv1.SettlePaymentRequest) (*typev1.Payment, error) {
 	resp, err := s.ledger.SettlePayment(ctx, &ledgerv1.SettlePaymentRequest{Name: req.GetName(), Signature: req.GetSignature()})
+	instrument.Recorded(ctx, resp.GetPayment())
 	return resp.GetPayment(), err
 }
 

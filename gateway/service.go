@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
@@ -28,6 +30,8 @@ type Config struct {
 	Identity, Policy, Ledger, Cosigner grpc.ClientConnInterface
 	// Logger receives what the gateway itself has to say. Nil means slog.Default.
 	Logger *slog.Logger
+	// Tracer makes a span of each step of a payment; nil makes none.
+	Tracer trace.TracerProvider
 }
 
 // Service is the gateway.
@@ -42,6 +46,7 @@ type Service struct {
 	repairs       *throttle
 	watchLife     time.Duration
 	logger        *slog.Logger
+	tracer        trace.Tracer
 }
 
 // New makes a gateway. It fails when a connection or the installation is missing.
@@ -70,6 +75,7 @@ func New(c Config) (*Service, error) {
 		logger:   c.Logger,
 
 		watchLife: watchLife,
+		tracer:    instrument.Tracer(c.Tracer),
 	}
 	for _, i := range c.Installations {
 		s.installations = append(s.installations, i.Envelope())
