@@ -39,6 +39,7 @@ func open(e *program.Environment, c *config.Cosigner) (program.Starter, error) {
 		}
 		service, err := cosigner.New(cosigner.Config{
 			Installations: e.Installations, Key: key, KV: store.KV(), Lease: store.Lease(), KEK: kek, Logger: e.Logger,
+			Tracer: e.Tracer, Meter: e.Meter,
 		})
 		if err != nil {
 			return nil, errors.Join(err, store.Close())

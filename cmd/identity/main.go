@@ -42,6 +42,7 @@ func open(e *program.Environment, c *config.Identity) (program.Starter, error) {
 		}
 		service, err := identity.New(identity.Config{
 			Installations: e.Installations, KV: store.KV(), BootstrapKey: bootstrap, DemandEnrolment: c.DemandEnrolment, Logger: e.Logger,
+			Tracer: e.Tracer, Meter: e.Meter,
 		})
 		if err != nil {
 			return nil, errors.Join(err, store.Close())

@@ -28,7 +28,10 @@ func open(e *program.Environment, c *config.Ledger) (program.Starter, error) {
 		return nil, err
 	}
 	return func(context.Context) (program.Server, error) {
-		service, err := ledger.New(ledger.Config{Installations: e.Installations, Key: key, Path: c.Database, Logger: e.Logger})
+		service, err := ledger.New(ledger.Config{
+			Installations: e.Installations, Key: key, Path: c.Database, Logger: e.Logger,
+			Tracer: e.Tracer, Meter: e.Meter,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -38,7 +38,10 @@ func open(e *program.Environment, c *config.Policy) (program.Starter, error) {
 		if err != nil {
 			return nil, err
 		}
-		service, err := policy.New(policy.Config{Installations: e.Installations, Key: key, KV: store.KV(), Logger: e.Logger})
+		service, err := policy.New(policy.Config{
+			Installations: e.Installations, Key: key, KV: store.KV(), Logger: e.Logger,
+			Tracer: e.Tracer, Meter: e.Meter,
+		})
 		if err != nil {
 			return nil, errors.Join(err, store.Close())
 		}

@@ -60,7 +60,7 @@ func Serve(e *program.Environment, c Config) (_ *Edge, err error) {
 	}()
 	s := new(Edge)
 	s.gateway, err = gateway.New(gateway.Config{
-		Installations: e.Installations, Logger: e.Logger,
+		Installations: e.Installations, Logger: e.Logger, Tracer: e.Tracer,
 		Identity: c.Services[authz.Identity], Policy: c.Services[authz.Policy],
 		Ledger: c.Services[authz.Ledger], Cosigner: c.Services[authz.Cosigner],
 	})

@@ -136,7 +136,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 			}
 			made, err := identity.New(identity.Config{
 				Installations: e.Installations, KV: kv, BootstrapKey: m.bootstrapPublic, DemandEnrolment: c.DemandEnrolment,
-				Clock: c.Clock, Logger: e.Logger,
+				Clock: c.Clock, Logger: e.Logger, Tracer: e.Tracer, Meter: e.Meter,
 			})
 			if err != nil {
 				return nil, err
@@ -152,11 +152,15 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 			if err != nil {
 				return nil, err
 			}
-			return policy.New(policy.Config{Installations: e.Installations, Key: m.policy, KV: kv, Clock: c.Clock, Logger: e.Logger})
+			return policy.New(policy.Config{
+				Installations: e.Installations, Key: m.policy, KV: kv, Clock: c.Clock, Logger: e.Logger,
+				Tracer: e.Tracer, Meter: e.Meter,
+			})
 		}},
 		{authz.Ledger, func(e *program.Environment) (program.Service, error) {
 			return ledger.New(ledger.Config{
 				Installations: e.Installations, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: e.Logger,
+				Tracer: e.Tracer, Meter: e.Meter,
 			})
 		}},
 		{authz.Cosigner, func(e *program.Environment) (program.Service, error) {
@@ -170,6 +174,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 			}
 			return cosigner.New(cosigner.Config{
 				Installations: e.Installations, Key: m.cosigner, KV: kv, Lease: etcd.Client().Lease, KEK: kek, Clock: c.Clock, Logger: e.Logger,
+				Tracer: e.Tracer, Meter: e.Meter,
 			})
 		}},
 	}
