@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"sync"
@@ -182,9 +181,3 @@ func wantFault(t testing.TB, err error, reason typev1.Reason, moved typev1.Money
 	}
 	return f
 }
-
-var (
-	serverOnly = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	clientOnly = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	bothWays   = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-)

@@ -21,6 +21,7 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/devcert"
+	"github.com/halfkey/halfkey/internal/rpc/rpctest"
 )
 
 // within bounds what rotates by itself, which takes some three seconds; the rest is for slow machines.
@@ -40,7 +41,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 func materialOf(t testing.TB, s authz.Service, life time.Duration, by *devcert.Authority, trusts ...*devcert.Authority) rpc.Material {
 	t.Helper()
 	pair, err := by.Issue(devcert.Leaf{
-		URI: authz.ID(installation, s), Hosts: []string{"127.0.0.1"}, Usages: bothWays, Life: life,
+		URI: authz.ID(installation, s), Hosts: []string{"127.0.0.1"}, Usages: rpctest.BothWays, Life: life,
 	}, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/quota"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	Validate func(proto.Message) error
 	// InFlightMax bounds unary calls that run at once; 0 means 1,024. Freezing has places of its own.
 	InFlightMax int
+	// Sources bounds what one network address may ask of a public listener; nil bounds nothing.
+	Sources *quota.Quota
 	// Stats observes calls, for traces and metrics. May be nil.
 	Stats stats.Handler
 	// Logger gets one line per call. Nil means slog.Default.
@@ -102,6 +105,7 @@ func NewServer(c Config) (*Server, error) {
 		return nil, errors.New("rpc: the bound on calls in flight is negative")
 	}
 	inFlight := newBound(c.InFlightMax)
+	from := sources{quota: c.Sources}
 	draining, drain := context.WithCancel(context.Background())
 
 	// The one slice: outermost first.
@@ -109,6 +113,7 @@ func NewServer(c Config) (*Server, error) {
 		logUnary(c.Logger),
 		faultUnary,
 		recoverUnary,
+		from.unary,
 		authorizer.Unary(),
 		deadlineUnary,
 		inFlight.unary,
@@ -119,6 +124,7 @@ func NewServer(c Config) (*Server, error) {
 		logStream(c.Logger),
 		faultStream,
 		recoverStream,
+		from.stream,
 		authorizer.Stream(),
 		inFlight.stream,
 		checkStream(c.Validate),

@@ -2,19 +2,14 @@ package rpc_test
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -31,16 +25,9 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/devcert"
+	"github.com/halfkey/halfkey/internal/rpc/rpctest"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 )
-
-func issue(t testing.TB, ca *devcert.Authority, l devcert.Leaf, now time.Time) tls.Certificate {
-	t.Helper()
-	pair, err := ca.Issue(l, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keyPair(t, pair)
-}
 
 func keyPair(t testing.TB, p devcert.Pair) tls.Certificate {
 	t.Helper()
@@ -51,50 +38,13 @@ func keyPair(t testing.TB, p devcert.Pair) tls.Certificate {
 	return cert
 }
 
-// homemade is a certificate that no authority of ours has signed or would sign.
-func homemade(t testing.TB, curve elliptic.Curve, change func(*x509.Certificate), parent *x509.Certificate, parentKey crypto.Signer) tls.Certificate {
+func newKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return homemadeFor(t, key, change, parent, parentKey)
-}
-
-// homemadeFor is homemade for a key.
-func homemadeFor(t testing.TB, key crypto.Signer, change func(*x509.Certificate), parent *x509.Certificate, parentKey crypto.Signer) tls.Certificate {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "homemade"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: bothWays,
-		URIs: []*url.URL{authz.ID(installation, authz.Gateway)}, BasicConstraintsValid: true,
-	}
-	if change != nil {
-		change(template)
-	}
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-// parts takes an authority apart, for certificates that devcert does not make.
-func parts(t testing.TB, ca *devcert.Authority) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	pair, err := ca.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := keyPair(t, pair)
-	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
-	if !ok {
-		t.Fatal("the authority's key is not ECDSA")
-	}
-	return cert.Leaf, key
+	return key
 }
 
 // check calls the health service, the one method that any peer may call.
@@ -106,102 +56,11 @@ func check(t testing.TB, conn *grpc.ClientConn) error {
 	return err
 }
 
-// An internal listener answers nobody who does not show the certificate of one of the installation's services.
+// An internal listener answers nobody who does not show the certificate of one of the installation's services, also beside
+// a connection that has stopped halfway through its handshake.
 func TestServerRefuses(t *testing.T) {
-	ca, other := newAuthority(t), newAuthority(t)
-	address := serve(t, ca, rpc.Config{}, nil)
-	root, rootKey := parts(t, ca)
-	gateway := authz.ID(installation, authz.Gateway)
-	now := time.Now()
-	good := credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger)
-
-	for _, tt := range []struct {
-		name string
-		cert func() *tls.Certificate // nil: change says what is wrong
-		with func(*tls.Config)
-	}{
-		{name: "no certificate", cert: func() *tls.Certificate { return &tls.Certificate{} }},
-		{name: "other authority", cert: func() *tls.Certificate {
-			c := issue(t, other, devcert.Leaf{URI: gateway, Usages: bothWays}, now)
-			return &c
-		}},
-		{name: "self-signed", cert: func() *tls.Certificate { c := homemade(t, elliptic.P256(), nil, nil, nil); return &c }},
-		{name: "expired", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: bothWays}, now.Add(-365*24*time.Hour))
-			return &c
-		}},
-		{name: "not yet valid", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: bothWays}, now.Add(24*time.Hour))
-			return &c
-		}},
-		{name: "server's certificate", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{URI: gateway, Usages: serverOnly}, now)
-			return &c
-		}},
-		{name: "no SPIFFE id", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{Hosts: []string{"gateway"}, Usages: bothWays}, now)
-			return &c
-		}},
-		{name: "other installation", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Gateway), Usages: bothWays}, now)
-			return &c
-		}},
-		{name: "no such service", cert: func() *tls.Certificate {
-			c := issue(t, ca, devcert.Leaf{URI: authz.ID(installation, "portal"), Usages: bothWays}, now)
-			return &c
-		}},
-		{name: "two SPIFFE ids", cert: func() *tls.Certificate {
-			c := homemade(t, elliptic.P256(), func(c *x509.Certificate) {
-				c.URIs = append(c.URIs, authz.ID(installation, authz.Ledger))
-			}, root, rootKey)
-			return &c
-		}},
-		{name: "weak curve", cert: func() *tls.Certificate { c := homemade(t, elliptic.P224(), nil, root, rootKey); return &c }},
-		{name: "short RSA key", cert: func() *tls.Certificate {
-			key, err := rsa.GenerateKey(rand.Reader, 1024)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := homemadeFor(t, key, nil, root, rootKey)
-			return &c
-		}},
-		{name: "an authority's certificate", cert: func() *tls.Certificate {
-			c := homemade(t, elliptic.P256(), func(c *x509.Certificate) { c.IsCA = true }, root, rootKey)
-			return &c
-		}},
-		{name: "TLS 1.2", with: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			config := good.Clone()
-			if tt.cert != nil {
-				cert := tt.cert()
-				config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
-			}
-			if tt.with != nil {
-				tt.with(config)
-			}
-			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if err := check(t, conn); status.Code(err) != codes.Unavailable {
-				t.Errorf("got %v, want no connection", err)
-			}
-		})
-	}
-	t.Run("plaintext", func(t *testing.T) {
-		conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := check(t, conn); status.Code(err) != codes.Unavailable {
-			t.Errorf("got %v, want no connection", err)
-		}
-	})
-	// All of them were refused for what is wrong with them: the same connection without a fault works, also beside one that
-	// has stopped halfway through its handshake.
+	ca := newAuthority(t)
+	address := serve(t, ca, rpc.Config{}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, &ledger{}) })
 	half, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -210,9 +69,7 @@ func TestServerRefuses(t *testing.T) {
 	if _, err := half.Write([]byte{22, 3, 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := check(t, asGateway(t, ca, address)); err != nil {
-		t.Errorf("a good certificate: %v", err)
-	}
+	rpctest.Internal(t, rpctest.Listener{Address: address, Service: authz.Ledger, Installation: installation, Authority: ca})
 }
 
 // A client talks to no server that is not the service it wants, of its installation.
@@ -220,28 +77,29 @@ func TestClientRefuses(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	ledgerID := authz.ID(installation, authz.Ledger)
 	now := time.Now()
-	root, rootKey := parts(t, ca)
 	for _, tt := range []struct {
 		name string
 		cert tls.Certificate
 		max  uint16
 		ok   bool
 	}{
-		{name: "the ledger", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now), ok: true},
-		{name: "the ledger, server only", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: serverOnly}, now), ok: true},
-		{name: "other authority", cert: issue(t, other, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now)},
-		{name: "self-signed", cert: homemade(t, elliptic.P256(), func(c *x509.Certificate) { c.URIs = []*url.URL{ledgerID} }, nil, nil)},
-		{name: "expired", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now.Add(-365*24*time.Hour))},
-		{name: "not yet valid", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now.Add(24*time.Hour))},
-		{name: "client's certificate", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: clientOnly}, now)},
-		{name: "another service", cert: issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Policy), Usages: bothWays}, now)},
-		{name: "the gateway itself", cert: issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Gateway), Usages: bothWays}, now)},
-		{name: "other installation", cert: issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Ledger), Usages: bothWays}, now)},
-		{name: "host name only", cert: issue(t, ca, devcert.Leaf{Hosts: []string{"127.0.0.1", "ledger"}, Usages: bothWays}, now)},
-		{name: "an authority's certificate", cert: homemade(t, elliptic.P256(), func(c *x509.Certificate) {
-			c.URIs, c.IsCA = []*url.URL{ledgerID}, true
-		}, root, rootKey)},
-		{name: "TLS 1.2", cert: issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: bothWays}, now), max: tls.VersionTLS12},
+		{name: "the ledger", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now), ok: true},
+		{name: "the ledger, server only", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.ServerOnly}, now), ok: true},
+		{name: "other authority", cert: rpctest.Issue(t, other, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now)},
+		{name: "self-signed", cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, nil, nil)},
+		{name: "expired", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now.Add(-365*24*time.Hour))},
+		{name: "not yet valid", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now.Add(24*time.Hour))},
+		{name: "client's certificate", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.ClientOnly}, now)},
+		{name: "another service", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Policy), Usages: rpctest.BothWays}, now)},
+		{name: "the gateway itself", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Gateway), Usages: rpctest.BothWays}, now)},
+		{name: "other installation", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Ledger), Usages: rpctest.BothWays}, now)},
+		{name: "host name only", cert: rpctest.Issue(t, ca, devcert.Leaf{Hosts: []string{"127.0.0.1", "ledger"}, Usages: rpctest.BothWays}, now)},
+		{name: "an authority's certificate", cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, func(c *x509.Certificate) { c.IsCA = true }, ca)},
+		{name: "two SPIFFE ids", cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, func(c *x509.Certificate) {
+			c.URIs = append(c.URIs, authz.ID(installation, authz.Gateway))
+		}, ca)},
+		{name: "weak curve", cert: rpctest.Homemade(t, newKey(t, elliptic.P224()), ledgerID, nil, ca)},
+		{name: "TLS 1.2", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now), max: tls.VersionTLS12},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// A server without any of our checks: what is refused, the client refuses.
@@ -268,38 +126,44 @@ func TestClientRefuses(t *testing.T) {
 
 // The public listener shows a certificate, asks for none, and speaks TLS 1.3 only.
 func TestPublicListener(t *testing.T) {
-	ca, other := newAuthority(t), newAuthority(t)
+	ca := newAuthority(t)
 	address := serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway)}, nil)
-	trust := func(authority *devcert.Authority) *tls.Config {
-		config, err := rpc.PublicClientTLS(authority.Certificate())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return config
+	trust, err := rpc.PublicClientTLS(ca.Certificate())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := check(t, dial(t, address, trust(ca))); err != nil {
+	rpctest.Public(t, address, trust.RootCAs)
+	conn := dial(t, address, trust)
+	if err := check(t, conn); err != nil {
 		t.Errorf("by its authority: %v", err)
 	}
-	if err := check(t, dial(t, address, trust(other))); status.Code(err) != codes.Unavailable {
-		t.Errorf("by another authority: %v", err)
+	rpctest.Uncalled(t, conn)
+}
+
+// A client of the gateway hands no request to a server that is not the host it wants, by the authority it trusts.
+func TestPublicClientRefuses(t *testing.T) {
+	ca := newAuthority(t)
+	trust, err := rpc.PublicClientTLS(ca.Certificate())
+	if err != nil {
+		t.Fatal(err)
 	}
-	elsewhere := trust(ca)
-	elsewhere.ServerName = "pay.example.com"
-	if err := check(t, dial(t, address, elsewhere)); status.Code(err) != codes.Unavailable {
-		t.Errorf("by another host name: %v", err)
-	}
-	old := trust(ca)
-	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
-	if c, err := tls.Dial("tcp", address, old); err == nil {
-		c.Close()
-		t.Error("TLS 1.2 was taken")
+	for _, server := range rpctest.Servers(t, ca, installation) {
+		t.Run(server.Name, func(t *testing.T) {
+			err := check(t, dial(t, server.Address, trust))
+			if server.OK && (err != nil || server.Calls() == 0) {
+				t.Errorf("refused: %v", err)
+			}
+			if !server.OK && (status.Code(err) != codes.Unavailable || server.Calls() != 0) {
+				t.Errorf("got %v after %d calls, want no connection", err, server.Calls())
+			}
+		})
 	}
 }
 
 func TestCredentialsRefuse(t *testing.T) {
 	ca, root := newAuthority(t), newAuthority(t).Certificate()
 	one, two := materialOf(t, authz.Ledger, 0, ca, ca), materialOf(t, authz.Ledger, 0, ca, ca)
-	weak := homemade(t, elliptic.P224(), nil, nil, nil)
+	weak := rpctest.Homemade(t, newKey(t, elliptic.P224()), authz.ID(installation, authz.Ledger), nil, nil)
 	weakKey, err := x509.MarshalPKCS8PrivateKey(weak.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
