@@ -99,6 +99,13 @@ func TestOpen(t *testing.T) {
 		t.Errorf("the same key twice: %v", err)
 	}
 
+	// A user is asked for a password at once. That the cluster is not there yet is no mistake in a file all the same.
+	early := config
+	early.Endpoints, early.Username, early.Password = []string{"127.0.0.1:1"}, "policy", "secret"
+	if s, err := etcdstore.Open(callContext(t), early); fault.ReasonOf(err) != typev1.Reason_REASON_UNAVAILABLE {
+		t.Errorf("a user, and no cluster: %v, %v", s, err)
+	}
+
 	config.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
 	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()

@@ -60,7 +60,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("etcdstore: connecting: %w", err)
+		return nil, storeError(ctx, err) // A user's password is looked at now: with no member there, or before there is such a user.
 	}
 	kv, err := Namespace(client.KV, c.Namespace)
 	if err != nil {
@@ -70,7 +70,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openMax)
 	defer cancel()
 	if _, err := Get(ctx, kv, "probe"); err != nil {
-		return nil, errors.Join(err, client.Close())
+		_ = client.Close() // Its error says nothing more, and the store's stays one that says whether to try again.
+		return nil, err
 	}
 	return s, nil
 }
