@@ -108,8 +108,13 @@ func TestRefusals(t *testing.T) {
 		{"a share above one", "policy", swap("sample: 0.1", "sample: 10"), []string{"telemetry.sample"}},
 		{"a time that is none", "policy", swap("drain: 20s", "drain: 20"), []string{"Duration"}},
 		{"a time without end", "policy", swap("drain: 20s", "drain: 100h"), []string{"drain"}},
-		{"a collector with and without TLS", "policy",
-			swap("sample: 0.1", "otlp: {endpoint: 'collector:4317', authorities: a, insecure: true}"), []string{"telemetry.otlp"}},
+		{
+			"a collector with and without TLS", "policy",
+			swap("sample: 0.1", "otlp: {endpoint: 'collector:4317', authorities: a, insecure: true}"),
+			[]string{"telemetry.otlp"},
+		},
+		{"a replica without a port", "gateway", swap("dns:///policy:7443", "10.0.0.1:7443,10.0.0.2"), []string{"services.policy: want host:port, not \"10.0.0.2\""}},
+		{"a list of names", "gateway", swap("dns:///policy:7443", "dns:///a:7443,dns:///b:7443"), []string{"services.policy"}},
 		{"a service that is nowhere", "gateway", swap("  ledger: dns:///ledger:7443\n", ""), []string{"services.ledger"}},
 	} {
 		into := programs()[tt.program]

@@ -224,7 +224,8 @@ type Gateway struct {
 	Services Services `yaml:"services"`
 }
 
-// Services are gRPC targets: host:port, or dns:///name:port for all replicas behind a name.
+// Services are gRPC targets: host:port, or dns:///name:port for all replicas behind a name, or the replicas themselves, each
+// host:port, with commas between them.
 type Services struct {
 	Identity string `yaml:"identity"`
 	Policy   string `yaml:"policy"`
@@ -242,7 +243,13 @@ func (c *Gateway) problems() []string {
 	for _, s := range []struct{ name, target string }{
 		{"identity", c.Services.Identity}, {"policy", c.Services.Policy}, {"ledger", c.Services.Ledger}, {"cosigner", c.Services.Cosigner},
 	} {
-		p.address("services."+s.name, strings.TrimPrefix(s.target, "dns:///"))
+		if name, is := strings.CutPrefix(s.target, "dns:///"); is {
+			p.address("services."+s.name, name)
+			continue
+		}
+		for address := range strings.SplitSeq(s.target, ",") {
+			p.address("services."+s.name, address)
+		}
 	}
 	return p
 }

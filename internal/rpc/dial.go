@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	_ "google.golang.org/grpc/health" // client-side health checking, which the service config asks for
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/stats"
 
 	"github.com/halfkey/halfkey/internal/authz"
@@ -54,7 +57,8 @@ const serviceConfig = `{
 
 // DialConfig says where a connection goes.
 type DialConfig struct {
-	// Target is gRPC's: host:port, or dns:///name:port for all replicas behind a name. Required.
+	// Target is gRPC's, host:port, or dns:///name:port for all replicas behind a name; or the replicas themselves, host:port with
+	// commas between them. Required.
 	Target string
 	// Service is which of the services answers there, and Credentials are the caller's own. Both, or TLS, are required.
 	Service     authz.Service
@@ -109,5 +113,24 @@ func Dial(c DialConfig) (*grpc.ClientConn, error) {
 	if c.Stats != nil {
 		options = append(options, grpc.WithStatsHandler(c.Stats))
 	}
-	return grpc.NewClient(c.Target, options...)
+	target := c.Target
+	if replicas := strings.Split(c.Target, ","); len(replicas) > 1 {
+		target = replicasScheme + ":///" + string(c.Service)
+		options = append(options, grpc.WithResolvers(listed(replicas)))
+	}
+	return grpc.NewClient(target, options...)
+}
+
+// replicasScheme names the targets that listed resolves.
+const replicasScheme = "replicas"
+
+// listed resolves to replicas where no name has them all. gRPC connects to each, and goes round those that say they serve.
+func listed(replicas []string) resolver.Builder {
+	var state resolver.State
+	for _, address := range replicas {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: address})
+	}
+	r := manual.NewBuilderWithScheme(replicasScheme)
+	r.InitialState(state)
+	return r
 }
