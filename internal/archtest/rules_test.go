@@ -215,9 +215,11 @@ func rules() []rule {
 		},
 		{
 			name: "test helpers only in tests", scope: direct, from: []string{"./..."},
-			except: []string{"./halfkeytest/...", "./test/...", "./internal/evidence/evidencetest/..."},
+			except: []string{"./halfkeytest/...", "./test/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/..."},
 			reason: "testing in a shipped binary means that a helper went along, with its keys",
-			deny:   []string{"testing/...", "pgregory.net/...", "go.uber.org/goleak/...", "./internal/evidence/evidencetest/..."},
+			deny: []string{
+				"testing/...", "pgregory.net/...", "go.uber.org/goleak/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
+			},
 			breaks: []string{"./services/ledger", "./internal/evidence/evidencetest"},
 		},
 	}
