@@ -18,33 +18,45 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 const yellow = typev1.Light_LIGHT_YELLOW
 
 // TestScripts runs what each command does, refuses and takes amiss: testdata/script, all at once.
-func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata/script")) }
+func TestScripts(t *testing.T) { testscript.Run(t, scripts(t, "testdata/script")) }
 
 // TestScriptsAlone runs what changes the whole installation for everybody: testdata/alone.
-func TestScriptsAlone(t *testing.T) { testscript.Run(t, scripts("testdata/alone")) }
+func TestScriptsAlone(t *testing.T) { testscript.Run(t, scripts(t, "testdata/alone")) }
 
 // scripts are run with the environment
 //
-//	HALFKEY_HOME  a home that is not there yet
-//	INSTALLATION  the installation file
-//	OPERATOR_KEY  the operator's key file
-//	OWNER_HOME    the home of the installation's owner
-//	REDEMPTION    the redemption account's key
-//	HOSTILE       a text that does things to terminals
+//	HALFKEY_HOME        a home that is not there yet
+//	INSTALLATION        the installation file
+//	OTHER_INSTALLATION  the file of an installation that is not this one
+//	OPERATOR_KEY        the operator's key file
+//	OWNER_HOME          the home of the installation's owner
+//	REDEMPTION          the redemption account's key
+//	HOSTILE             a text that does things to terminals
 //
 // and these commands besides testscript's own.
-func scripts(dir string) testscript.Params {
+func scripts(t *testing.T, dir string) testscript.Params {
+	t.Helper()
+	other, err := evidencetest.New(t).Installation.MarshalFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherFile := filepath.Join(t.TempDir(), "other.json")
+	if err := os.WriteFile(otherFile, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return testscript.Params{
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HALFKEY_HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("INSTALLATION", world.system.InstallationFile())
+			e.Setenv("OTHER_INSTALLATION", otherFile)
 			e.Setenv("OPERATOR_KEY", world.system.OperatorKeyFile())
 			e.Setenv("OWNER_HOME", world.ownerHome)
 			e.Setenv("REDEMPTION", keyText(world.system.Installation().Content().GetRedemptionAccount()))
