@@ -141,10 +141,10 @@ func rules() []rule {
 		},
 		{
 			name: "HTTP and JSON end at the gateway", scope: linked, from: []string{"./..."},
-			// Its own listener and what holds that; the embedded etcd has a gateway of its own.
+			// Its own listener and what holds that; etcd's server has a gateway of its own.
 			except: []string{
 				"./gateway/httpjson/...", "./gateway/edge/...", "./cmd/gateway/...", "./internal/etcdstore/embedded/...", "./internal/allinone/...",
-				"./halfkeytest/...", "./cmd/halfkey-dev/...", "./test/...",
+				"./halfkeytest/...", "./cmd/halfkey-dev/...", "./test/...", "./deploy/etcd",
 			},
 			reason: "nobody else serves it, and its runtime in generated code would reach every importer",
 			deny:   slices.Concat(gatewayRT, []string{"./gateway/httpjson/...", "./docs/openapi/..."}),
@@ -152,10 +152,17 @@ func rules() []rule {
 		},
 		{
 			name: "etcd's server only where it is embedded", scope: linked, from: []string{"./..."},
-			except: []string{"./internal/etcdstore/embedded/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/...", "./test/..."},
+			except: []string{
+				"./internal/etcdstore/embedded/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/...", "./test/...", "./deploy/etcd",
+			},
 			reason: "it is a large share of a build and of what can be attacked; services take a client",
 			deny:   etcdServer,
 			breaks: []string{"./services/identity", "./internal/etcdstore/embedded"},
+		},
+		{
+			name: "deploy/etcd is etcd and nothing of ours", scope: linked, from: []string{"./deploy/etcd"}, ours: true,
+			reason: "it stands in for the image that an installation may take from etcd itself",
+			breaks: []string{"./deploy/etcd", "./internal/config"},
 		},
 		{
 			name: "SQL is the ledger's", scope: linked, from: []string{"./..."},

@@ -1,5 +1,6 @@
 // Package embedded runs one etcd member inside this process: the default store on a laptop, and the real store of every
-// test. Production runs a cluster and etcdstore.Open. It is the only package that imports etcd's server.
+// test. Production runs a cluster and etcdstore.Open. No other package imports etcd's server, but for deploy/etcd, which is
+// that server as a program.
 //
 // The member listens nowhere: clients of this process call it directly, so no other user of the machine can reach it, and
 // its directory admits only its owner. What etcd promises holds all the same: each write is on disk before it is answered.
