@@ -54,7 +54,9 @@ const serviceConfig = `{
 
 // dialGateway makes the connection: TLS 1.3, the gateway's certificate verified under the authority that the installation
 // file names and nobody else's, its addresses tried in order.
-func dialGateway(i *evidence.Installation, dial func(context.Context, string) (net.Conn, error)) (*grpc.ClientConn, error) {
+func dialGateway(
+	i *evidence.Installation, dial func(context.Context, string) (net.Conn, error), further ...grpc.DialOption,
+) (*grpc.ClientConn, error) {
 	const op = "connect"
 	content := i.Content()
 	roots := x509.NewCertPool()
@@ -86,7 +88,7 @@ func dialGateway(i *evidence.Installation, dial func(context.Context, string) (n
 	if dial != nil {
 		options = append(options, grpc.WithContextDialer(dial))
 	}
-	conn, err := grpc.NewClient("halfkey:///gateway", options...)
+	conn, err := grpc.NewClient("halfkey:///gateway", append(options, further...)...)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}

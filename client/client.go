@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -31,6 +32,10 @@ type Options struct {
 	Payments PaymentStore
 	// RecoveryWork is what one try at a recovery file's passphrase costs. The zero value is right; another one exists for tests alone.
 	RecoveryWork recoverywork.Factor
+	// Tracer records each payment with the steps that are taken here; the gateway goes on under the same trace, and whether its
+	// side is recorded is its own decision. Nil records none. Spans name wallets, payments, states and reasons, and no
+	// recipient, amount, purpose or secret.
+	Tracer trace.TracerProvider
 }
 
 // Client is a connection to one installation, by a home that is connected to it. It is for concurrent use.
@@ -53,6 +58,9 @@ type Client struct {
 	// recoveryWork is scrypt's work factor for recovery files that are written, as a power of two; 0 is age's.
 	recoveryWork int
 
+	tracers trace.TracerProvider // Nil if nobody listens.
+	tracer  trace.Tracer
+
 	following sync.Mutex // One goroutine follows at a time.
 	work      nameLocks
 }
@@ -64,6 +72,7 @@ func Open(h *Home, o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{home: h, clock: o.Clock, dial: o.Dial, keys: o.Keys, payments: o.Payments, installation: i, recoveryWork: o.RecoveryWork.Power()}
+	c.tracers, c.tracer = o.Tracer, tracer(o.Tracer)
 	if c.clock == nil {
 		c.clock = time.Now
 	}
@@ -151,7 +160,7 @@ func (c *Client) connection() (conn *grpc.ClientConn, due bool, err error) {
 		return nil, false, local("connect", typev1.Reason_REASON_UNAVAILABLE, "the client is closed")
 	}
 	if c.conn == nil {
-		if c.conn, err = dialGateway(c.installation, c.dial); err != nil {
+		if c.conn, err = dialGateway(c.installation, c.dial, observed(c.tracers)...); err != nil {
 			return nil, false, err
 		}
 	}

@@ -54,6 +54,8 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 		return nil, wrap("pay", err, notMoved)
 	}
 	defer unlock()
+	ctx, span := a.tracePayment(ctx, name)
+	defer span.End()
 	r, err := a.c.payments.LoadPayment(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -86,6 +88,8 @@ func (a *Agent) Resume(ctx context.Context, id string) (*Payment, error) {
 		return nil, err
 	}
 	defer unlock()
+	ctx, span := a.tracePayment(ctx, name)
+	defer span.End()
 	r, err := a.c.payments.LoadPayment(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, local("resume payment", typev1.Reason_REASON_NOT_FOUND, "this home made no payment of this id", "payment", name)
@@ -341,11 +345,9 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 		return nil, err
 	}
 	defer done()
-	nonces, commitment, err := key.commit()
-	if err != nil {
-		return nil, wrap(op, err, notMoved)
-	}
-	request, att, err := a.request(key, r.Intent, message, commitment)
+	_, step := a.c.tracer.Start(ctx, stepRequest)
+	nonces, request, att, err := a.prepare(key, r.Intent, message)
+	endStep(step, err)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
@@ -361,20 +363,44 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 	if told.GetState() != authorized {
 		return told, nil
 	}
+	ctx, step = a.c.tracer.Start(ctx, stepSignature)
+	err = a.signAuthorized(ctx, r, att, nonces, message, told)
+	endStep(step, err)
+	if err != nil {
+		return nil, err
+	}
+	return told, nil
+}
+
+// prepare is step 1 up to the call: a fresh commitment, and the request that names it.
+func (a *Agent) prepare(k *agentKey, intent, message []byte) (*frost.Nonces, *typev1.Envelope, *evidence.Attempt, error) {
+	nonces, commitment, err := k.commit()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	request, att, err := a.request(k, intent, message, commitment)
+	return nonces, request, att, err
+}
+
+// signAuthorized is step 6: it verifies what an authorization rests on, makes the signature and stores it.
+func (a *Agent) signAuthorized(
+	ctx context.Context, r *PaymentRecord, att *evidence.Attempt, nonces *frost.Nonces, message []byte, told *typev1.Payment,
+) error {
+	const op = "create payment"
 	receipt, err := checkAuthorized(a.c.Installation(), att, a.groupKey, message, told)
 	if err != nil {
-		return nil, distrust(op, unknown, "the authorization does not verify", err)
+		return distrust(op, unknown, "the authorization does not verify", err)
 	}
 	if err := a.seeAfter(ctx, att.Request.GetSeenEntry(), att.Request.GetSeenHash(), receipt.GetEntry(), receipt.GetEntryHash()); err != nil {
-		return nil, err
+		return err
 	}
 	r.State, r.Pinned = authorized, att.MessageDigest.Bytes()
 	signature, err := sign(nonces, message, told.GetRelease())
 	if err != nil {
-		return nil, errors.Join(distrust(op, unknown, "the co-signer's share does not verify", err), a.save(r, unknown))
+		return errors.Join(distrust(op, unknown, "the co-signer's share does not verify", err), a.save(r, unknown))
 	}
 	r.Signature = signature[:]
-	return told, a.save(r, unknown)
+	return a.save(r, unknown)
 }
 
 func sign(nonces *frost.Nonces, message, release []byte) (frost.Signature, error) {
@@ -436,8 +462,10 @@ func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payme
 	if len(r.Signature) == 0 || !frost.VerifySignature(a.groupKey, message, r.Signature) {
 		return a.attempt(ctx, r, message, told.GetReview())
 	}
-	p, err := invoke(ctx, a.c, rpc{op: op, moved: unknown}, &gatewayv1.SettlePaymentRequest{Name: r.Name, Signature: r.Signature},
+	settling, step := a.c.tracer.Start(ctx, stepSettlement)
+	p, err := invoke(settling, a.c, rpc{op: op, moved: unknown}, &gatewayv1.SettlePaymentRequest{Name: r.Name, Signature: r.Signature},
 		gatewayv1.GatewayServiceClient.SettlePayment)
+	endStep(step, err)
 	if err != nil {
 		return nil, err
 	}
@@ -457,6 +485,7 @@ func (a *Agent) conclude(ctx context.Context, r *PaymentRecord, told *typev1.Pay
 		return nil, err
 	}
 	p.RecipientName = r.RecipientName
+	traceState(ctx, told.GetState())
 	if r.State == told.GetState() && (r.State != settled || len(r.Settlement) > 0) {
 		return p, nil
 	}
