@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -242,9 +243,69 @@ func scriptTree(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// TestScriptsCoverEverything: there is a script for every command and for every flag of it.
+// asksNobody are the commands that only read what they are given: they have no refusal besides misuse.
+var asksNobody = []string{
+	"completion", "guardrails lint", "installation key", "installation show", "installation succeed", "version",
+}
+
+// TestScriptsCoverEverything: of every command the scripts run a success, a misuse and a refusal, and of every flag of it a success.
 func TestScriptsCoverEverything(t *testing.T) {
-	var lines []string
+	runs := scriptRuns(t)
+	var c cli
+	parser, err := newParser(&c, &app{globals: &c.globals})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range parser.Model.Leaves(true) {
+		kinds, done := make(map[string]bool), ""
+		for _, r := range runs {
+			if strings.HasPrefix(r.command, n.Path()+" ") {
+				kinds[r.kind] = true
+				if r.kind == ranDone {
+					done += r.command + "\n"
+				}
+			}
+		}
+		for _, kind := range []string{ranDone, ranMisused, ranRefused} {
+			if !kinds[kind] && (kind != ranRefused || !slices.Contains(asksNobody, n.Path())) {
+				t.Errorf("no script has `halfkey %s` %s", n.Path(), kind)
+			}
+		}
+		for at := n; at.Parent != nil; at = at.Parent {
+			for _, f := range at.Flags {
+				if flag := "--" + f.Name; !strings.Contains(done, flag+" ") && !strings.Contains(done, flag+"=") {
+					t.Errorf("no script has `halfkey %s %s` %s", n.Path(), flag, ranDone)
+				}
+			}
+		}
+	}
+	for _, f := range parser.Model.Flags {
+		if f.Name != "help" && !slices.ContainsFunc(runs, func(r scriptRun) bool { return strings.Contains(r.command, "--"+f.Name+" ") }) {
+			t.Errorf("no script runs --%s", f.Name)
+		}
+	}
+}
+
+// How a run of a script ends.
+const (
+	ranDone    = "done"
+	ranMisused = "misused"
+	ranRefused = "refused"
+)
+
+// scriptRun is one run of the command line in a script.
+type scriptRun struct {
+	// command is what follows the program's name, without the global flags before the command, and with a space at its end.
+	command string
+	// kind is how the script says that it ends.
+	kind string
+}
+
+// scriptRuns are all runs in all scripts.
+func scriptRuns(t *testing.T) []scriptRun {
+	t.Helper()
+	var runs []scriptRun
+	first := regexp.MustCompile(`^((--json|(--home|--wallet|--timeout) \S+) )*`)
 	for _, pattern := range []string{"testdata/script/*.txtar", "testdata/alone/*.txtar"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -255,36 +316,24 @@ func TestScriptsCoverEverything(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines = append(lines, strings.Split(string(b), "\n")...)
-		}
-	}
-	var c cli
-	parser, err := newParser(&c, &app{globals: &c.globals})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range parser.Model.Leaves(true) {
-		var of []string
-		for _, l := range lines {
-			if _, command, ok := strings.Cut(l, "halfkey "); ok && strings.HasPrefix(command+" ", n.Path()+" ") {
-				of = append(of, command+" ")
-			}
-		}
-		if len(of) == 0 {
-			t.Errorf("no script runs `halfkey %s`", n.Path())
-		}
-		for at := n; at.Parent != nil; at = at.Parent {
-			for _, f := range at.Flags {
-				flag := "--" + f.Name
-				if !strings.Contains(strings.Join(of, "\n"), flag+" ") && !strings.Contains(strings.Join(of, "\n"), flag+"=") {
-					t.Errorf("no script runs `halfkey %s %s`", n.Path(), flag)
+			for line := range strings.Lines(string(b)) {
+				how, command, ok := strings.Cut(strings.TrimSpace(line), "halfkey ")
+				if !ok {
+					continue
 				}
+				kind := ranRefused
+				switch how {
+				case "exec ", "exits 0 ":
+					kind = ranDone
+				case "exits 2 ":
+					kind = ranMisused
+				case "exits 1 ", "exits 3 ", "exits 4 ", "exits 5 ", "exits 6 ", "exits 7 ", "! exec ":
+				default:
+					continue // Text about the program.
+				}
+				runs = append(runs, scriptRun{first.ReplaceAllString(command, "") + " ", kind})
 			}
 		}
 	}
-	for _, f := range parser.Model.Flags {
-		if f.Name != "help" && !strings.Contains(strings.Join(lines, " \n")+" ", "--"+f.Name+" ") {
-			t.Errorf("no script runs --%s", f.Name)
-		}
-	}
+	return runs
 }
