@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/client"
@@ -19,6 +20,7 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/recoverywork"
+	"github.com/halfkey/halfkey/internal/telemetry"
 )
 
 // Clock is a clock that a test moves. It is safe for concurrent use.
@@ -73,6 +75,14 @@ func WithDemandEnrolment() Option { return func(s *System) { s.demandEnrolment =
 // WithLog lets the services write their log to w.
 func WithLog(w io.Writer) Option { return func(s *System) { s.log = w } }
 
+// WithTelemetry observes services, each by one of its own, which also takes its log.
+func WithTelemetry(t map[authz.Service]*telemetry.Telemetry) Option {
+	return func(s *System) { s.telemetry = t }
+}
+
+// WithTracer records the payments of clients.
+func WithTracer(t trace.TracerProvider) Option { return func(s *System) { s.tracer = t } }
+
 // timeout bounds each step of the helpers below.
 const timeout = time.Minute
 
@@ -85,6 +95,9 @@ type System struct {
 	log   io.Writer
 	// demandEnrolment refuses agents without a token.
 	demandEnrolment bool
+
+	telemetry map[authz.Service]*telemetry.Telemetry
+	tracer    trace.TracerProvider
 
 	running *allinone.System
 	owner   *client.Owner
@@ -117,7 +130,7 @@ func (s *System) start() {
 	defer cancel()
 	config := allinone.Config{
 		DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, DemandEnrolment: s.demandEnrolment,
-		Logger: slog.New(slog.NewJSONHandler(s.log, nil)),
+		Logger: slog.New(slog.NewJSONHandler(s.log, nil)), Telemetry: s.telemetry,
 	}
 	if s.wrap != nil {
 		config.Wrap = func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
@@ -188,7 +201,7 @@ func (s *System) Home() *client.Home {
 // Client opens a client on a home; it is closed with the test. Recovery files that it writes take next to no work to open.
 func (s *System) Client(h *client.Home) *client.Client {
 	s.t.Helper()
-	c, err := client.Open(h, client.Options{Clock: s.clock, RecoveryWork: recoverywork.ForTests()})
+	c, err := client.Open(h, client.Options{Clock: s.clock, RecoveryWork: recoverywork.ForTests(), Tracer: s.tracer})
 	if err != nil {
 		s.t.Fatalf("halfkeytest: client: %v", err)
 	}

@@ -38,7 +38,7 @@ type Config struct {
 	Clock func() time.Time
 	// Logger receives what the services have to say; nil means slog.Default.
 	Logger *slog.Logger
-	// Telemetry observes a service, if there is one for it.
+	// Telemetry observes a service, if there is one for it, and takes what the service has to say.
 	Telemetry map[authz.Service]*telemetry.Telemetry
 	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
 	Wrap func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface

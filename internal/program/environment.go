@@ -60,8 +60,9 @@ func (e *Environment) StatementKey(path string, purpose typev1.Purpose) (ed25519
 	return key, nil
 }
 
-// Observe lets telemetry see the service.
+// Observe lets telemetry see the service, and takes its log.
 func (e *Environment) Observe(t *telemetry.Telemetry) {
+	e.Logger = t.Logger()
 	e.ServerStats, e.PublicStats, e.ClientStats = t.ServerStats(), t.PublicServerStats(), t.ClientStats()
 	e.Tracer, e.Meter = t.TracerProvider(), t.MeterProvider()
 }
