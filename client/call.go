@@ -153,6 +153,7 @@ func invokeOnce[Req, Resp any](
 	ctx context.Context, c *Client, r rpc, req *Req,
 	method func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (*Resp, error),
 ) (*Resp, error) {
+	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	gateway, err := c.gateway(ctx)
@@ -176,6 +177,7 @@ func invokeOnce[Req, Resp any](
 		}
 		return nil, wrap(r.op, err, moved)
 	}
+	c.catchUp(outer, resp)
 	return resp, nil
 }
 

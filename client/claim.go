@@ -87,15 +87,14 @@ func (o *Owner) ClaimWallet(ctx context.Context, claim *Claim) error {
 
 // seal brings guard rails number 0 to all that hold the wallet, and verifies what came of it.
 func (c *Client) seal(ctx context.Context, op string, registration, e *typev1.Envelope) error {
-	i := c.Installation()
-	if _, _, err := evidence.CheckClaim(i, registration, e); err != nil {
+	if _, _, err := evidence.CheckClaim(c.Installation(), registration, e); err != nil {
 		return wrap(op, err, notMoved)
 	}
 	w, err := invoke(ctx, c, rpc{op: op}, &gatewayv1.ClaimWalletRequest{GuardRails: e}, gatewayv1.GatewayServiceClient.ClaimWallet)
 	if err != nil {
 		return err
 	}
-	pinned, err := evidence.CheckWallet(i, registration, e, w.GetRecord())
+	pinned, err := evidence.CheckWallet(c.Installation(), registration, e, w.GetRecord())
 	if err != nil {
 		return distrust(op, notMoved, "the wallet record does not verify: the wallet may not be claimed by this owner", err)
 	}

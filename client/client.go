@@ -62,6 +62,7 @@ type Client struct {
 	tracer  trace.Tracer
 
 	following sync.Mutex // One goroutine follows at a time.
+	caughtUp  time.Time  // When an answer last gave reason to; following guards it.
 	work      nameLocks
 }
 

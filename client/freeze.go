@@ -127,7 +127,7 @@ func (c *Client) unfreeze(ctx context.Context, key *privateKey, thing frozenThin
 	if err != nil {
 		return nil, err
 	}
-	s, err := checkFreeze(i, typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, thing, id, resp.GetAcknowledgements())
+	s, err := checkFreeze(c.Installation(), typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, thing, id, resp.GetAcknowledgements())
 	if err != nil {
 		return nil, distrust(op, notMoved, "the end of the freeze is not in force: an acknowledgement does not verify", err)
 	}

@@ -222,7 +222,7 @@ func (c *Client) generate(ctx context.Context, k *agentKey, run []byte, token *e
 	if err != nil {
 		return nil, err
 	}
-	answer, err := evidence.CheckKeyGenerationAnswer(i, start, started.GetAnswer())
+	answer, err := evidence.CheckKeyGenerationAnswer(c.Installation(), start, started.GetAnswer())
 	if err != nil {
 		return nil, distrust(op, notMoved, "the co-signer's answer to the key generation does not verify", err)
 	}

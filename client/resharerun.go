@@ -118,7 +118,7 @@ func (r *run) makeShare(ctx context.Context, told *typev1.Resharing) error {
 	if err != nil {
 		return err
 	}
-	answer, err := evidence.CheckResharingAnswer(i, a.start, started.GetAnswer())
+	answer, err := evidence.CheckResharingAnswer(r.c.Installation(), a.start, started.GetAnswer())
 	if err != nil {
 		return distrust(r.op, notMoved, "the co-signer's answer to the resharing does not verify", err)
 	}

@@ -128,6 +128,7 @@ func (w *watcher) renew(ctx context.Context, used crypto.PublicKey, refused erro
 // stream reads one stream to its end, and reports whether it worked at all.
 func (w *watcher) stream(ctx context.Context) (told bool, err error) {
 	const op = "watch payments"
+	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	gateway, err := w.c.gateway(ctx)
@@ -150,6 +151,7 @@ func (w *watcher) stream(ctx context.Context) (told bool, err error) {
 			// A stream without a change that lasted was a good one as well.
 			return told || time.Since(started) > watchRetryMax, streamEnded(op, err)
 		}
+		w.c.catchUp(outer, resp)
 		change, err := w.change(resp)
 		if err != nil {
 			return false, err

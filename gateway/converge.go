@@ -57,6 +57,14 @@ func holdersMayDiffer(err error) bool {
 type held struct {
 	known  bool   // The holder has the wallet at all.
 	number uint64 // Its head.
+	// record is the wallet record as the holder has it: its content is the same with all, its signature is of the record key then.
+	record *typev1.Envelope
+}
+
+// lacks says whether a holder has to be opened: it has not the wallet, or it has the record from before a rotation, and opening
+// brings one that is not.
+func (s *Service) lacks(h held, opening *typev1.WalletDocuments) bool {
+	return !h.known || s.outdated(h.record) && !s.outdated(opening.GetRecord())
 }
 
 // converge brings the holders of one wallet together: it collects the documents that policy and ledger keep, and
@@ -87,17 +95,20 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 	opening := &typev1.WalletDocuments{
 		Registration: documents.GetRegistration(), Record: documents.GetRecord(), GuardRails: []*typev1.Envelope{versions[0]},
 	}
-	if !inPolicy.known {
+	if inCosigner.record != nil && s.outdated(opening.GetRecord()) {
+		opening.Record = inCosigner.record // Signed again by the record key of now.
+	}
+	if s.lacks(inPolicy, opening) {
 		if _, err := s.policy.OpenWallet(ctx, &policyv1.OpenWalletRequest{Documents: opening}); err != nil {
 			return err
 		}
 	}
-	if !inLedger.known {
+	if s.lacks(inLedger, opening) {
 		if _, err := s.ledger.OpenAccount(ctx, &ledgerv1.OpenAccountRequest{Documents: opening}); err != nil {
 			return err
 		}
 	}
-	if !inIdentity.known {
+	if s.lacks(inIdentity, opening) {
 		if _, err := s.identity.ActivateWallet(ctx, &identityv1.ActivateWalletRequest{Documents: opening}); err != nil {
 			return err
 		}
@@ -328,7 +339,7 @@ func allDocuments(page func(from uint64) (*typev1.WalletDocuments, uint64, error
 		all.GuardRails = append(all.GuardRails, documents.GetGuardRails()...)
 		last, ok := newestNumber(documents.GetGuardRails())
 		if !ok || last >= head {
-			return held{known: true, number: head}, all, nil
+			return held{known: true, number: head, record: all.GetRecord()}, all, nil
 		}
 		from = last + 1
 	}
@@ -372,7 +383,9 @@ func (s *Service) cosignerHolds(ctx context.Context, wallet string) (held, error
 	if err != nil {
 		return held{}, err
 	}
-	return headOf(resp.GetGuardRails()), nil
+	h := headOf(resp.GetGuardRails())
+	h.record = resp.GetRecord()
+	return h, nil
 }
 
 func (s *Service) identityHolds(ctx context.Context, wallet string) (held, error) {
@@ -383,7 +396,9 @@ func (s *Service) identityHolds(ctx context.Context, wallet string) (held, error
 	if err != nil {
 		return held{}, err
 	}
-	return headOf(resp.GetWallet().GetGuardRails()), nil
+	h := headOf(resp.GetWallet().GetGuardRails())
+	h.record = resp.GetWallet().GetRecord()
+	return h, nil
 }
 
 // headOf reads a head's number; a holder without a readable head is one that has to be opened first.

@@ -70,5 +70,11 @@ func (s *Service) GetGuardRails(ctx context.Context, req *gatewayv1.GetGuardRail
 	if err != nil {
 		return nil, err
 	}
-	return &gatewayv1.GetGuardRailsResponse{Documents: resp.GetDocuments(), HeadNumber: resp.GetHeadNumber()}, nil
+	documents := resp.GetDocuments()
+	if documents.GetRecord() != nil {
+		if documents.Record, err = s.renewed(ctx, req.GetWallet(), documents.GetRecord()); err != nil {
+			return nil, err
+		}
+	}
+	return &gatewayv1.GetGuardRailsResponse{Documents: documents, HeadNumber: resp.GetHeadNumber()}, nil
 }

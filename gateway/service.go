@@ -43,6 +43,7 @@ type Service struct {
 	policy        policyv1.PolicyServiceClient
 	ledger        ledgerv1.LedgerServiceClient
 	cosigner      cosignerv1.CosignerServiceClient
+	recordKey     []byte // The co-signer's current one.
 	repairs       *throttle
 	watchLife     time.Duration
 	logger        *slog.Logger
@@ -54,7 +55,8 @@ func New(c Config) (*Service, error) {
 	if len(c.Installations) == 0 {
 		return nil, errors.New("gateway: no installation file")
 	}
-	if _, err := evidence.InForce(c.Installations); err != nil {
+	inForce, err := evidence.InForce(c.Installations)
+	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if first := c.Installations[0].Number(); first != 1 {
@@ -67,12 +69,13 @@ func New(c Config) (*Service, error) {
 		c.Logger = slog.Default()
 	}
 	s := &Service{
-		identity: identityv1.NewIdentityServiceClient(c.Identity),
-		policy:   policyv1.NewPolicyServiceClient(c.Policy),
-		ledger:   ledgerv1.NewLedgerServiceClient(c.Ledger),
-		cosigner: cosignerv1.NewCosignerServiceClient(c.Cosigner),
-		repairs:  &throttle{},
-		logger:   c.Logger,
+		identity:  identityv1.NewIdentityServiceClient(c.Identity),
+		policy:    policyv1.NewPolicyServiceClient(c.Policy),
+		ledger:    ledgerv1.NewLedgerServiceClient(c.Ledger),
+		cosigner:  cosignerv1.NewCosignerServiceClient(c.Cosigner),
+		recordKey: inForce.Key(typev1.Purpose_PURPOSE_COSIGNER),
+		repairs:   &throttle{},
+		logger:    c.Logger,
 
 		watchLife: watchLife,
 		tracer:    instrument.Tracer(c.Tracer),

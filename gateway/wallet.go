@@ -179,7 +179,12 @@ func (s *Service) GetWallet(ctx context.Context, req *gatewayv1.GetWalletRequest
 		return nil, err
 	}
 	resp, err := s.identity.GetWallet(ctx, &identityv1.GetWalletRequest{Name: req.GetName()})
-	return resp.GetWallet(), err
+	if err != nil {
+		return nil, err
+	}
+	w := resp.GetWallet()
+	w.Record, err = s.renewed(ctx, w.GetName(), w.GetRecord())
+	return w, err
 }
 
 // callerNamed reads whom the token names as its caller; identity decides whether that is true.
@@ -205,6 +210,11 @@ func (s *Service) ListWallets(ctx context.Context, req *gatewayv1.ListWalletsReq
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range resp.GetWallets() {
+		if w.Record, err = s.renewed(ctx, w.GetName(), w.GetRecord()); err != nil {
+			return nil, err
+		}
 	}
 	return &gatewayv1.ListWalletsResponse{Wallets: resp.GetWallets(), NextPageToken: resp.GetNextPageToken()}, nil
 }

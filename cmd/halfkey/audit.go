@@ -241,8 +241,13 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return unmoved(err)
 		}
+		// Deposits under an operator key that was taken out since are judged by the file of their time.
+		earlier, err := a.connected().EarlierInstallations(ctx)
+		if err != nil {
+			return unmoved(err)
+		}
 		i := a.connected().Installation()
-		report, err := client.VerifyJournal(i, j.Wallet, j.Entries, j.Head)
+		report, err := client.VerifyJournal(i, j.Wallet, j.Entries, j.Head, earlier...)
 		return a.showReport(report, i.ID(), err)
 	}
 	if c.Name != "" {

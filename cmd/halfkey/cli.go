@@ -31,7 +31,8 @@ type cli struct {
 	// The owner's nouns hang here; ownercommands.go lists them.
 	ownerCommands
 
-	Operator operatorCommands `cmd:"" group:"Operator" help:"Issue and redeem book money, stop the installation, repair a wallet's record."`
+	Operator     operatorCommands     `cmd:"" group:"Operator" help:"Issue and redeem book money, stop the installation, repair a wallet's record."`
+	Installation installationCommands `cmd:"" group:"Operator" help:"Show installation files, and make the next one: rotate service keys, change addresses and operators."`
 
 	Token      tokenCommand      `cmd:"" group:"Other" help:"Print a token for a call by hand."`
 	Version    versionCommand    `cmd:"" group:"Other" help:"Print the version."`
