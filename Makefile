@@ -13,6 +13,12 @@ GOFUMPT := GOWORK=off go tool -modfile=tools/golangci/go.mod gofumpt
 # Go files that a person wrote.
 GOFILES := find . \( -path ./proto/gen -o -path ./gateway/httpjson/gen -o -path ./bin -o -name node_modules -o -name .git \) -prune -o -name '*.go' -print0
 
+# What builds and runs containers; up.sh has the same default.
+DOCKER ?= docker
+COMPOSE ?= docker compose
+HALFKEY_DOCKERFILE ?= deploy/Dockerfile
+export COMPOSE HALFKEY_DOCKERFILE
+
 # Seconds or a count, for each fuzz target; the benchmarks to run.
 FUZZTIME ?= 10s
 BENCH ?= .
@@ -104,6 +110,41 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 demo: ## one payment of each kind, everything in one process
 	go run ./cmd/halfkey-dev demo
 
+.PHONY: binaries
+binaries: ## build what the images hold into bin/images, for deploy/Dockerfile.prebuilt
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/images/ \
+		./cmd/gateway ./cmd/identity ./cmd/policy ./cmd/ledger ./cmd/cosigner ./cmd/halfkey-dev ./deploy/etcd
+	install -d -m 1777 bin/images/data/ledger/var/lib/halfkey bin/images/data/etcd/var/lib/etcd
+
+.PHONY: images
+images: ## build the images by DOCKER (docker, or podman) from HALFKEY_DOCKERFILE (deploy/Dockerfile)
+	for program in gateway identity policy ledger cosigner halfkey-dev etcd; do \
+		$(DOCKER) build --file $(HALFKEY_DOCKERFILE) --target $$program --tag halfkey/$$program .; \
+	done
+
+.PHONY: up
+up: ## an installation of etcd and the five programs on this machine, by COMPOSE (docker compose)
+	deploy/up.sh
+
+.PHONY: down
+down: ## stop it; its data and its keys stay
+	$(COMPOSE) down
+
+.PHONY: compose-test
+compose-test: ## bring that up under podman, pay, kill, roll and bring it down
+	cd test/e2e && go test -count=1 -timeout 15m -run '^TestCompose$$' -v .
+
 .PHONY: bench
 bench: ## the benchmarks in test/bench that match BENCH (all)
 	cd test/bench && go test -run '^$$' -bench '$(BENCH)' ./...
+
+# An open-loop run: all-in-one or programs, payments a second, how long, how many agents, and a file for a CPU profile.
+MODE ?= all-in-one
+RATE ?= 100
+DURATION ?= 10s
+AGENTS ?= 16
+PROFILE ?=
+
+.PHONY: load
+load: ## let AGENTS pay at RATE for DURATION in MODE, and print what a payment costs
+	go run ./test/bench/load -mode '$(MODE)' -rate '$(RATE)' -duration '$(DURATION)' -agents '$(AGENTS)' -profile '$(PROFILE)'

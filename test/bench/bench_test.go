@@ -14,9 +14,6 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// partRuns is how often each part runs to be measured.
-const partRuns = 300
-
 // BenchmarkPayment pays GREEN book payments through the whole system in one process: agent, gateway and four services over
 // mutual TLS, embedded etcd, SQLite. Beside the time it reports CPU per payment, and its ratio to the CPU of the
 // irreducible parts, measured in the same run.
@@ -28,24 +25,15 @@ func BenchmarkPayment(b *testing.B) {
 }
 
 func measureParts(b *testing.B) time.Duration {
-	all, done, err := parts(b.TempDir())
+	floor, err := measure(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer done()
-	var floor time.Duration
-	for _, p := range all {
-		p.run()
-		began := cpu()
-		for range partRuns {
-			p.run()
-		}
-		each := (cpu() - began) / partRuns
-		floor += each * time.Duration(p.count)
-		b.Logf("%-36s %8.1f µs CPU × %d: %s", p.name, float64(each.Nanoseconds())/1e3, p.count, p.why)
+	for _, c := range floor.costs {
+		b.Logf("%-32s %8.1f µs CPU × %-4g %s", c.name, micros(c.cpu), c.count(), c.why)
 	}
-	b.Logf("%-36s %8.1f µs CPU a payment", "sum of the parts", float64(floor.Nanoseconds())/1e3)
-	return floor
+	b.Logf("%-32s %8.1f µs CPU a payment", "sum of the parts", micros(floor.all()))
+	return floor.all()
 }
 
 func benchmarkPayment(b *testing.B, agents int, floor time.Duration) {
@@ -58,7 +46,7 @@ func benchmarkPayment(b *testing.B, agents int, floor time.Duration) {
 		payers[i] = h.Agent(fmt.Sprintf("Payer %d", i))
 		h.GuardRails(payers[i], rules)
 		h.Fund(payers[i], 1<<50)
-		pay(b, payers[i], shop.Wallet()) // The first payment looks the recipient up and connects.
+		pay(payers[i], shop.Wallet()) // The first payment looks the recipient up and connects.
 	}
 
 	times := make([]time.Duration, b.N)
@@ -74,7 +62,7 @@ func benchmarkPayment(b *testing.B, agents int, floor time.Duration) {
 					return
 				}
 				started := time.Now()
-				pay(b, payer, shop.Wallet())
+				pay(payer, shop.Wallet())
 				times[n] = time.Since(started)
 			}
 		})
@@ -92,15 +80,25 @@ func benchmarkPayment(b *testing.B, agents int, floor time.Duration) {
 }
 
 // pay makes one payment and demands that it settled. It is called from several goroutines, so it ends the benchmark by panic.
-func pay(b *testing.B, payer *client.Agent, recipient string) {
+func pay(payer *client.Agent, recipient string) {
+	if err := settle(payer, recipient); err != nil {
+		panic(err)
+	}
+}
+
+func payOnce(t *testing.T, payer *client.Agent, recipient string) {
+	t.Helper()
+	if err := settle(payer, recipient); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func settle(payer *client.Agent, recipient string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	p, err := payer.Pay(ctx, client.Order{Recipient: recipient, Units: 1})
-	if err != nil {
-		panic(err)
+	if err == nil && p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
+		err = fmt.Errorf("payment ended in %v", p.State)
 	}
-	if p.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
-		panic(fmt.Sprint("payment ended in ", p.State))
-	}
-	_ = b
+	return err
 }

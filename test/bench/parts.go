@@ -8,10 +8,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -24,23 +22,88 @@ import (
 	"github.com/halfkey/halfkey/internal/rpc/devcert"
 )
 
-// part is one irreducible piece of a payment: how often one payment needs it, and for what.
+// part is one irreducible piece of a payment.
 type part struct {
-	name  string
-	count int
-	why   string
-	run   func()
+	name string
+	// counts are how often one payment needs it, by who does it. Both ends of a hop have half of it.
+	counts map[string]float64
+	why    string
+	run    func()
+	// prepare, if there is one, makes what n runs use up; it is not measured.
+	prepare func(n int)
 }
 
+func (p part) count() (n float64) {
+	for _, c := range p.counts {
+		n += c
+	}
+	return n
+}
+
+// hops are the calls of one payment, from, to: CreatePayment with what it asks of the four services, and SettlePayment.
+func hops() [][2]string {
+	return [][2]string{
+		{agent, gateway},
+		{gateway, identity},
+		{gateway, policy},
+		{gateway, ledger},
+		{gateway, cosigner},
+		{agent, gateway},
+		{gateway, ledger},
+	}
+}
+
+// ends are how many ends of hops each party has, in hops.
+func ends() map[string]float64 {
+	n := make(map[string]float64)
+	for _, h := range hops() {
+		n[h[0]] += 0.5
+		n[h[1]] += 0.5
+	}
+	return n
+}
+
+// signatures are how many signatures each party makes or verifies. The agent's first look at the whole signature is left out: it
+// is inside the part that finishes FROST's signature.
+func signatures(verified bool) map[string]float64 {
+	n := make(map[string]float64)
+	for _, s := range Signatures() {
+		if s.Verified == verified {
+			n[s.By] += float64(s.Count)
+		}
+	}
+	if verified {
+		n[agent]--
+	}
+	return n
+}
+
+// The parties' durable writes. A batch of payments shares the ledger's.
+const (
+	transactionsPerPayment = 2
+	agentFilesPerPayment   = 5
+)
+
 // parts are a GREEN book payment's pieces, create and settle together, agent and services together.
-func parts(dir string) ([]part, func(), error) {
+func parts(dir string) (_ []part, done func(), err error) {
+	var closers []func()
+	done = func() {
+		for _, c := range closers {
+			c()
+		}
+	}
+	defer func() {
+		if err != nil {
+			done()
+		}
+	}()
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
 	message := make([]byte, 512)
 	signature := ed25519.Sign(key, message)
-	agent, cosigner, err := shares()
+	frosts, err := newFrosts(message)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,56 +111,66 @@ func parts(dir string) ([]part, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, "durable"), os.O_CREATE|os.O_WRONLY, 0o600)
+	closers = append(closers, closeHop)
+	statement, carried, err := samples(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	page := make([]byte, 4096)
+	transaction, closeDatabase, err := newTransaction(filepath.Join(dir, "ledger.db"))
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, closeDatabase)
+	read, closeStore, err := newRead(filepath.Join(dir, "etcd"))
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, closeStore)
+	file := make([]byte, 2048)
 	return []part{
-		{"ed25519 sign", 4, "request, verdict, receipt, settlement", func() { ed25519.Sign(key, message) }},
+		{name: "ed25519 sign", counts: signatures(false), why: "the table of signatures", run: func() { ed25519.Sign(key, message) }},
+		{name: "ed25519 verify", counts: signatures(true), why: "the table of signatures", run: func() { ed25519.Verify(public, message, signature) }},
+		{name: "frost: the agent's commitment", counts: once(agent), why: "two nonces and their points", run: frosts.commit},
+		{name: "frost: the co-signer's release", counts: once(cosigner), why: "commitment, share and self-check in one answer", run: frosts.release},
 		{
-			"ed25519 verify", 9, "request ×4 (identity, policy, ledger, co-signer), verdict ×2 (ledger, co-signer), receipt ×2 (co-signer, agent), settlement (agent)",
-			func() { ed25519.Verify(public, message, signature) },
+			name: "frost: the agent's signature", counts: once(agent), why: "the co-signer's share checked, the whole signature made and verified",
+			prepare: frosts.prepare, run: frosts.finish,
 		},
-		{"frost 2-of-2", 1, "commitment, release with self-check, the agent's check and whole signature", func() { coSign(agent, cosigner, message) }},
-		{"ledger verifies the whole signature", 1, "proof of settlement", func() { ed25519.Verify(public, message, signature) }},
-		{"mTLS hop", 7, "agent to gateway ×2; identity, policy, ledger ×2, co-signer", hop},
-		{"durable write", 2, "hold, settlement; shared by a batch under load", func() {
-			if _, err := file.WriteAt(page, 0); err != nil {
-				panic(err)
-			}
-			if err := syscall.Fdatasync(int(file.Fd())); err != nil {
-				panic(err)
-			}
-		}},
-		{"agent's durable file", 5, "in its home: the mark of an unfinished payment, the record ×3 (intent and message, signature, settlement), what was seen", func() {
-			if err := putFile(dir, page[:2048]); err != nil {
-				panic(err)
-			}
-		}},
-	}, func() { closeHop(); _ = file.Close() }, nil
+		{name: "statement, in its one encoding", counts: statements(), why: "decoded strictly by who verifies it, encoded by who makes it", run: statement},
+		{name: "message, encoded and decoded", counts: ends(), why: "a request and its answer for each hop", run: carried},
+		{name: "hop, mutual TLS", counts: ends(), why: "agent to gateway twice; identity, policy, ledger twice, co-signer", run: hop},
+		{
+			name: "linearizable read, etcd", counts: map[string]float64{identity: 1, policy: 1, cosigner: 2},
+			why: "the wallet's row; the co-signer's freezes, after the evidence", run: read,
+		},
+		{
+			name: "durable transaction, SQLite", counts: map[string]float64{ledger: transactionsPerPayment},
+			why: "hold, settlement; shared by a batch under load", run: transaction,
+		},
+		{
+			name: "durable file", counts: map[string]float64{agent: agentFilesPerPayment},
+			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen", run: func() { must(putFile(dir, file)) },
+		},
+	}, done, nil
 }
 
-// putFile puts a file whole, as an agent's home does: written and synced under another name, renamed, its directory synced.
-func putFile(dir string, b []byte) error {
-	temp := filepath.Join(dir, "temporary")
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func once(party string) map[string]float64 { return map[string]float64{party: 1} }
+
+func must(err error) {
 	if err != nil {
-		return err
+		panic(err)
 	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
+}
+
+// statements are how many statements each party encodes or decodes: each one that it makes or verifies, once.
+func statements() map[string]float64 {
+	n := make(map[string]float64)
+	for _, s := range Signatures() {
+		if s.Over != "message" {
+			n[s.By] += float64(s.Count)
+		}
 	}
-	if err := os.Rename(temp, filepath.Join(dir, "record")); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return n
 }
 
 // shares makes a key by a key generation in memory.
@@ -133,19 +206,56 @@ func shares() (agent, cosigner *frost.KeyShare, err error) {
 	return agent, cosigner, err
 }
 
-// coSign makes one signature by both sides.
-func coSign(agent, cosigner *frost.KeyShare, message []byte) {
-	nonces, commitment, err := agent.Commit()
+// frosts makes signatures with a key of its own, step by step.
+type frosts struct {
+	agent, cosigner *frost.KeyShare
+	message         []byte
+	commitment      frost.Commitment
+	begun           []begun
+}
+
+// begun is a signature that only the agent's last step is missing from.
+type begun struct {
+	nonces  *frost.Nonces
+	release frost.Release
+}
+
+func newFrosts(message []byte) (*frosts, error) {
+	one, two, err := shares()
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
-	release, err := frost.CoSign(cosigner, commitment, message, []byte("bench"))
-	if err != nil {
-		panic(err)
+	f := &frosts{agent: one, cosigner: two, message: message}
+	_, f.commitment, err = one.Commit()
+	return f, err
+}
+
+func (f *frosts) commit() {
+	_, _, err := f.agent.Commit()
+	must(err)
+}
+
+func (f *frosts) release() {
+	_, err := frost.CoSign(f.cosigner, f.commitment, f.message, []byte("bench"))
+	must(err)
+}
+
+func (f *frosts) prepare(n int) {
+	for range n {
+		nonces, commitment, err := f.agent.Commit()
+		must(err)
+		release, err := frost.CoSign(f.cosigner, commitment, f.message, []byte("bench"))
+		must(err)
+		f.begun = append(f.begun, begun{nonces, release})
 	}
-	if _, err := nonces.Finish(message, release); err != nil {
-		panic(err)
-	}
+}
+
+func (f *frosts) finish() {
+	last := len(f.begun) - 1
+	b := f.begun[last]
+	f.begun = f.begun[:last]
+	_, err := b.nonces.Finish(f.message, b.release)
+	must(err)
 }
 
 // newHop is one call over mutual TLS 1.3 on loopback, through our own interceptors.

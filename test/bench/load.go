@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/authz"
+)
+
+// callsMetric counts the calls that a server has answered.
+const callsMetric = "rpc_server_call_duration_seconds_count"
+
+// Load starts an installation in one mode, lets agents pay by a plan, and measures the irreducible parts of a payment and what the
+// payments of the run took. profile, if it is not empty, is the file that the system's CPU profile goes to.
+func Load(ctx context.Context, mode string, plan Plan, profile string) (_ *Report, err error) {
+	if mode != AllInOne && mode != Programs {
+		return nil, fmt.Errorf("mode %q: want %s or %s", mode, AllInOne, Programs)
+	}
+	if profile != "" && mode != AllInOne {
+		return nil, fmt.Errorf("a profile is made in mode %s alone: the programs have no listener for it", AllInOne)
+	}
+	if err := plan.check(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "halfkey-load-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r := &Report{Mode: mode, Plan: plan}
+	if r.floor, err = measure(filepath.Join(dir, "parts")); err != nil {
+		return nil, fmt.Errorf("measuring the parts: %w", err)
+	}
+	s, err := startSystem(ctx, mode, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.end()) }()
+	w, err := newWorld(ctx, filepath.Join(dir, "homes"), s.access, plan.Agents)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+
+	profiled := make(chan error, 1)
+	go func() { profiled <- s.saveProfile(ctx, profile, plan.Duration) }()
+	before, err := s.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Outcome, err = Run(ctx, plan, w.pay); err != nil {
+		return nil, err
+	}
+	after, err := s.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.used = after.since(before)
+	if err := <-profiled; err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	r.Settled, err = w.settled(ctx)
+	return r, err
+}
+
+// usage is what the processes have used so far, by name; the agents are this process.
+type usage struct {
+	cpu map[string]time.Duration
+	// calls are those that each service's server has answered.
+	calls map[string]float64
+	// syncs are etcd's durable writes; -1 where etcd is embedded and shows none.
+	syncs float64
+}
+
+func (s *system) take(ctx context.Context) (*usage, error) {
+	u := &usage{cpu: map[string]time.Duration{agent: cpu()}, calls: make(map[string]float64), syncs: -1}
+	for _, p := range s.processes {
+		used, err := cpuOf(p.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		u.cpu[p.name] = used
+		switch p.name {
+		case "etcd":
+			u.syncs, err = counter(ctx, p.metrics, "etcd_disk_wal_fsync_duration_seconds_count")
+		case AllInOne:
+			for _, name := range authz.Services() {
+				if u.calls[string(name)], err = counter(ctx, p.metrics+"/"+string(name), callsMetric); err != nil {
+					break
+				}
+			}
+		default:
+			u.calls[p.name], err = counter(ctx, p.metrics, callsMetric)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return u, nil
+}
+
+func (u *usage) since(before *usage) *usage {
+	d := &usage{cpu: make(map[string]time.Duration), calls: make(map[string]float64), syncs: u.syncs}
+	for name, used := range u.cpu {
+		d.cpu[name] = used - before.cpu[name]
+	}
+	for name, calls := range u.calls {
+		d.calls[name] = calls - before.calls[name]
+	}
+	if u.syncs >= 0 {
+		d.syncs = u.syncs - before.syncs
+	}
+	return d
+}
+
+// saveProfile writes the system's CPU profile of the time from now on.
+func (s *system) saveProfile(ctx context.Context, file string, d time.Duration) (err error) {
+	if file == "" {
+		return nil
+	}
+	body, err := get(ctx, fmt.Sprintf("%s?seconds=%d", s.profile, max(1, int(d.Seconds()))))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, body)
+	return errors.Join(err, f.Close())
+}
