@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -51,7 +52,21 @@ func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.
 		return nil, fault.New(typev1.Reason_REASON_PERMISSION_DENIED, typev1.MoneyMoved_MONEY_MOVED_NO,
 			"this method is not for this kind of caller")
 	}
-	return resp.GetCaller(), nil
+	return resp.GetCaller(), s.admit(ctx, method, resp.GetCaller())
+}
+
+// admit holds a caller, once it is known, to its quota. The call counts until its context ends, which it does when the handler
+// returns. What stops a wallet is never refused for it.
+func (s *Service) admit(ctx context.Context, method string, caller *typev1.Caller) error {
+	if rule, _ := authz.Lookup(method); rule.Stops {
+		return nil
+	}
+	leave, ok := s.callers.Enter(caller.GetName(), time.Now())
+	if !ok {
+		return fault.New(typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.MoneyMoved_MONEY_MOVED_NO, "too many calls by this agent or owner")
+	}
+	context.AfterFunc(ctx, leave)
+	return nil
 }
 
 // kindOf is the kind of a caller whom identity has found.

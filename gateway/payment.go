@@ -45,9 +45,12 @@ func (s *Service) CreatePayment(ctx context.Context, req *gatewayv1.CreatePaymen
 // pay runs steps 2 to 5 of a payment once.
 func (s *Service) pay(ctx context.Context, req *gatewayv1.CreatePaymentRequest) (*typev1.Payment, error) {
 	// 2 identity: whose request is this, and is the agent active?
-	_, err := step(ctx, s.tracer, instrument.StepIdentity, s.identity.Authenticate, &identityv1.AuthenticateRequest{
+	authenticated, err := step(ctx, s.tracer, instrument.StepIdentity, s.identity.Authenticate, &identityv1.AuthenticateRequest{
 		Request: req.GetRequest(), Method: gatewayv1.GatewayService_CreatePayment_FullMethodName, Resource: req.GetParent(),
 	})
+	if err == nil {
+		err = s.admit(ctx, gatewayv1.GatewayService_CreatePayment_FullMethodName, authenticated.GetCaller())
+	}
 	if err != nil {
 		return nil, err
 	}

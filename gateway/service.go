@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
@@ -28,6 +29,8 @@ type Config struct {
 	Installations []*evidence.Installation
 	// Identity, Policy, Ledger and Cosigner are connections to the services.
 	Identity, Policy, Ledger, Cosigner grpc.ClientConnInterface
+	// Callers bounds what one agent or owner may ask; nil bounds nothing.
+	Callers *quota.Quota
 	// Logger receives what the gateway itself has to say. Nil means slog.Default.
 	Logger *slog.Logger
 	// Tracer makes a span of each step of a payment; nil makes none.
@@ -45,6 +48,7 @@ type Service struct {
 	cosigner      cosignerv1.CosignerServiceClient
 	recordKey     []byte // The co-signer's current one.
 	repairs       *throttle
+	callers       *quota.Quota
 	watchLife     time.Duration
 	logger        *slog.Logger
 	tracer        trace.Tracer
@@ -75,6 +79,7 @@ func New(c Config) (*Service, error) {
 		cosigner:  cosignerv1.NewCosignerServiceClient(c.Cosigner),
 		recordKey: inForce.Key(typev1.Purpose_PURPOSE_COSIGNER),
 		repairs:   &throttle{},
+		callers:   c.Callers,
 		logger:    c.Logger,
 
 		watchLife: watchLife,

@@ -19,6 +19,7 @@ import (
 	"github.com/halfkey/halfkey/internal/allinone"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/recoverywork"
 	"github.com/halfkey/halfkey/internal/telemetry"
 )
@@ -72,6 +73,10 @@ func WithWrap(w Wrap) Option { return func(s *System) { s.wrap = w } }
 // WithDemandEnrolment refuses agents that register without an owner's enrolment token. Agent brings one.
 func WithDemandEnrolment() Option { return func(s *System) { s.demandEnrolment = true } }
 
+// WithCallsPerSecond lets each agent and owner make no more calls than this in a second, as many at once and one after the other, and
+// refuses the others with LIMIT_EXCEEDED. Without it nobody is bounded.
+func WithCallsPerSecond(n int) Option { return func(s *System) { s.callsPerSecond = n } }
+
 // WithLog lets the services write their log to w.
 func WithLog(w io.Writer) Option { return func(s *System) { s.log = w } }
 
@@ -95,6 +100,7 @@ type System struct {
 	log   io.Writer
 	// demandEnrolment refuses agents without a token.
 	demandEnrolment bool
+	callsPerSecond  int
 
 	telemetry map[authz.Service]*telemetry.Telemetry
 	tracer    trace.TracerProvider
@@ -130,7 +136,8 @@ func (s *System) start() {
 	defer cancel()
 	config := allinone.Config{
 		DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, DemandEnrolment: s.demandEnrolment,
-		Logger: slog.New(slog.NewJSONHandler(s.log, nil)), Telemetry: s.telemetry,
+		Callers: quota.Limits{PerSecond: float64(s.callsPerSecond)},
+		Logger:  slog.New(slog.NewJSONHandler(s.log, nil)), Telemetry: s.telemetry,
 	}
 	if s.wrap != nil {
 		config.Wrap = func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface {

@@ -55,7 +55,10 @@ func open(e *program.Environment, c *config.Gateway) (program.Starter, error) {
 		if err != nil {
 			return nil, errors.Join(err, l.Close(), s.close())
 		}
-		s.edge, err = edge.Serve(e, edge.Config{Credentials: public, Host: host, GRPC: l, HTTPS: https, Services: services, Validate: check})
+		s.edge, err = edge.Serve(e, edge.Config{
+			Credentials: public, Host: host, GRPC: l, HTTPS: https, Services: services, Validate: check,
+			Sources: c.Quotas.SourceLimits(), Callers: c.Quotas.CallerLimits(),
+		})
 		if err != nil {
 			return nil, errors.Join(err, s.close())
 		}

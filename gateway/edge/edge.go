@@ -19,6 +19,7 @@ import (
 	"github.com/halfkey/halfkey/gateway/httpjson"
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/program"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/rpc"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	GRPC, HTTPS net.Listener
 	// Services are the connections to the four services. Required; the edge does not close them.
 	Services map[authz.Service]grpc.ClientConnInterface
+	// Sources bounds what one network address may ask, Callers what one agent or owner may. The zero bounds nothing.
+	Sources, Callers quota.Limits
 	// Validate checks requests against the rules of their contract.
 	Validate func(proto.Message) error
 }
@@ -60,14 +63,14 @@ func Serve(e *program.Environment, c Config) (_ *Edge, err error) {
 	}()
 	s := new(Edge)
 	s.gateway, err = gateway.New(gateway.Config{
-		Installations: e.Installations, Logger: e.Logger, Tracer: e.Tracer,
+		Installations: e.Installations, Callers: quota.New(c.Callers), Logger: e.Logger, Tracer: e.Tracer,
 		Identity: c.Services[authz.Identity], Policy: c.Services[authz.Policy],
 		Ledger: c.Services[authz.Ledger], Cosigner: c.Services[authz.Cosigner],
 	})
 	if err != nil {
 		return nil, err
 	}
-	if s.grpc, err = e.NewServer(authz.Public, c.Credentials, c.Validate); err != nil {
+	if s.grpc, err = e.NewServer(authz.Public, c.Credentials, c.Validate, quota.New(c.Sources)); err != nil {
 		return nil, err
 	}
 	s.gateway.Register(s.grpc)

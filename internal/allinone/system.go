@@ -17,6 +17,7 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/program"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
 	"github.com/halfkey/halfkey/internal/telemetry"
@@ -38,6 +39,8 @@ type Config struct {
 	Clock func() time.Time
 	// Logger receives what the services have to say; nil means slog.Default.
 	Logger *slog.Logger
+	// Callers bounds what one agent or owner may ask. The zero bounds nothing, which is for one's own machine.
+	Callers quota.Limits
 	// Telemetry observes a service, if there is one for it, and takes what the service has to say.
 	Telemetry map[authz.Service]*telemetry.Telemetry
 	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
@@ -225,7 +228,7 @@ func (s *System) startGateway(services map[authz.Service]grpc.ClientConnInterfac
 		return err
 	}
 	s.edge, err = edge.Serve(e, edge.Config{
-		Credentials: e.Credentials, Host: s.host, GRPC: s.grpc, HTTPS: s.https, Services: services, Validate: check,
+		Credentials: e.Credentials, Host: s.host, GRPC: s.grpc, HTTPS: s.https, Services: services, Validate: check, Callers: c.Callers,
 	})
 	return err
 }

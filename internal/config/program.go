@@ -1,11 +1,14 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/halfkey/halfkey/internal/quota"
 )
 
 // Common is what every program's file has.
@@ -222,7 +225,30 @@ type Gateway struct {
 	Public TLS `yaml:"public_tls"`
 	// Services are where the four services are.
 	Services Services `yaml:"services"`
+	// Quotas bound what one caller may ask, so that nobody's loop keeps the others from paying.
+	Quotas Quotas `yaml:"quotas"`
 }
+
+// Quotas are for each replica. What is left out is its default.
+type Quotas struct {
+	// Source is for one network address, an IPv6 one with all of its /64.
+	Source quota.Limits `yaml:"source"`
+	// Caller is for one agent or owner, once it is known. An agent has one wallet, so this is the wallet's too.
+	Caller quota.Limits `yaml:"caller"`
+}
+
+// Defaults of the quotas. One replica on two cores makes some hundred payments a second: an agent gets a good part of it for
+// long and bursts beyond, an address, which may be a whole cluster's, all of it.
+var (
+	sourceDefault = quota.Limits{PerSecond: 2000, Burst: 4000, AtOnce: 512}
+	callerDefault = quota.Limits{PerSecond: 200, Burst: 400, AtOnce: 64}
+)
+
+// SourceLimits are Source or its default.
+func (q Quotas) SourceLimits() quota.Limits { return cmp.Or(q.Source, sourceDefault) }
+
+// CallerLimits are Caller or its default.
+func (q Quotas) CallerLimits() quota.Limits { return cmp.Or(q.Caller, callerDefault) }
 
 // Services are gRPC targets: host:port, or dns:///name:port for all replicas behind a name, or the replicas themselves, each
 // host:port, with commas between them.
@@ -238,6 +264,14 @@ func (c *Gateway) files() []*string { return append(c.Base.files(), c.Public.fil
 func (c *Gateway) problems() []string {
 	p := problems(c.Base.problems())
 	p.address("https", c.HTTPS)
+	for _, q := range []struct {
+		name   string
+		limits quota.Limits
+	}{{"source", c.Quotas.Source}, {"caller", c.Quotas.Caller}} {
+		if err := q.limits.Check(); err != nil {
+			p = append(p, "quotas."+q.name+": "+err.Error())
+		}
+	}
 	p.want(c.Public.WorkloadAPI == "", "public_tls: files; clients verify a host name, not a SPIFFE id")
 	p = append(p, c.Public.problems("public_tls")...)
 	for _, s := range []struct{ name, target string }{

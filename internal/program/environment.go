@@ -16,6 +16,7 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/telemetry"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -67,15 +68,16 @@ func (e *Environment) Observe(t *telemetry.Telemetry) {
 	e.Tracer, e.Meter = t.TracerProvider(), t.MeterProvider()
 }
 
-// NewServer makes a gRPC server for one kind of listener. The validation engine is given by who has one.
-func (e *Environment) NewServer(on authz.Listener, shows *rpc.Credentials, validate func(proto.Message) error) (*rpc.Server, error) {
+// NewServer makes a gRPC server for one kind of listener. The validation engine is given by who has one, and a quota for strangers
+// by who listens to them.
+func (e *Environment) NewServer(on authz.Listener, shows *rpc.Credentials, validate func(proto.Message) error, from *quota.Quota) (*rpc.Server, error) {
 	observer := e.ServerStats
 	if on == authz.Public {
 		observer = e.PublicStats
 	}
 	return rpc.NewServer(rpc.Config{
 		Installation: e.Installation().ID(), Listener: on, Credentials: shows, Validate: validate, InFlightMax: e.InFlightMax,
-		Stats: observer, Logger: e.Logger,
+		Sources: from, Stats: observer, Logger: e.Logger,
 	})
 }
 

@@ -30,7 +30,7 @@ type Served struct {
 // stores that it uses. All are closed too when it cannot listen.
 func (e *Environment) ServeService(address string, service Service, validate func(proto.Message) error, below ...func() error) (*Served, error) {
 	s := &Served{below: append([]func() error{service.Close}, below...)}
-	server, err := e.NewServer(authz.Internal, e.Credentials, validate)
+	server, err := e.NewServer(authz.Internal, e.Credentials, validate, nil)
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}

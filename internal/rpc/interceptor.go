@@ -107,9 +107,9 @@ func faultUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle
 	}
 	moves := moves(info.FullMethod)
 	err = fault.Wrap(err, unsaid(moves))
-	if moves && !c.entered && repeated(ctx) {
+	if moves && repeated(ctx) && (!c.entered || fault.ReasonOf(err) == typev1.Reason_REASON_LIMIT_EXCEEDED) {
 		// gRPC repeats a call whose connection broke. The first attempt may have paid; that this one was refused at the
-		// door says nothing about it.
+		// door, or by a quota right behind it, says nothing about it.
 		err = fault.Doubt(err)
 	}
 	return nil, err

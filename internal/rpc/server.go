@@ -33,8 +33,12 @@ const (
 	handshakeMax = 10 * time.Second
 	// callMax bounds a unary call whatever deadline it brings; no call of ours takes more than a few store transactions.
 	callMax = time.Minute
-	// inFlightMax is the default bound on unary calls that run at once: what two cores finish in about a second.
+	// inFlightMax is the default bound on unary calls that run at once on a public listener: what two cores finish in about a
+	// second.
 	inFlightMax = 1024
+	// inFlightInternalMax is the same for an internal listener, where the callers are gateways, each with its bound. It is what four
+	// of them can have open, so that overload is refused at the gateway and no freeze is refused behind it.
+	inFlightInternalMax = 4 * (inFlightMax + stopsInFlightMax)
 	// stopsInFlightMax is kept apart for freezing and unfreezing, so that a flood of payments cannot keep an owner from
 	// stopping them.
 	stopsInFlightMax = 64
@@ -67,7 +71,8 @@ type Config struct {
 	// Validate checks a request against the rules in its contract. Nil means that the service checks all itself, as the
 	// co-signer does.
 	Validate func(proto.Message) error
-	// InFlightMax bounds unary calls that run at once; 0 means 1,024. Freezing has places of its own.
+	// InFlightMax bounds unary calls that run at once; 0 means 1,024, or 4,352 on an internal listener. Freezing has places of
+	// its own.
 	InFlightMax int
 	// Sources bounds what one network address may ask of a public listener; nil bounds nothing.
 	Sources *quota.Quota
@@ -100,6 +105,9 @@ func NewServer(c Config) (*Server, error) {
 	}
 	if c.InFlightMax == 0 {
 		c.InFlightMax = inFlightMax
+		if c.Listener == authz.Internal {
+			c.InFlightMax = inFlightInternalMax
+		}
 	}
 	if c.InFlightMax < 0 {
 		return nil, errors.New("rpc: the bound on calls in flight is negative")

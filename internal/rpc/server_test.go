@@ -20,6 +20,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/validate"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
@@ -507,5 +508,35 @@ func TestUnknownMethod(t *testing.T) {
 		if len(status.Convert(err).Details()) == 0 {
 			t.Errorf("%s: no ErrorInfo", method)
 		}
+	}
+}
+
+// One network address gets its quota and no more, whoever calls from it; freezing goes past it.
+func TestSources(t *testing.T) {
+	ca := newAuthority(t)
+	service := &ledger{get: func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {
+		return &ledgerv1.GetPaymentResponse{}, nil
+	}}
+	address := serve(t, ca, rpc.Config{Sources: quota.New(quota.Limits{PerSecond: 1e-9, Burst: 2})}, func(r grpc.ServiceRegistrar) {
+		ledgerv1.RegisterLedgerServiceServer(r, service)
+	})
+	client := ledgerv1.NewLedgerServiceClient(asGateway(t, ca, address))
+	for range 2 {
+		if _, err := client.GetPayment(callContext(t), &ledgerv1.GetPaymentRequest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	another := ledgerv1.NewLedgerServiceClient(asGateway(t, ca, address))
+	_, err := another.GetPayment(callContext(t), &ledgerv1.GetPaymentRequest{})
+	if f := wantFault(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, no); f.Code != codes.ResourceExhausted || f.RetryAfter() == 0 {
+		t.Errorf("%v, to come back after %v", f.Code, f.RetryAfter())
+	}
+	stream, err := another.WatchPayment(callContext(t), &ledgerv1.WatchPaymentRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	wantFault(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, no)
+	if _, err := another.Freeze(callContext(t), &ledgerv1.FreezeRequest{}); err != nil {
+		t.Errorf("freezing: %v", err)
 	}
 }
