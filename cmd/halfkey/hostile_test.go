@@ -2,10 +2,8 @@ package main
 
 import (
 	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"net/url"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/halfkey/halfkey/client"
-	"github.com/halfkey/halfkey/frost"
+	hidden "github.com/halfkey/halfkey/internal/canary"
 )
 
 // hugeOutputMax bounds what a failure prints, whatever it was given.
@@ -72,58 +70,16 @@ func TestHugeArguments(t *testing.T) {
 }
 
 // canary is one secret, in every form in which it could slip out.
-func canary(secret []byte) []string {
-	text := string(secret)
-	forms := []string{
-		hex.EncodeToString(secret), strings.ToUpper(hex.EncodeToString(secret)),
-		base64.StdEncoding.EncodeToString(secret)[:4*len(secret)/3/4*4], base64.URLEncoding.EncodeToString(secret)[:4*len(secret)/3/4*4],
-	}
-	if b, err := json.Marshal(text); err == nil && len(secret) > 0 && secret[0] < 0x80 {
-		forms = append(forms, text, strings.Trim(string(b), `"`), url.QueryEscape(text))
-	}
-	return forms
-}
+func canary(secret []byte) []string { return hidden.Needles(secret) }
 
 // secretsIn are the secrets of a home: every value of its keys' files that is one.
 func secretsIn(t testing.TB, home string) [][]byte {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(home, "keys", "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no keys in %s: %v", home, err)
+	found := make(hidden.Secrets)
+	if err := found.AddHome("home", home); err != nil {
+		t.Fatal(err)
 	}
-	var secrets [][]byte
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var fields map[string]any
-		if err := json.Unmarshal(b, &fields); err != nil {
-			t.Fatal(err)
-		}
-		for name, value := range fields {
-			text, ok := value.(string)
-			if !ok || !strings.Contains(name, "seed") && name != "share" {
-				continue
-			}
-			secret, err := base64.StdEncoding.DecodeString(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "share" {
-				share, err := frost.ParseKeyShare(secret)
-				if err != nil {
-					t.Fatal(err)
-				}
-				secret = share.Scalar()
-			}
-			secrets = append(secrets, secret)
-		}
-	}
-	if len(secrets) == 0 {
-		t.Fatalf("found no secret in %v", files)
-	}
-	return secrets
+	return slices.Collect(maps.Values(found))
 }
 
 // No command prints a secret, in any form: not when it works, not when it fails, not when the secret itself is what is wrong.
