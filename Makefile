@@ -132,19 +132,21 @@ down: ## stop it; its data and its keys stay
 
 .PHONY: compose-test
 compose-test: ## bring that up under podman, pay, kill, roll and bring it down
-	cd test/e2e && go test -count=1 -timeout 15m -run '^TestCompose$$' -v .
+	cd test/e2e && go test -count=1 -tags compose -timeout 15m -run '^TestCompose$$' -v .
 
 .PHONY: bench
 bench: ## the benchmarks in test/bench that match BENCH (all)
 	cd test/bench && go test -run '^$$' -bench '$(BENCH)' ./...
 
-# An open-loop run: all-in-one or programs, payments a second, how long, how many agents, and a file for a CPU profile.
+# An open-loop run: all-in-one or programs, payments a second, how long, how many agents, where their homes are made, and a file
+# for a CPU profile.
 MODE ?= all-in-one
 RATE ?= 100
 DURATION ?= 10s
 AGENTS ?= 16
+HOMES ?=
 PROFILE ?=
 
 .PHONY: load
 load: ## let AGENTS pay at RATE for DURATION in MODE, and print what a payment costs
-	go run ./test/bench/load -mode '$(MODE)' -rate '$(RATE)' -duration '$(DURATION)' -agents '$(AGENTS)' -profile '$(PROFILE)'
+	go run ./test/bench/load -mode '$(MODE)' -rate '$(RATE)' -duration '$(DURATION)' -agents '$(AGENTS)' -homes '$(HOMES)' -profile '$(PROFILE)'

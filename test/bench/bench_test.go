@@ -25,7 +25,7 @@ func BenchmarkPayment(b *testing.B) {
 }
 
 func measureParts(b *testing.B) time.Duration {
-	floor, err := measure(b.TempDir())
+	floor, err := measure(b.TempDir(), b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -21,12 +21,12 @@ type cost struct {
 // floor is what the irreducible parts of one payment take together.
 type floor struct{ costs []cost }
 
-// measure measures the parts in this process, on files in dir.
-func measure(dir string) (*floor, error) {
+// measure measures the parts in this process, on files of services in dir and of agents in homes.
+func measure(dir, homes string) (*floor, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	all, done, err := parts(dir)
+	all, done, err := parts(dir, homes)
 	if err != nil {
 		return nil, err
 	}

@@ -15,9 +15,19 @@ import (
 // callsMetric counts the calls that a server has answered.
 const callsMetric = "rpc_server_call_duration_seconds_count"
 
+// Options say where things of a run go; their zero is usable.
+type Options struct {
+	// Homes is the directory that the agents' homes are made in; empty is the system's for temporary files. On a file system in
+	// memory the agents' durable files cost next to nothing, as if they were on machines of their own.
+	Homes string
+	// Profile is the file that the services' CPU profile goes to; empty makes none.
+	Profile string
+}
+
 // Load starts an installation in one mode, lets agents pay by a plan, and measures the irreducible parts of a payment and what the
-// payments of the run took. profile, if it is not empty, is the file that the system's CPU profile goes to.
-func Load(ctx context.Context, mode string, plan Plan, profile string) (_ *Report, err error) {
+// payments of the run took.
+func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Report, err error) {
+	profile := options.Profile
 	if mode != AllInOne && mode != Programs {
 		return nil, fmt.Errorf("mode %q: want %s or %s", mode, AllInOne, Programs)
 	}
@@ -32,8 +42,13 @@ func Load(ctx context.Context, mode string, plan Plan, profile string) (_ *Repor
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	homes, err := os.MkdirTemp(options.Homes, "halfkey-homes-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(homes)) }()
 	r := &Report{Mode: mode, Plan: plan}
-	if r.floor, err = measure(filepath.Join(dir, "parts")); err != nil {
+	if r.floor, err = measure(filepath.Join(dir, "parts"), homes); err != nil {
 		return nil, fmt.Errorf("measuring the parts: %w", err)
 	}
 	s, err := startSystem(ctx, mode, dir)
@@ -41,7 +56,7 @@ func Load(ctx context.Context, mode string, plan Plan, profile string) (_ *Repor
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.end()) }()
-	w, err := newWorld(ctx, filepath.Join(dir, "homes"), s.access, plan.Agents)
+	w, err := newWorld(ctx, homes, s.access, plan.Agents)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func TestLoadAddsUp(t *testing.T) {
 	for _, mode := range []string{AllInOne, Programs} {
 		t.Run(mode, func(t *testing.T) {
-			r, err := Load(t.Context(), mode, Plan{Rate: 20, Duration: 2 * time.Second, Agents: 2}, "")
+			r, err := Load(t.Context(), mode, Plan{Rate: 20, Duration: 2 * time.Second, Agents: 2}, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -85,7 +85,7 @@ const (
 )
 
 // parts are a GREEN book payment's pieces, create and settle together, agent and services together.
-func parts(dir string) (_ []part, done func(), err error) {
+func parts(dir, homes string) (_ []part, done func(), err error) {
 	var closers []func()
 	done = func() {
 		for _, c := range closers {
@@ -149,7 +149,7 @@ func parts(dir string) (_ []part, done func(), err error) {
 		},
 		{
 			name: "durable file", counts: map[string]float64{agent: agentFilesPerPayment},
-			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen", run: func() { must(putFile(dir, file)) },
+			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen", run: func() { must(putFile(homes, file)) },
 		},
 	}, done, nil
 }

@@ -25,10 +25,11 @@ func main() {
 	duration := flag.Duration("duration", 10*time.Second, "how long they do")
 	agents := flag.Int("agents", 16, "how many agents pay in turn")
 	profile := flag.String("profile", "", "where to put a CPU profile of the services; in mode "+bench.AllInOne+" alone")
+	homes := flag.String("homes", "", "where the agents' homes are made, such as a file system in memory; empty is where temporary files go")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := bench.Load(ctx, *mode, bench.Plan{Rate: *rate, Duration: *duration, Agents: *agents}, *profile)
+	report, err := bench.Load(ctx, *mode, bench.Plan{Rate: *rate, Duration: *duration, Agents: *agents}, bench.Options{Homes: *homes, Profile: *profile})
 	if err == nil {
 		report.Print(os.Stdout)
 		err = report.Check()
