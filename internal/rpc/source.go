@@ -78,7 +78,7 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // It was only read.
 	content, err := io.ReadAll(io.LimitReader(file, pemBytesMax+1))
 	if err == nil && len(content) > pemBytesMax {
 		err = fmt.Errorf("%s is longer than %d bytes", path, pemBytesMax)

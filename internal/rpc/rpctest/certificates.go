@@ -50,7 +50,7 @@ func Callers(t testing.TB, ca *devcert.Authority, installation string, s authz.S
 		}
 		return Homemade(t, key, id, change, ca)
 	}
-	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	short, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // short on purpose
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func Public(t *testing.T, address string, roots *x509.CertPool) {
 		if err != nil {
 			return // A gRPC server hangs up.
 		}
-		defer resp.Body.Close()
+		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("answered with %s", resp.Status)
 		}
@@ -149,7 +149,7 @@ func (l Listener) certificate(t *testing.T, s authz.Service) tls.Certificate {
 // config shows a certificate and takes any server: it is the listener that is tested.
 func config(own tls.Certificate) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, //nolint:forbidigo // as above
+		MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, //nolint:forbidigo,gosec // as above
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },
 	}
 }
@@ -160,7 +160,7 @@ func (l Listener) dial(t *testing.T, by credentials.TransportCredentials) *grpc.
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
