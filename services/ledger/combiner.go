@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,7 @@ type op struct {
 type combiner struct {
 	begin   func(context.Context, needs) (transaction, error)
 	settled func(*state) // Told what was stored, after it is durable.
+	reserve *reserve     // Room for freezes on a full disk; nil keeps none.
 	logger  *slog.Logger
 
 	freezes chan *op
@@ -69,9 +71,11 @@ type transaction interface {
 	rollback()
 }
 
-func newCombiner(begin func(context.Context, needs) (transaction, error), settled func(*state), logger *slog.Logger) *combiner {
+func newCombiner(
+	begin func(context.Context, needs) (transaction, error), settled func(*state), reserve *reserve, logger *slog.Logger,
+) *combiner {
 	c := &combiner{
-		begin: begin, settled: settled, logger: logger,
+		begin: begin, settled: settled, reserve: reserve, logger: logger,
 		freezes: make(chan *op, freezeQueueMax), queue: make(chan *op, queueMax), stop: make(chan struct{}),
 	}
 	c.stopped.Go(c.run)
@@ -226,6 +230,7 @@ func (c *combiner) write(batch []*op) {
 		}
 		live = append(live, o)
 	}
+	live = c.roomFor(live)
 	if len(live) == 0 {
 		return
 	}
@@ -253,9 +258,38 @@ func (c *combiner) write(batch []*op) {
 		moved = movedUnknown
 	}
 	c.logger.Error("a batch could not be stored", "operations", len(live), "error", err)
-	for _, o := range live {
-		o.finish(unavailable(err, moved))
+	again := false
+	if sqliteFull(err) && slices.ContainsFunc(live, func(o *op) bool { return o.first }) {
+		again = c.reserve.spend()
 	}
+	var freezes []*op
+	for _, o := range live {
+		if again && o.first {
+			freezes = append(freezes, o)
+		} else {
+			o.finish(unavailable(err, moved))
+		}
+	}
+	if again {
+		c.write(freezes)
+	}
+}
+
+// roomFor leaves out, and refuses, what a full disk has no room for: what would be stored and is no freeze.
+func (c *combiner) roomFor(batch []*op) []*op {
+	spares := func(o *op) bool { return o.first || o.dry }
+	if !slices.ContainsFunc(batch, func(o *op) bool { return !spares(o) }) || c.reserve.restore() {
+		return batch
+	}
+	kept := batch[:0]
+	for _, o := range batch {
+		if spares(o) {
+			kept = append(kept, o)
+		} else {
+			o.finish(unavailable(errDiskFull, movedNo))
+		}
+	}
+	return kept
 }
 
 func (o *op) finish(err error) {

@@ -67,7 +67,7 @@ func put(ctx context.Context, q chan *op, o *op) *op {
 
 func newGate(t *testing.T) (*gate, *combiner) {
 	g := &gate{entered: make(chan int), pass: make(chan error)}
-	c := newCombiner(g.begin, func(*state) {}, slog.New(slog.DiscardHandler))
+	c := newCombiner(g.begin, func(*state) {}, nil, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() {
 		var wait sync.WaitGroup
 		wait.Go(c.close)

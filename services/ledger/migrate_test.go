@@ -3,6 +3,7 @@ package ledger
 import (
 	"database/sql"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"testing"
 
@@ -53,7 +54,7 @@ func TestMigrateOwners(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openSQLite(path, w.Installations, w.Ledger, nil)
+	s, err := openSQLite(path, w.Installations, w.Ledger, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

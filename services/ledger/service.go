@@ -34,7 +34,8 @@ type Config struct {
 	// Key signs receipts, settlements, journal heads and acknowledgements. It is the installation file's current key for
 	// PURPOSE_LEDGER.
 	Key crypto.Signer
-	// Path is the SQLite database, made if it is not there. Beside it stands its lock, Path.lock.
+	// Path is the SQLite database, made if it is not there. Beside it stand its lock, Path.lock, and the room that is kept for
+	// freezes on a full disk, Path.reserve.
 	Path string
 	// Clock is the time; nil is the system's.
 	Clock func() time.Time
@@ -98,7 +99,7 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := openSQLite(c.Path, c.Installations, c.Key, c.Clock)
+	store, err := openSQLite(c.Path, c.Installations, c.Key, c.Clock, c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
 	}
@@ -107,7 +108,7 @@ func New(c Config) (*Service, error) {
 		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, instruments: instruments, store: store,
 		stop: cancel,
 	}
-	s.combiner = newCombiner(store.begin, s.stored, c.Logger)
+	s.combiner = newCombiner(store.begin, s.stored, store.reserve, c.Logger)
 	s.closed = sync.OnceValue(s.end)
 	s.sweeps.Go(func() { s.sweepEvery(ctx, c.SweepInterval) })
 	return s, nil

@@ -27,6 +27,7 @@ type store struct {
 	key          crypto.Signer
 	clock        func() time.Time
 	constraint   func(error) bool // Whether an error is a constraint's.
+	reserve      *reserve
 	close        func() error
 
 	writer  *sql.Conn

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,7 +34,9 @@ const (
 
 // openSQLite opens or makes the database file. It takes the lock beside it, brings the schema up to date, and refuses a file
 // of another installation, and one that has accepted a higher file of chain's.
-func openSQLite(path string, chain []*evidence.Installation, key crypto.Signer, clock func() time.Time) (_ *store, err error) {
+func openSQLite(
+	path string, chain []*evidence.Installation, key crypto.Signer, clock func() time.Time, logger *slog.Logger,
+) (_ *store, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,10 @@ func openSQLite(path string, chain []*evidence.Installation, key crypto.Signer, 
 			err = errors.Join(err, closeAll())
 		}
 	}()
+	spare, err := newReserve(path+".reserve", reserveBytes, logger)
+	if err != nil {
+		return nil, err
+	}
 	// The file holds what people paid for: nobody else on the machine reads it.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -91,7 +98,7 @@ func openSQLite(path string, chain []*evidence.Installation, key crypto.Signer, 
 	reader.SetMaxOpenConns(max(readersMin, runtime.GOMAXPROCS(0)))
 	reader.SetMaxIdleConns(max(readersMin, runtime.GOMAXPROCS(0)))
 	s := &store{
-		dialect: sqlite, installation: i, key: key, clock: clock, constraint: sqliteConstraint, close: closeAll,
+		dialect: sqlite, installation: i, key: key, clock: clock, constraint: sqliteConstraint, reserve: spare, close: closeAll,
 		writer: writer, reader: reader,
 	}
 	// An engine's connection ends when its last statement does, and the last connection moves the log into the file.
@@ -99,6 +106,7 @@ func openSQLite(path string, chain []*evidence.Installation, key crypto.Signer, 
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
+	spare.restore() // On a full disk it cannot be, and the ledger starts all the same: to take freezes.
 	return s, nil
 }
 
