@@ -57,9 +57,8 @@ func succeed(t *testing.T, h *halfkeytest.System, purpose typev1.Purpose, servic
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		fmt.Sprintf("installation.%d.json", m.GetNumber()):       file,
-		fmt.Sprintf("%s.%d.key", service, m.GetNumber()):         []byte(hex.EncodeToString(key.Seed()) + "\n"),
-		fmt.Sprintf("a-note-about-number-%d.txt", m.GetNumber()): nil,
+		fmt.Sprintf("installation.%d.json", m.GetNumber()): file,
+		fmt.Sprintf("%s.%d.key", service, m.GetNumber()):   []byte(hex.EncodeToString(key.Seed()) + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(h.Dir(), name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -326,6 +325,7 @@ func payUntilStopped(t *testing.T, a *client.Agent, to string) *load {
 	t.Helper()
 	l := new(load)
 	l.done.Go(func() {
+		defer l.stopped.Store(true)
 		for n := 0; !l.stopped.Load(); n++ {
 			order := client.Order{ID: fmt.Sprintf("load-%d", n), Recipient: to, Units: 1000}
 			deadline := time.Now().Add(time.Minute)

@@ -166,8 +166,12 @@ func firstFile(t testing.TB, dir string) string {
 }
 
 // publicWords are flags and arguments whose names sound like secrets and are none: a claim code is shown to both sides, and
-// of a second owner key the public half is taken.
-var publicWords = []string{"owner claim <code>", "owner init --second-key"}
+// of a second owner key, a service's new key and an operator's key the public half is taken.
+var publicWords = []string{
+	"owner claim <code>", "owner init --second-key",
+	"installation succeed --cosigner-key", "installation succeed --policy-key", "installation succeed --ledger-key",
+	"installation succeed --add-operator-key", "installation succeed --remove-operator-key",
+}
 
 // Whatever is secret comes from a file or standard input: no flag or argument takes one.
 func TestNoArgumentIsSecret(t *testing.T) {

@@ -195,8 +195,12 @@ func TestOpenWalletRenewsTheRecordsSignature(t *testing.T) {
 	f := newFixture(t)
 	l := f.pinned("w", nil)
 	next := f.Key("cosigner-2")
+	late := f.ClaimedWallet(evidencetest.WalletConfig{ID: "late"})
 	f.Rotate(typev1.Purpose_PURPOSE_COSIGNER, next)
 	f.restart()
+	if _, err := f.policy.OpenWallet(t.Context(), &policyv1.OpenWalletRequest{Documents: documents(late)}); err == nil {
+		t.Error("a wallet is pinned on a record under the retired key")
+	}
 	record := new(typev1.WalletRecord)
 	l.Decode(l.Record, record)
 	l.Record = l.Sign(next, record)
