@@ -2,8 +2,14 @@ package rpc_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	stdlog "log"
 	"log/slog"
+	"math/big"
 	"net"
+	"net/http"
 	"runtime"
 	"testing"
 	"time"
@@ -16,7 +22,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/rpc"
+	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // brief is the life of a certificate that expires while a test looks on: long enough to connect with.
@@ -97,6 +106,91 @@ func TestCut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A payment that was being made when its connection was cut may have been recorded, and its answer says so; the handler is
+// told that nobody waits.
+func TestCutCall(t *testing.T) {
+	t.Parallel()
+	old, next := newAuthority(t), newAuthority(t)
+	source := &changing{m: materialOf(t, authz.Ledger, 0, old, old)}
+	arrived, ended := make(chan struct{}), make(chan struct{})
+	service := &ledger{create: func(ctx context.Context, _ *ledgerv1.CreatePaymentRequest) (*ledgerv1.CreatePaymentResponse, error) {
+		close(arrived)
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	}}
+	address := serve(t, old, rpc.Config{Credentials: source.watch(t)}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
+	client, ctx := ledgerv1.NewLedgerServiceClient(asGateway(t, old, address)), callContext(t)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := client.CreatePayment(ctx, &ledgerv1.CreatePaymentRequest{})
+		failed <- err
+	}()
+	<-arrived
+	source.set(materialOf(t, authz.Ledger, 0, next, next))
+	select {
+	case err := <-failed:
+		if f := fault.Of(err); f == nil || f.Reason != typev1.Reason_REASON_UNAVAILABLE || f.MoneyMoved != unknown {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(within):
+		t.Fatal("it goes on")
+	}
+	select {
+	case <-ended:
+	case <-time.After(within):
+		t.Error("the handler goes on")
+	}
+}
+
+// A public listener shows the certificate that is in force, to gRPC as to HTTPS.
+func TestPublicShowsWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	first, second := materialOf(t, authz.Gateway, 0, ca, ca), materialOf(t, authz.Gateway, 0, ca, ca)
+	source := &changing{m: first}
+	own := source.watch(t)
+	trust, err := rpc.PublicClientTLS(ca.Certificate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	https, err := tls.Listen("tcp", "127.0.0.1:0", own.PublicTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := &http.Server{ErrorLog: stdlog.New(io.Discard, "", 0), ReadHeaderTimeout: within}
+	go func() { _ = web.Serve(https) }()
+	t.Cleanup(func() { web.Close() })
+	listeners := map[string]string{
+		"gRPC":  serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: own}, nil),
+		"HTTPS": https.Addr().String(),
+	}
+	shown := func(address string) *big.Int {
+		conn, err := tls.Dial("tcp", address, withH2(trust))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber
+	}
+	for name, address := range listeners {
+		if shown(address).Cmp(serial(t, first)) != 0 {
+			t.Errorf("%s shows another certificate at first", name)
+		}
+	}
+	source.set(second)
+	for name, address := range listeners {
+		eventually(t, name+" shows the new certificate", func() bool { return shown(address).Cmp(serial(t, second)) == 0 })
+	}
+}
+
+// withH2 is a configuration for a client of gRPC or HTTPS.
+func withH2(config *tls.Config) *tls.Config {
+	config = config.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	return config
 }
 
 // After an expiry nothing works until there is a new certificate, and then at once, without a restart of either end.
