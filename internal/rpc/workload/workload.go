@@ -22,7 +22,7 @@ const scheme = "unix://"
 // Credentials are an installation's, from the Workload API on a socket such as unix:///run/spire/agent.sock. The trust
 // domain is the installation's id, and of several identities that one counts which is a service's of the installation. It
 // waits for the first answer until the context ends. What the API sends later is in force within seconds, until Close; while
-// the API is away the last answer stands, until it expires.
+// the API is away the last answer stands, until it expires. The logger, nil meaning slog.Default, is told why it has to wait.
 func Credentials(ctx context.Context, installation, socket string, logger *slog.Logger) (*rpc.Credentials, error) {
 	if !strings.HasPrefix(socket, scheme) {
 		return nil, fmt.Errorf("workload: the Workload API's socket is %q, want %s and an absolute path", socket, scheme)
@@ -31,7 +31,10 @@ func Credentials(ctx context.Context, installation, socket string, logger *slog.
 	if err != nil {
 		return nil, fmt.Errorf("workload: the installation's id is no trust domain: %w", err)
 	}
-	x509, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(socket)),
+	if logger == nil {
+		logger = slog.Default()
+	}
+	x509, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(socket), workloadapi.WithLogger(troubles{logger})),
 		workloadapi.WithDefaultX509SVIDPicker(func(all []*x509svid.SVID) *x509svid.SVID { return ours(installation, all) }))
 	if err != nil {
 		return nil, fmt.Errorf("workload: %s: %w", socket, err)
@@ -74,3 +77,20 @@ func (s *source) Read() (rpc.Material, error) {
 	}
 	return rpc.Material{Certificate: certificate, Key: key, Authorities: authorities}, nil
 }
+
+// troubles hands on what go-spiffe has to say, but for its progress.
+type troubles struct{ logger *slog.Logger }
+
+// Debugf says nothing.
+func (troubles) Debugf(string, ...any) {}
+
+// Infof says nothing.
+func (troubles) Infof(string, ...any) {}
+
+// Warnf tells of what is tried again.
+func (l troubles) Warnf(format string, args ...any) {
+	l.logger.Warn("the SPIFFE Workload API", "detail", fmt.Sprintf(format, args...))
+}
+
+// Errorf tells of what failed.
+func (l troubles) Errorf(format string, args ...any) { l.Warnf(format, args...) }

@@ -1,6 +1,7 @@
 package workload_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -252,15 +253,16 @@ func TestRefuses(t *testing.T) {
 		socket       string // empty: an agent that answers svids
 		svids        []*workload.X509SVID
 		want         string
+		says         string // in the log
 	}{
 		{name: "a network address", installation: installation, socket: "tcp://127.0.0.1:8081", want: "unix://"},
 		{name: "no scheme", installation: installation, socket: "/run/spire/agent.sock", want: "unix://"},
 		{name: "no path", installation: installation, socket: "unix://", want: "path"},
 		{name: "no trust domain", installation: "Test 1", want: "trust domain"},
-		{name: "nobody there", installation: installation, socket: "unix:///nowhere/agent.sock", want: "deadline"},
+		{name: "nobody there", installation: installation, socket: "unix:///nowhere/agent.sock", want: "deadline", says: "no such file"},
 		{name: "another installation's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, "test-2", authz.Ledger)}, want: "no identity"},
 		{name: "no service's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, installation, "treasury")}, want: "no identity"},
-		{name: "another's key", installation: installation, svids: []*workload.X509SVID{mixed}, want: "deadline"},
+		{name: "another's key", installation: installation, svids: []*workload.X509SVID{mixed}, want: "deadline", says: "private key"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -271,13 +273,17 @@ func TestRefuses(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			own, err := ours.Credentials(ctx, tt.installation, tt.socket, slog.New(slog.DiscardHandler))
+			var said bytes.Buffer
+			own, err := ours.Credentials(ctx, tt.installation, tt.socket, slog.New(slog.NewTextHandler(&said, nil)))
 			if err == nil {
 				own.Close()
 				t.Fatal("taken")
 			}
 			if !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %q", err, tt.want)
+			}
+			if !strings.Contains(said.String(), tt.says) {
+				t.Errorf("the log says %q, want %q", said.String(), tt.says)
 			}
 		})
 	}
