@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,29 +27,15 @@ import (
 )
 
 // succeed puts a successor of an installation's file and a new key of one service into its directory, signed by operator, and starts
-// it anew. It returns the retired key.
-func succeed(t *testing.T, h *halfkeytest.System, purpose typev1.Purpose, service string, operator ed25519.PrivateKey, edits ...func(*typev1.Installation)) ed25519.PrivateKey {
+// it anew. It returns the first key of the service.
+func succeed(t *testing.T, h *halfkeytest.System, service string, operator ed25519.PrivateKey, change evidence.Change) ed25519.PrivateKey {
 	t.Helper()
-	old := h.Installation()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := old.Content()
-	m.Number++
-	m.Predecessor = old.Digest().Bytes()
-	for _, k := range m.GetServiceKeys() {
-		k.Retired = k.GetRetired() || k.GetPurpose() == purpose
-	}
-	m.ServiceKeys = append(m.ServiceKeys, &typev1.ServiceKey{Purpose: purpose, PublicKey: key.Public().(ed25519.PublicKey)})
-	for _, edit := range edits {
-		edit(m)
-	}
-	e, err := evidence.Sign(operator, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next, err := evidence.Succeed(old, e)
+	*map[string]*[]byte{"cosigner": &change.Cosigner, "policy": &change.Policy, "ledger": &change.Ledger}[service] = public
+	next, err := evidence.MakeSuccessor(h.Installation(), change, operator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,26 +44,26 @@ func succeed(t *testing.T, h *halfkeytest.System, purpose typev1.Purpose, servic
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		fmt.Sprintf("installation.%d.json", m.GetNumber()): file,
-		fmt.Sprintf("%s.%d.key", service, m.GetNumber()):   []byte(hex.EncodeToString(key.Seed()) + "\n"),
+		fmt.Sprintf("installation.%d.json", next.Number()): file,
+		fmt.Sprintf("%s.%d.key", service, next.Number()):   []byte(hex.EncodeToString(key.Seed()) + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(h.Dir(), name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	seed, err := os.ReadFile(filepath.Join(h.Dir(), service+".key"))
+	b, err := os.ReadFile(filepath.Join(h.Dir(), service+".key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := hex.DecodeString(string(seed[:64]))
+	seed, err := hex.DecodeString(strings.TrimSpace(string(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.Restart()
-	if got := h.Installation().Number(); got != m.GetNumber() {
-		t.Fatalf("the installation serves file number %d, want %d", got, m.GetNumber())
+	if got := h.Installation().Number(); got != next.Number() {
+		t.Fatalf("the installation serves file number %d, want %d", got, next.Number())
 	}
-	return ed25519.NewKeyFromSeed(b)
+	return ed25519.NewKeyFromSeed(seed)
 }
 
 // forger signs statements again, on their way between the gateway and the services, under a key that was retired.
@@ -170,14 +157,14 @@ func TestServiceKeysInSuccession(t *testing.T) {
 	// Under load: an agent that pays goes on through each rotation, with the same id until it knows the end.
 	load := payUntilStopped(t, payer, shop.Wallet())
 	operator := h.OperatorKey()
-	policy := succeed(t, h, typev1.Purpose_PURPOSE_POLICY, "policy", operator)
-	ledger := succeed(t, h, typev1.Purpose_PURPOSE_LEDGER, "ledger", operator)
-	_, second, err := ed25519.GenerateKey(rand.Reader)
+	policy := succeed(t, h, "policy", operator, evidence.Change{})
+	ledger := succeed(t, h, "ledger", operator, evidence.Change{})
+	secondPublic, second, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cosigner := succeed(t, h, typev1.Purpose_PURPOSE_COSIGNER, "cosigner", operator, func(m *typev1.Installation) {
-		m.OperatorKeys = [][]byte{second.Public().(ed25519.PublicKey)}
+	cosigner := succeed(t, h, "cosigner", operator, evidence.Change{
+		AddOperators: [][]byte{secondPublic}, RemoveOperators: h.Installation().Operators(),
 	})
 	load.wait(5)
 	paid := load.stop()
