@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/halfkey/halfkey/internal/telemetry"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 )
 
 const (
@@ -256,5 +257,23 @@ func TestNothingGlobal(t *testing.T) {
 	}
 	if len(sent) > 0 {
 		t.Errorf("it sends %q", sent)
+	}
+}
+
+// TestAttributesAreBounded shows that a caller's text is not kept at any length, whatever the environment allows.
+func TestAttributesAreBounded(t *testing.T) {
+	for name, limit := range map[string]string{"by default": "", "by a variable that allows more": "100000"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", limit)
+			made, spans := start(t, telemetry.Config{SampleRatio: 1})
+			ctx, span := made.TracerProvider().Tracer("test").Start(t.Context(), "step")
+			instrument.Payment(ctx, "wallets/"+strings.Repeat("w", 1000), "a name")
+			span.End()
+			for _, a := range ended(t, spans, 1)[0].Attributes() {
+				if got := len(a.Value.Emit()); got > 256 {
+					t.Errorf("%s has %d bytes, want at most 256", a.Key, got)
+				}
+			}
+		})
 	}
 }

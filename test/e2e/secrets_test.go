@@ -1,0 +1,271 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/halfkeytest"
+	"github.com/halfkey/halfkey/internal/canary"
+	"github.com/halfkey/halfkey/internal/fault"
+	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
+	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// listening takes what passes between gateway and services and nobody else may see: the signatures of tokens, which make them tokens,
+// and the shares that the co-signer releases.
+type listening struct {
+	mu      sync.Mutex
+	secrets canary.Secrets
+	broken  bool // The co-signer does not answer.
+}
+
+func (l *listening) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
+	return heard{conn, l, service}
+}
+
+type heard struct {
+	grpc.ClientConnInterface
+	l       *listening
+	service string
+}
+
+func (h heard) Invoke(ctx context.Context, method string, req, resp any, options ...grpc.CallOption) error {
+	h.l.mu.Lock()
+	if r, ok := req.(*identityv1.AuthenticateRequest); ok {
+		for _, s := range r.GetToken().GetSignatures() {
+			h.l.secrets.Add(fmt.Sprintf("token %d", len(h.l.secrets)), s.GetSignature())
+		}
+	}
+	broken := h.l.broken && h.service == "cosigner"
+	h.l.mu.Unlock()
+	if broken {
+		return fault.Caused(errors.New("no route to the host"), typev1.Reason_REASON_UNAVAILABLE, movedNo, "the co-signer does not answer")
+	}
+	err := h.ClientConnInterface.Invoke(ctx, method, req, resp, options...)
+	if r, ok := resp.(*cosignerv1.ReleaseResponse); ok && err == nil {
+		h.l.mu.Lock()
+		defer h.l.mu.Unlock()
+		release := r.GetRelease()
+		h.l.secrets.Add(fmt.Sprintf("release %d", len(h.l.secrets)), release[len(release)-32:])
+	}
+	return err
+}
+
+func (l *listening) breakOff(is bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = is
+}
+
+// secretFiles adds the private keys in the directory of an installation, in whichever form a file holds one.
+func secretFiles(t *testing.T, secrets canary.Secrets, dir string) {
+	t.Helper()
+	for _, name := range []string{"cosigner.key", "policy.key", "ledger.key", "operator.key", "ca.key", "kek.json"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if block, _ := pem.Decode(b); block != nil {
+			secrets.Add(name, block.Bytes[len(block.Bytes)-32:]) // PKCS #8 of Ed25519 ends with the seed.
+			continue
+		}
+		if seed, err := hex.DecodeString(string(bytes.TrimSpace(b))); err == nil {
+			secrets.Add(name, seed)
+			continue
+		}
+		var keyset struct {
+			Key []struct {
+				KeyData struct{ Value []byte }
+			}
+		}
+		if err := json.Unmarshal(b, &keyset); err != nil || len(keyset.Key) == 0 {
+			t.Fatalf("%s has no secret in a form that this test knows: %v", name, err)
+		}
+		value := keyset.Key[0].KeyData.Value
+		secrets.Add(name, value[len(value)-32:]) // The key is the last field.
+	}
+}
+
+// TestNoSecretIsTold runs payments, refusals and failures, and looks for every secret of theirs in all that was told meanwhile: the logs of
+// all services down to debugging, the clients' and services' spans, the metrics and the errors.
+func TestNoSecretIsTold(t *testing.T) {
+	o := observe(t)
+	l := &listening{secrets: make(canary.Secrets)}
+	dir := filepath.Join(t.TempDir(), "installation")
+	s := halfkeytest.Start(t, append(o.options(), halfkeytest.WithDir(dir), halfkeytest.WithWrap(l.wrap))...)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*callMax)
+	defer cancel()
+
+	// What is planted before it is used.
+	secretFiles(t, l.secrets, dir)
+	bootstrap := s.BootstrapCode()
+	l.secrets.Add("bootstrap code", []byte(bootstrap))
+	passphrase, wrong := []byte("canary "+rand.Text()), []byte("no canary "+rand.Text())
+	l.secrets.Add("passphrase", passphrase[7:])
+	l.secrets.Add("wrong passphrase", wrong[10:])
+	purpose := "purpose " + rand.Text()
+	l.secrets.Add("purpose", []byte(purpose[8:]))
+
+	var told []string // Errors.
+	fails := func(what string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s does not fail", what)
+			return
+		}
+		told = append(told, fmt.Sprintf("%v %+v %#v", err, err, fault.Of(err)))
+		var e *client.Error
+		if errors.As(err, &e) {
+			told = append(told, fmt.Sprintf("%v %s", e.Metadata, e.Next))
+		}
+	}
+
+	_, err := s.Client(s.Home()).CreateOwner(ctx, bootstrap[:len(bootstrap)-1]+"!", halfkeytest.Email)
+	fails("a wrong bootstrap code", err)
+	owner := s.Owner()
+	_, err = s.Client(s.Home()).CreateOwner(ctx, bootstrap, halfkeytest.Email)
+	fails("a used bootstrap code", err)
+
+	token := s.Token()
+	var minted struct {
+		Seed []byte `json:"seed"`
+	}
+	if err := json.Unmarshal(token, &minted); err != nil {
+		t.Fatal(err)
+	}
+	l.secrets.Add("enrolment token", minted.Seed)
+	home := s.Home()
+	payer, err := enrolled(ctx, s, home, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = enrolled(ctx, s, s.Home(), token)
+	fails("a used enrolment token", err)
+	shop := s.Agent("Shop")
+	recipient := shop.GroupKey()
+	l.secrets.Add("recipient", recipient[:])
+	s.GuardRails(payer, client.StandardRules(shop.GroupKey()))
+	s.Fund(payer, funds)
+	for _, h := range []struct {
+		what string
+		home *client.Home
+	}{{"agent", home}, {"owner", s.OwnerHome()}} {
+		if err := l.secrets.AddHome(h.what, h.home.Dir()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	order := func(id string, units int64) client.Order {
+		return client.Order{ID: id, Recipient: shop.Wallet(), Units: units, Purpose: purpose}
+	}
+	for id, units := range map[string]int64{"green": usd, "yellow": 6 * usd, "red": 200 * usd} {
+		if _, err := payer.Pay(ctx, order(id, units)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := owner.Approve(ctx, payer.Wallet()+"/payments/yellow"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := payer.Wait(ctx, "yellow"); err != nil || p.State != settled {
+		t.Fatalf("yellow: %v, %v", p, err)
+	}
+	_, err = payer.Pay(ctx, order("green", 2*usd))
+	fails("another payment of the same id", err)
+	stranger := order("stranger", 2*usd)
+	stranger.Recipient = hex.EncodeToString(l.secrets["operator.key"]) // A mistake that people make.
+	_, err = payer.Pay(ctx, stranger)
+	fails("a payment to nobody", err)
+	l.breakOff(true)
+	_, err = payer.Pay(ctx, order("broken", usd))
+	fails("a payment without the co-signer", err)
+	l.breakOff(false)
+	if p, err := payer.Resume(ctx, "broken"); err != nil || p.State != settled {
+		t.Fatalf("broken: %v, %v", p, err)
+	}
+	file := filepath.Join(t.TempDir(), "recovery")
+	if _, err := owner.CreateRecovery(ctx, payer.Wallet(), file, bytes.Clone(passphrase)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := payer.Reshare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = owner.OpenRecovery(ctx, file, bytes.Clone(wrong))
+	fails("a wrong passphrase", err)
+	if _, err := owner.OpenRecovery(ctx, file, bytes.Clone(passphrase)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.secrets.AddHome("agent with new share", home.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := payer.Freeze(ctx, "stop"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = payer.Pay(ctx, order("frozen", usd))
+	fails("a payment of a frozen wallet", err)
+	s.Kill() // Everything that is told at the end is told.
+	o.flush(t)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	search := func(where, text string, mustHave ...string) {
+		t.Helper()
+		for _, known := range mustHave {
+			if !strings.Contains(text, known) {
+				t.Errorf("%s does not have %q: it is not what this test takes it for", where, known)
+			}
+		}
+		for _, found := range l.secrets.In(text) {
+			t.Errorf("%s: %s", where, found)
+		}
+	}
+	search("the log", o.log.String(), "CosignerService/Release", "cosigner", `"reason":"FROZEN"`, "no route to the host")
+	var spans strings.Builder
+	for _, span := range o.spans.Ended() {
+		fmt.Fprintf(&spans, "%s %+v %+v %+v %+v %+v\n",
+			span.Name(), span.Attributes(), span.Events(), span.Links(), span.Status(), span.Resource().Attributes())
+	}
+	search("a span", spans.String(), payer.Wallet()+"/payments/green", "5 co-signer", "7 settlement", "FROZEN")
+	for service := range o.services {
+		search("the metrics of "+string(service), o.metrics(t, service), "rpc_server_call_duration_seconds")
+	}
+	search("an error", strings.Join(told, "\n"), "FROZEN", "UNAVAILABLE")
+	for _, what := range []string{"agent: ", "owner: ", "token ", "release ", "kek.json", "ca.key", "operator.key"} {
+		if !l.has(what) {
+			t.Errorf("nothing that begins with %q was looked for", what)
+		}
+	}
+}
+
+// enrolled registers an agent on a home by an owner's token.
+func enrolled(ctx context.Context, s *halfkeytest.System, home *client.Home, token client.Secret) (*client.Agent, error) {
+	c := s.Client(home)
+	r, err := c.Register(ctx, client.RegisterOptions{Name: "Payer", EnrolmentToken: token})
+	if err != nil {
+		return nil, err
+	}
+	return c.Agent(r.Wallet)
+}
+
+func (l *listening) has(prefix string) bool {
+	for what := range l.secrets {
+		if strings.HasPrefix(what, prefix) {
+			return true
+		}
+	}
+	return false
+}
