@@ -73,10 +73,12 @@ func (s *KeyShare) Secret() []byte {
 // ParseKeyShare is the inverse of Secret, and accepts nothing else: this suite, a wallet's participants and threshold, an
 // epoch from 1, canonical values, points of prime order, and shares that belong together (see newSharing). It keeps no
 // reference to b, which the caller wipes.
-func ParseKeyShare(b []byte) (share *KeyShare, err error) {
+func ParseKeyShare(b []byte) (*KeyShare, error) { return parseKeyShare(b, newWalletSharing) }
+
+func parseKeyShare(b []byte, decode decodeSharing) (share *KeyShare, err error) {
 	r := newReader(b, Suite)
 	id := r.id()
-	public, secret, err := parseSharing(r, scalarSize)
+	public, secret, err := parseSharing(r, scalarSize, decode)
 	if err == nil {
 		share, err = public.decodeKeyShare(id, secret)
 	}

@@ -127,8 +127,11 @@ func (s *sharing) encode(begin, secret []byte) []byte {
 
 const publicShareSize = 2 + pointSize
 
+// decodeSharing is newWalletSharing, or does as it does.
+type decodeSharing func(epoch uint64, encoded [][pointSize]byte) (*sharing, error)
+
 // parseSharing is the inverse of encode, with a secret of that size, and takes what is a wallet's alone.
-func parseSharing(r *reader, secretSize int) (s *sharing, secret []byte, err error) {
+func parseSharing(r *reader, secretSize int, decode decodeSharing) (s *sharing, secret []byte, err error) {
 	epoch, threshold, n := r.uint64(), r.uint16(), r.uint16()
 	groupKey, secret := r.point(), r.next(secretSize)
 	if r.err == nil && (threshold != thresholdOfWallet || n > participantsMax) {
@@ -144,7 +147,7 @@ func parseSharing(r *reader, secretSize int) (s *sharing, secret []byte, err err
 	if err := r.end(); err != nil {
 		return nil, nil, err
 	}
-	if s, err = newWalletSharing(epoch, encoded); err != nil {
+	if s, err = decode(epoch, encoded); err != nil {
 		return nil, nil, err
 	}
 	if groupKey != s.groupKey {
@@ -176,7 +179,7 @@ func (s *Sharing) Bytes() []byte { return s.encode(suiteID(suiteSharing), nil) }
 // ParseSharing is the inverse of Bytes, and accepts nothing else: this suite, a wallet's participants and threshold, an epoch
 // from 1, points of prime order, and public shares that belong together. It keeps no reference to b.
 func ParseSharing(b []byte) (*Sharing, error) {
-	s, _, err := parseSharing(newReader(b, suiteSharing), 0)
+	s, _, err := parseSharing(newReader(b, suiteSharing), 0, newWalletSharing)
 	if err != nil {
 		return nil, fmt.Errorf("sharing: %w", err)
 	}

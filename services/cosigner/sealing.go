@@ -24,6 +24,8 @@ const (
 type sealer struct {
 	aead         tink.AEAD
 	installation string
+	// sharings spares each payment the proof that the public half of its wallet's key is one; secrets are opened each time.
+	sharings frost.Sharings
 }
 
 func newSealer(kek tink.AEAD, installation string) *sealer {
@@ -61,7 +63,7 @@ func (s *sealer) openShare(wallet string, epoch uint64, groupKey [32]byte, seale
 		return nil, fmt.Errorf("share of %s, epoch %d: %w", wallet, epoch, err)
 	}
 	defer clear(secret)
-	share, err := frost.ParseKeyShare(secret)
+	share, err := s.sharings.ParseKeyShare(secret)
 	if err != nil {
 		return nil, fmt.Errorf("share of %s, epoch %d: %w: %w", wallet, epoch, errUnopened, err)
 	}
