@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/resolver/dns"
 
 	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/config"
@@ -32,6 +33,9 @@ const (
 	retryMax   = 5 * time.Second
 	// closeMax bounds what is left to do after draining: the last spans are sent.
 	closeMax = 5 * time.Second
+	// resolveEvery is how often at most a name is looked up again while no address of it answers: gRPC's 30 s would be what a
+	// service without a replica is missed for when it is started anew under another address.
+	resolveEvery = time.Second
 )
 
 // Exit codes.
@@ -78,6 +82,7 @@ type commands struct {
 // Main runs a program and ends the process.
 func (s Spec[C, P]) Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	dns.SetMinResolutionInterval(resolveEvery)
 	code := s.run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	_ "google.golang.org/grpc/health" // client-side health checking, which the service config asks for
 	"google.golang.org/grpc/keepalive"
@@ -26,6 +27,10 @@ const (
 	// clientPingEvery finds a dead peer while calls wait on it; servers allow it every 15 s.
 	clientPingEvery   = 30 * time.Second
 	clientPingTimeout = 10 * time.Second
+	// connectMax bounds one attempt to connect, and reconnectMax the pause after one that failed. A program that was started anew
+	// elsewhere leaves an address behind on which nobody answers, and its name is looked up again only when the attempt has ended.
+	connectMax   = 5 * time.Second
+	reconnectMax = 3 * time.Second
 )
 
 // serviceConfig is every connection's: gRPC's A2 and A6. All methods of Halfkey are safe to repeat (the payment id with
@@ -106,6 +111,7 @@ func Dial(c DialConfig) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(AnswerBytesMax), grpc.MaxCallSendMsgSize(RequestBytesMax)),
 		grpc.WithMaxHeaderListSize(headerBytesMax),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientPingEvery, Timeout: clientPingTimeout}),
+		grpc.WithConnectParams(reconnect()),
 	}
 	if c.Dialer != nil {
 		options = append(options, grpc.WithContextDialer(c.Dialer))
@@ -119,6 +125,13 @@ func Dial(c DialConfig) (*grpc.ClientConn, error) {
 		options = append(options, grpc.WithResolvers(listed(replicas)))
 	}
 	return grpc.NewClient(target, options...)
+}
+
+// reconnect is gRPC's backoff, but for its two minutes at most between attempts.
+func reconnect() grpc.ConnectParams {
+	pause := backoff.DefaultConfig
+	pause.MaxDelay = reconnectMax
+	return grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax}
 }
 
 // replicasScheme names the targets that listed resolves.
