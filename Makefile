@@ -132,7 +132,7 @@ down: ## stop it; its data and its keys stay
 
 .PHONY: compose-test
 compose-test: ## bring that up under podman, pay, kill, roll and bring it down
-	cd test/e2e && go test -count=1 -tags compose -timeout 15m -run '^TestCompose$$' -v .
+	cd test/e2e && go test -count=1 -tags compose -timeout 15m -v ./compose
 
 .PHONY: bench
 bench: ## the benchmarks in test/bench that match BENCH (all)

@@ -1,6 +1,8 @@
 //go:build compose
 
-package e2e_test
+// Package compose_test brings docker-compose.yml up under podman, and does to it what happens to an installation. It has a build
+// tag because it builds images and takes minutes: `make compose-test` runs it.
+package compose_test
 
 import (
 	"archive/tar"
@@ -52,7 +54,9 @@ const (
 	settlesMax = 90 * time.Second
 	// project is what Compose names containers, network and volumes after.
 	project = "halfkey-compose-test"
-	cents   = usd / 100
+	// usd is a book dollar in units.
+	usd   = 1_000_000
+	cents = usd / 100
 )
 
 // programs are the five, in the order in which docs/operate.md rolls them.
@@ -87,7 +91,7 @@ func TestCompose(t *testing.T) {
 }
 
 func newStack(t *testing.T) *stack {
-	root, err := filepath.Abs("../..")
+	root, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
