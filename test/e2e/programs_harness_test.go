@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -280,19 +281,19 @@ func newSite(t testing.TB, replicas ...string) *site {
 				break
 			}
 			listen, operations := next(), next()
+			overJSON := https
+			if n == 1 {
+				overJSON = listen // A gateway has no internal listener, so the address is free.
+			}
 			targets[name] = append(targets[name], listen)
 			changes := []string{
 				"installation: [installation.json]", "installation: " + installations, "operations: :9090", "operations: " + operations,
 				"listen: :7443", "listen: " + listen, "endpoints: [etcd:2379]", "endpoints: [" + s.member.Address + "]",
 				"database: /var/lib/halfkey/ledger.db", "database: ledger.db", "listen: :8443", "listen: " + publics[min(n, len(publics)-1)],
-				"https: :8444", "https: " + https,
+				"https: :8444", "https: " + overJSON,
 			}
 			for to, at := range targets {
 				changes = append(changes, fmt.Sprintf("%s: dns:///%s:7443", to, to), to+": "+strings.Join(at, ","))
-			}
-			if n == 1 {
-				https = listen // A gateway has no internal listener, so the address is free.
-				changes[slices.Index(changes, "https: :8444")+1] = "https: " + https
 			}
 			file := filepath.Join(dir, name, replica(name, n)+".yaml")
 			text, err := example.Files.ReadFile(name + ".yaml")
@@ -324,11 +325,7 @@ func (s *site) succeed(gateways []string) {
 	}
 	next := first.Content()
 	next.Number, next.Predecessor, next.GatewayAddresses = 2, first.Digest().Bytes(), gateways
-	seed, err := hex.DecodeString(strings.TrimSpace(read(s.t, filepath.Join(dir, "operator.key"))))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	e, err := evidence.Sign(ed25519.NewKeyFromSeed(seed), next)
+	e, err := evidence.Sign(operatorKey(s.t, dir), next)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -432,6 +429,7 @@ func (s *site) people(ctx context.Context, t *testing.T, payers int) *people {
 		t.Fatal(err)
 	}
 	p := &people{owner: owner, shop: s.agent(ctx, t, owner, "shop")}
+	operator := s.client(t, "operator").Operator(operatorKey(t, s.made.Dir))
 	rules := client.StandardRules(p.shop.GroupKey())
 	rules.Daily = deposited
 	for n := range payers {
@@ -439,10 +437,21 @@ func (s *site) people(ctx context.Context, t *testing.T, payers int) *people {
 		if _, err := owner.SetGuardRails(ctx, a.Wallet(), rules); err != nil {
 			t.Fatal(err)
 		}
-		s.deposit(ctx, t, a, deposited)
+		if _, err := operator.Deposit(ctx, a.Wallet(), a.Handle(), deposited); err != nil {
+			t.Fatal(err)
+		}
 		p.payers = append(p.payers, a)
 	}
 	return p
+}
+
+func operatorKey(t testing.TB, dir string) ed25519.PrivateKey {
+	t.Helper()
+	seed, err := hex.DecodeString(strings.TrimSpace(read(t, filepath.Join(dir, "operator.key"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed25519.NewKeyFromSeed(seed)
 }
 
 // order is what everybody pays the shop for.
@@ -458,19 +467,34 @@ func (p *people) pay(ctx context.Context, t *testing.T, payer int, id string) {
 	}
 }
 
-// free are addresses on which nobody listens now.
+// taken are the ports that free has given away in this process.
+var taken sync.Map
+
+// free are addresses on which nobody listens now. They lie below the ports that connections are made from, of which one would be
+// in the way of a program that starts again.
 func free(t testing.TB, n int) []string {
 	t.Helper()
+	const from, to = 15000, 32000
 	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range to - from {
+		if len(addresses) == n {
+			return addresses
+		}
+		port := from + rand.IntN(to-from)
+		if _, is := taken.LoadOrStore(port, true); is {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
 		addresses = append(addresses, l.Addr().String())
 	}
-	return addresses
+	t.Fatal("there are no free ports")
+	return nil
 }
 
 func read(t testing.TB, path string) string {
