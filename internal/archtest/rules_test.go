@@ -209,6 +209,13 @@ func rules() []rule {
 			breaks: []string{"./client", "go.etcd.io/etcd/client/v3"},
 		},
 		{
+			name: "what is observed knows no observer", scope: linked,
+			from:   []string{"./gateway", "./services/...", "./client/...", "./internal/rpc/...", "./internal/telemetry/instrument"},
+			reason: "who records, samples and pushes is the program's choice; the SDK in an agent's binary would be a second one beside its own",
+			deny:   []string{"./internal/telemetry", "go.opentelemetry.io/otel/sdk/...", "go.opentelemetry.io/otel/exporters/..."},
+			breaks: []string{"./services/ledger", "./internal/telemetry/instrument", "go.opentelemetry.io/otel/sdk/trace"},
+		},
+		{
 			name: "nothing imports a leaf module", scope: directOrTest, from: []string{"./..."}, except: []string{"./test/..."},
 			reason: "tests, benchmarks and examples come on top; the product's build list must not depend on theirs",
 			deny:   leaves,
