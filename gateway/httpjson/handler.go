@@ -99,7 +99,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(&answer{ResponseWriter: w, deadlines: deadlines}, clean)
 }
 
-// admit is the request that is handed on: method, path, query, body and token of r, and nothing else that came with it.
+// admit is the request that is handed on: method, path, query, body, token and trace of r, and nothing else that came with it.
 func admit(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, notAllowed(r.Method, http.MethodGet+", "+http.MethodPost)
@@ -122,7 +122,7 @@ func admit(w http.ResponseWriter, r *http.Request) (*http.Request, *problem) {
 	if err != nil {
 		return nil, refused(http.StatusBadRequest, "query", "it is malformed")
 	}
-	ctx = context.WithValue(ctx, givenKey{}, given{query: query, body: body})
+	ctx = context.WithValue(withTrace(ctx, r), givenKey{}, given{query: query, body: body})
 	clean := (&http.Request{
 		Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
 		Header: make(http.Header), Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),

@@ -99,6 +99,7 @@ func newMux() *runtime.ServeMux {
 		runtime.WithOutgoingHeaderMatcher(none),
 		runtime.WithOutgoingTrailerMatcher(none),
 		runtime.WithMetadata(tokenMetadata),
+		runtime.WithMetadata(traceMetadata),
 		runtime.WithErrorHandler(answerError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.WithRoutingErrorHandler(answerUnrouted),
