@@ -21,6 +21,7 @@ import (
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/evidence"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
+	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -344,4 +345,37 @@ func (l *load) stop() int {
 	l.stopped.Store(true)
 	l.done.Wait()
 	return int(l.paid.Load())
+}
+
+// TestUnknownKeyIsLookedUpOnce shows what a gateway gets that answers with statements of a key that nobody named: a look at the chain
+// now and then, and no belief.
+func TestUnknownKeyIsLookedUpOnce(t *testing.T) {
+	h := halfkeytest.Start(t)
+	p := newProxy(t, h)
+	agent, _, _ := p.agent(h, "Payer")
+	ctx := testContext(t)
+	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alter(p, "GetAccount", func(r *gatewayv1.GetAccountResponse) {
+		head := new(typev1.JournalHead)
+		if err := evidence.Peek(r.GetHead(), head); err != nil {
+			t.Error(err)
+		}
+		if r.Head, err = evidence.Sign(stranger, head); err != nil {
+			t.Error(err)
+		}
+	})
+	before, started := p.called("GetInstallations"), time.Now()
+	const calls = 50
+	for range calls {
+		if _, err := agent.Account(ctx); err == nil {
+			t.Fatal("a head under a stranger's key counts")
+		}
+	}
+	looks := p.called("GetInstallations") - before
+	if most := 1 + int(time.Since(started)/(2*time.Second)); looks < 1 || looks > most {
+		t.Errorf("%d looks for newer installation files in %d answers, want 1 to %d", looks, calls, most)
+	}
 }

@@ -3,6 +3,7 @@ package evidence_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -77,7 +78,8 @@ func TestMakeSuccessorRefuses(t *testing.T) {
 			if err == nil || i != nil {
 				t.Fatal("it was made")
 			}
-			if e, ok := err.(*evidence.Error); !ok || e.Field != row.field { //nolint:errorlint // It is this package's own.
+			var e *evidence.Error
+			if !errors.As(err, &e) || e.Field != row.field {
 				t.Errorf("got %v, want a refusal about %q", err, row.field)
 			}
 		})
