@@ -18,7 +18,8 @@ import (
 type Filter struct {
 	// Wallet is one wallet of an owner; empty means all of them. An agent has one.
 	Wallet string
-	// Incoming lists payments settled to the wallets instead of their own.
+	// Incoming lists payments settled to the wallets instead of their own. How these were judged is the payer's business: they have
+	// neither Light nor Results.
 	Incoming bool
 	// State is the only state; unspecified means any.
 	State typev1.PaymentState

@@ -17,7 +17,7 @@ type WatchOptions struct {
 	Token string
 	// Wallet is one wallet of an owner; empty means all of them. An agent has one.
 	Wallet string
-	// Incoming watches payments that settle to the wallets instead of their own.
+	// Incoming watches payments that settle to the wallets instead of their own, as Filter's lists them.
 	Incoming bool
 }
 

@@ -26,11 +26,12 @@ type paymentResult struct {
 	// Name is wallets/{wallet}/payments/{id}.
 	Name string `json:"name"`
 	ID   string `json:"id"`
-	// Handle is the paying wallet's, with its @, where this home has verified whose it is; else empty.
+	// Handle is the paying wallet's, with its @, where this home has verified whose it is; else empty, and its wallet stands in the name.
 	Handle string `json:"handle"`
 	// State is PENDING_REVIEW, READY, AUTHORIZED, SETTLED, DENIED, CANCELED, EXPIRED or FAILED.
 	State string `json:"state"`
-	// Light is how it was judged, GREEN, YELLOW or RED, and Results are every rule's.
+	// Light is how it was judged, GREEN, YELLOW or RED, and Results are every rule's. Both are empty for what came in: how a payment
+	// was judged is the payer's business.
 	Light   string       `json:"light"`
 	Results []ruleResult `json:"results"`
 	Asset   string       `json:"asset"`
@@ -74,7 +75,16 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 		r.money = unknown
 	}
 	r.MoneyMoved = enumText(r.money, "MONEY_MOVED_")
+	if p.Light == typev1.Light_LIGHT_UNSPECIFIED {
+		r.Light = ""
+	}
 	return r
+}
+
+// payer is whose payment it is, for people: its handle, or where this home does not know that, its wallet.
+func (r *paymentResult) payer() string {
+	wallet, _, _ := strings.Cut(r.Name, "/payments/")
+	return cmp.Or(r.Handle, wallet)
 }
 
 func (r *paymentResult) moneyMoved() typev1.MoneyMoved { return r.money }
@@ -247,7 +257,7 @@ func (r *paymentListResult) people(p *printer) {
 		row := []string{l.ID, l.State, l.Amount, cmp.Or(l.Recipient, l.RecipientKey), l.Memo}
 		if several {
 			row[0] = l.Name
-			row = append([]string{l.Handle}, row...)
+			row = append([]string{l.payer()}, row...)
 		}
 		rows = append(rows, row)
 	}

@@ -190,7 +190,10 @@ func (v *view) changed(ctx context.Context, c paymentChange) (*typev1.Payment, e
 	if err != nil {
 		return nil, err
 	}
-	if hasEnded(c.state) {
+	switch {
+	case c.incoming:
+		return v.showIncoming(ctx, p, tip)
+	case hasEnded(c.state):
 		return v.show(ctx, p, tip) // It has not changed since.
 	}
 	if p, err = v.asOf(ctx, p, c); err != nil {

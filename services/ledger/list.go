@@ -132,7 +132,11 @@ func (v *view) showAll(ctx context.Context, f filter, page []payment) ([]*typev1
 			}
 			tips[name] = tip
 		}
-		shown, err := v.show(ctx, p, tip)
+		show := v.show
+		if f.incoming {
+			show = v.showIncoming
+		}
+		shown, err := show(ctx, p, tip)
 		if err != nil {
 			return nil, err
 		}

@@ -185,15 +185,8 @@ func (v *view) show(ctx context.Context, p payment, tip chain) (*typev1.Payment,
 		return nil, err
 	}
 	out.Results = append(verdict.GetResults(), judgedEntry.GetResults()...)
-	if p.settledEntry > 0 {
-		e, err := v.entry(ctx, p.wallet, p.settledEntry)
-		if err != nil {
-			return nil, err
-		}
-		out.Signature = e.GetSignature()
-		if s := e.GetStatements(); len(s) == 1 {
-			out.Settlement = s[0]
-		}
+	if err := v.showSettled(ctx, p, out); err != nil {
+		return nil, err
 	}
 	for _, number := range p.deadEntries {
 		e, err := v.entry(ctx, p.wallet, number)
@@ -203,6 +196,34 @@ func (v *view) show(ctx context.Context, p payment, tip chain) (*typev1.Payment,
 		out.DeadMessages = append(out.DeadMessages, e.GetStatements()...)
 	}
 	return out, nil
+}
+
+// showIncoming is a settled payment as its recipient sees it: what was paid, for what, and the proof. How the payer's guard rails
+// judged it, what was left of them, what its agent asked for and when, and whether a person answered is nobody's business but the
+// payer's. A field that is added to payments is the payer's too, until it is named here.
+func (v *view) showIncoming(ctx context.Context, p payment, tip chain) (*typev1.Payment, error) {
+	row := p.show(tip, v.store.clock().UnixMilli())
+	out := &typev1.Payment{
+		Name: row.GetName(), State: row.GetState(), Intent: row.GetIntent(), Message: row.GetMessage(),
+		UpdateTime: row.GetUpdateTime(), LedgerTime: row.GetLedgerTime(), Entry: row.GetEntry(), EntryHash: row.GetEntryHash(),
+	}
+	return out, v.showSettled(ctx, p, out)
+}
+
+// showSettled adds what settled a payment, if it is.
+func (v *view) showSettled(ctx context.Context, p payment, out *typev1.Payment) error {
+	if p.settledEntry == 0 {
+		return nil
+	}
+	e, err := v.entry(ctx, p.wallet, p.settledEntry)
+	if err != nil {
+		return err
+	}
+	out.Signature = e.GetSignature()
+	if s := e.GetStatements(); len(s) == 1 {
+		out.Settlement = s[0]
+	}
+	return nil
 }
 
 // show is what the row itself says.

@@ -547,7 +547,8 @@ type ListPaymentsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Payments settled to the wallets instead of their own.
+	// Payments settled to the wallets instead of their own. They show what was paid and the proof of it: name, state, intent, message,
+	// settlement, signature and update_time. The rest is the payer's and absent: how it was judged, the request, the review.
 	Incoming bool `protobuf:"varint,4,opt,name=incoming,proto3" json:"incoming,omitempty"`
 	// Only this state; unspecified means any.
 	State v1.PaymentState `protobuf:"varint,5,opt,name=state,proto3,enum=halfkey.type.v1.PaymentState" json:"state,omitempty"`
@@ -802,7 +803,8 @@ type WatchPaymentsRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// From an answer before: changes after it are sent. Empty means from now on.
 	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
-	// Payments settled to the wallets instead of their own.
+	// Payments settled to the wallets instead of their own. They show what was paid and the proof of it: name, state, intent, message,
+	// settlement, signature and update_time. The rest is the payer's and absent: how it was judged, the request, the review.
 	Incoming      bool `protobuf:"varint,3,opt,name=incoming,proto3" json:"incoming,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
