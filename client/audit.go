@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -45,18 +46,9 @@ type JournalReport struct {
 // are the installation files before i, newest last, each named by its successor: their operator keys count as well.
 //
 // What it cannot see: freezes of an owner or of the installation, and whether anything happened that the ledger never wrote
-// down. An agent's store notes the newest entry that it was shown, so that a journal which is cut short shows there.
+// down. An agent's store notes the newest entry that it was shown: Journal.Report holds a journal to that too.
 func VerifyJournal(i *evidence.Installation, wallet string, entries [][]byte, head *typev1.Envelope, earlier ...*evidence.Installation) (*JournalReport, error) {
-	v, err := NewJournalVerifier(i, wallet, earlier...)
-	if err != nil {
-		return nil, err
-	}
-	for _, b := range entries {
-		if _, err := v.Entry(b); err != nil {
-			return nil, err
-		}
-	}
-	return v.Head(head)
+	return (&Journal{Wallet: wallet, Entries: entries, Head: head}).Report(i, earlier...)
 }
 
 // JournalVerifier is VerifyJournal entry by entry, so that nobody has to hold a long journal: it keeps what the payments and
@@ -65,6 +57,10 @@ type JournalVerifier struct {
 	links chain
 	a     *audit
 	err   error
+
+	seen     uint64
+	seenHash []byte
+	held     bool // The entry that was seen is in the journal, or its loss accepted.
 }
 
 // NewJournalVerifier begins before a wallet's first entry.
@@ -73,7 +69,7 @@ func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evi
 	if err != nil {
 		return nil, &JournalError{Err: err}
 	}
-	return &JournalVerifier{links: chain{i: i, wallet: wallet}, a: &audit{
+	return &JournalVerifier{held: true, links: chain{i: i, wallet: wallet}, a: &audit{
 		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
 		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
 	}}, nil
@@ -91,7 +87,24 @@ func (v *JournalVerifier) Entry(b []byte) (*typev1.Entry, error) {
 		}
 	}
 	v.err = err
+	if err == nil {
+		v.held = v.held || e.GetNumber() == v.seen && bytes.Equal(v.links.previous, v.seenHash) || v.accepts(e)
+	}
 	return e, err
+}
+
+// Seen holds the journal to an entry that a store has seen, before the first Entry. 0 is none.
+func (v *JournalVerifier) Seen(entry uint64, hash []byte) {
+	v.seen, v.seenHash, v.held = entry, hash, entry == 0
+}
+
+// accepts says whether an entry, which was verified, accepts the loss of the one that was seen.
+func (v *JournalVerifier) accepts(e *typev1.Entry) bool {
+	if e.GetKind() != typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS || v.seen == 0 {
+		return false
+	}
+	loss := new(typev1.AcceptLoss)
+	return evidence.Peek(e.GetStatements()[0], loss) == nil && loss.GetLostEntry() == v.seen && bytes.Equal(loss.GetLostHash(), v.seenHash)
 }
 
 // Head verifies that the ledger has signed that the journal ends here, and reports what it proves.
@@ -101,6 +114,10 @@ func (v *JournalVerifier) Head(e *typev1.Envelope) (*JournalReport, error) {
 	}
 	if err := v.links.head(e); err != nil {
 		return nil, err
+	}
+	if !v.held {
+		return nil, &JournalError{min(v.seen, v.links.number+1), local("verify journal", typev1.Reason_REASON_LEDGER_BEHIND,
+			fmt.Sprintf("the ledger has signed for a journal that lacks entry %d as this client has seen it", v.seen))}
 	}
 	return v.a.report(v.links.number), nil
 }

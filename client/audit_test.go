@@ -440,28 +440,53 @@ func TestJournalRefuses(t *testing.T) {
 			if !errors.As(err, &bad) {
 				t.Fatalf("got %v, want a refusal of entry %d", err, row.at)
 			}
-			if bad.Entry != row.at || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("got %v, want entry %d and %q", err, row.at, row.want)
+			want := row.at
+			if row.want == "previous" { // Either of the two may have been changed, and the earlier one is named.
+				want--
+			}
+			if bad.Entry != want || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want entry %d and %q", err, want, row.want)
 			}
 		})
 	}
 }
 
-// TestJournalHead refuses heads that are not the ledger's about exactly these entries.
+// The entry that a row names.
+func theHead(uint64) uint64           { return 0 }
+func theLast(last uint64) uint64      { return last }
+func afterTheLast(last uint64) uint64 { return last + 1 }
+
+// TestJournalHead refuses heads that are not the ledger's about exactly these entries, and names the first that is bad or missing.
 func TestJournalHead(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		edit func(s *scribe)
+		// want is the entry that is named, for a journal that honestly ends with last; 0 is the head.
+		want func(last uint64) uint64
 	}{
-		{"no head", func(s *scribe) { s.head = nil }},
+		{"no head", func(s *scribe) { s.head = nil }, theHead},
 		{"a head under another key", func(s *scribe) {
 			m := new(typev1.JournalHead)
 			s.w.Decode(s.head, m)
 			s.head = s.w.Sign(s.w.Cosigner, m)
-		}},
-		{"an entry cut off", func(s *scribe) { s.entries = s.entries[:len(s.entries)-1] }},
-		{"an entry added", func(s *scribe) { s.entries = append(s.entries, s.entries[len(s.entries)-1]) }},
-		{"a bit changed in the last entry", func(s *scribe) { s.entries[len(s.entries)-1][20] ^= 1 }},
+		}, theHead},
+		{"an entry cut off", func(s *scribe) { s.entries = s.entries[:len(s.entries)-1] }, theLast},
+		{"all but three cut off", func(s *scribe) { s.entries = s.entries[:3] }, func(uint64) uint64 { return 4 }},
+		{"an entry again", func(s *scribe) { s.entries = append(s.entries, s.entries[len(s.entries)-1]) }, afterTheLast},
+		{"an entry added", func(s *scribe) {
+			head := s.head
+			s.add(&typev1.Entry{Kind: typev1.EntryKind_ENTRY_KIND_FREEZE, Scope: typev1.Scope_SCOPE_WALLET, FreezeId: "added"})
+			s.head = head
+		}, afterTheLast},
+		{"a bit changed in the last entry", func(s *scribe) { s.entries[len(s.entries)-1][20] ^= 1 }, theLast},
+		{"another caller in the second entry", func(s *scribe) {
+			e := new(typev1.Entry)
+			if err := proto.Unmarshal(s.entries[1], e); err != nil {
+				s.t.Fatal(err)
+			}
+			e.Caller = "owners/somebody"
+			s.entries[1], _ = proto.MarshalOptions{Deterministic: true}.Marshal(e)
+		}, func(uint64) uint64 { return 2 }},
 		{"another last entry", func(s *scribe) {
 			e := new(typev1.Entry)
 			last := len(s.entries) - 1
@@ -470,25 +495,68 @@ func TestJournalHead(t *testing.T) {
 			}
 			e.Caller = "owners/somebody"
 			s.entries[last], _ = proto.MarshalOptions{Deterministic: true}.Marshal(e)
-		}},
-		{"two entries swapped", func(s *scribe) { s.entries[3], s.entries[4] = s.entries[4], s.entries[3] }},
+		}, theLast},
+		{"two entries swapped", func(s *scribe) { s.entries[3], s.entries[4] = s.entries[4], s.entries[3] }, func(uint64) uint64 { return 4 }},
 		{"another wallet's head", func(s *scribe) {
 			m := new(typev1.JournalHead)
 			s.w.Decode(s.head, m)
 			m.Wallet = s.other.Name
 			s.head = s.w.Sign(s.w.Ledger, m)
-		}},
+		}, theHead},
 		{"the head of an installation of the same name", func(s *scribe) {
 			m := new(typev1.JournalHead)
 			s.w.Decode(s.head, m)
 			s.head = evidencetest.New(s.t).Sign(s.w.Key("ledger of a stranger"), m)
-		}},
+		}, theHead},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScribe(t).write()
+			want := row.want(uint64(len(s.entries)))
 			row.edit(s)
-			if _, err := s.verify(); err == nil {
-				t.Error("verified")
+			_, err := s.verify()
+			var bad *client.JournalError
+			if !errors.As(err, &bad) || bad.Entry != want {
+				t.Errorf("%v, want entry %d", err, want)
+			}
+		})
+	}
+}
+
+// TestJournalSeen refuses a journal that the ledger has cut short or written anew, and signed a new head for: whoever has seen an entry
+// of the old one knows, unless an operator's statement in the journal accepts its loss.
+func TestJournalSeen(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		seen func(s *scribe) (entry uint64, hash []byte)
+		want func(last uint64) uint64 // nil: it verifies
+	}{
+		{"none", func(*scribe) (uint64, []byte) { return 0, nil }, nil},
+		{"its first entry", func(s *scribe) (uint64, []byte) { return 1, evidence.EntryHash(s.entries[0]).Bytes() }, nil},
+		{"its last entry", func(s *scribe) (uint64, []byte) { return uint64(len(s.entries)), s.previous }, nil},
+		{"the entry after it", func(s *scribe) (uint64, []byte) { return uint64(len(s.entries)) + 1, s.previous }, afterTheLast},
+		{"one far beyond it", func(s *scribe) (uint64, []byte) { return 1 << 40, s.previous }, afterTheLast},
+		{"one whose loss the operator has accepted", func(*scribe) (uint64, []byte) { return 99, bytes.Repeat([]byte{9}, 32) }, nil},
+		{"another of the number whose loss was accepted", func(*scribe) (uint64, []byte) { return 99, bytes.Repeat([]byte{8}, 32) }, afterTheLast},
+		{"another third entry", func(s *scribe) (uint64, []byte) { return 3, s.previous }, func(uint64) uint64 { return 3 }},
+		{"another last entry", func(s *scribe) (uint64, []byte) {
+			return uint64(len(s.entries)), evidence.EntryHash(s.entries[0]).Bytes()
+		}, theLast},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newScribe(t).write()
+			j := &client.Journal{Wallet: s.w.Name, Entries: s.entries, Head: s.head}
+			j.Seen, j.SeenHash = row.seen(s)
+			err := j.Verify(s.w.Installation)
+			if row.want == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			var bad *client.JournalError
+			want := row.want(uint64(len(s.entries)))
+			if !errors.As(err, &bad) || bad.Entry != want || client.ReasonOf(err) != typev1.Reason_REASON_LEDGER_BEHIND {
+				t.Errorf("%v, want entry %d, LEDGER_BEHIND", err, want)
 			}
 		})
 	}

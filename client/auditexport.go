@@ -181,12 +181,17 @@ func inertCell(s string) string {
 type ExportError struct {
 	// Line counts from 1.
 	Line int
+	// Entry is the number of the entry that the line holds or should hold; 0 is none.
+	Entry uint64
 	// Err is why.
 	Err error
 }
 
 // Error names the line.
 func (e *ExportError) Error() string {
+	if e.Entry > 0 {
+		return fmt.Sprintf("halfkey: export line %d, entry %d: %v", e.Line, e.Entry, e.Err)
+	}
 	return fmt.Sprintf("halfkey: export line %d: %v", e.Line, e.Err)
 }
 
@@ -209,7 +214,7 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 		if err == nil {
 			err = errors.New("it ends before the ledger's signed head: it was cut off")
 		}
-		return nil, &ExportError{number, err}
+		return nil, &ExportError{Line: number, Err: err}
 	}
 	b, err := next()
 	if err != nil {
@@ -217,13 +222,13 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 	}
 	var header exportHeader
 	if err := sameLine(b, &header); err != nil {
-		return nil, &ExportError{number, err}
+		return nil, &ExportError{Line: number, Err: err}
 	}
 	switch {
 	case header.Format != exportFormat:
-		return nil, &ExportError{number, errors.New("it is no export of a journal: its first line does not name the format " + exportFormat)}
+		return nil, &ExportError{Line: number, Err: errors.New("it is no export of a journal: its first line does not name the format " + exportFormat)}
 	case header.Installation != i.ID():
-		return nil, &ExportError{number, errors.New("it is another installation's: use the installation file of the one that it names")}
+		return nil, &ExportError{Line: number, Err: errors.New("it is another installation's: use the installation file of the one that it names")}
 	}
 	v, err := NewJournalVerifier(i, header.Wallet, earlier...)
 	if err != nil {
@@ -232,7 +237,7 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 	for {
 		b, err := next()
 		if err != nil {
-			return nil, err
+			return nil, v.inExport(err)
 		}
 		var end exportEnd
 		if sameLine(b, &end) == nil {
@@ -242,18 +247,28 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 			}
 			number++
 			if lines.Scan() || lines.Err() != nil {
-				return nil, &ExportError{number, errors.New("it goes on after the ledger's signed head")}
+				return nil, &ExportError{Line: number, Err: errors.New("it goes on after the ledger's signed head")}
 			}
 			return report, nil
 		}
-		if err := v.exportedEntry(b); err != nil {
-			var journal *JournalError
-			if errors.As(err, &journal) {
-				return nil, err
-			}
-			return nil, &ExportError{number, err}
+		entry, err := v.exportedEntry(b)
+		var journal *JournalError
+		switch {
+		case errors.As(err, &journal):
+			return nil, err
+		case err != nil:
+			return nil, &ExportError{Line: number, Entry: entry, Err: err}
 		}
 	}
+}
+
+// inExport names the entry that an export lacks.
+func (v *JournalVerifier) inExport(err error) error {
+	var line *ExportError
+	if errors.As(err, &line) {
+		line.Entry = v.links.number + 1
+	}
+	return err
 }
 
 func (v *JournalVerifier) exportedHead(b []byte) (*JournalReport, error) {
@@ -264,26 +279,28 @@ func (v *JournalVerifier) exportedHead(b []byte) (*JournalReport, error) {
 	return v.Head(head)
 }
 
-func (v *JournalVerifier) exportedEntry(line []byte) error {
+// exportedEntry verifies a line that holds the next entry, and returns that one's number.
+func (v *JournalVerifier) exportedEntry(line []byte) (uint64, error) {
+	number := v.links.number + 1
 	var shown ExportedEntry
 	if err := json.Unmarshal(line, &shown); err != nil {
-		return err
+		return number, err
 	}
 	if _, err := v.Entry(shown.Entry); err != nil {
-		return err
+		return number, err
 	}
 	written, err := NewExportedEntry(shown.Entry)
 	if err != nil {
-		return err
+		return number, err
 	}
 	again, err := json.Marshal(written)
 	if err != nil {
-		return err
+		return number, err
 	}
 	if !bytes.Equal(line, again) {
-		return errors.New("its readable fields say something else than the entry that it holds")
+		return number, errors.New("its readable fields say something else than the entry that it holds")
 	}
-	return nil
+	return number, nil
 }
 
 // sameLine decodes a line that must be written exactly as it would be written again.

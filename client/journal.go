@@ -18,14 +18,19 @@ type Journal struct {
 	Entries [][]byte
 	// Head is the ledger's signed statement of the newest one.
 	Head *typev1.Envelope
+	// Seen is the newest entry that the agent's store had seen before these were asked for, and SeenHash its hash: a journal
+	// that lacks it was cut short or written anew, whoever has signed it. Zero for an owner, whose store notes none.
+	Seen     uint64
+	SeenHash []byte
 }
 
 // entriesPage is how many entries one call asks for.
 const entriesPage = 200
 
-// JournalError says which entry of a journal does not verify: number 0 is the signed head.
+// JournalError says which entry of a journal does not verify.
 type JournalError struct {
-	// Entry is the entry's number.
+	// Entry is the number of the first entry that is not to be believed, or that is missing; 0 is the signed head. Where an entry
+	// does not follow from the one before, it is the one before: one of the two was changed.
 	Entry uint64
 	// Err is why.
 	Err error
@@ -44,7 +49,16 @@ func (e *JournalError) Unwrap() error { return e.Err }
 
 // Journal returns this wallet's journal.
 func (a *Agent) Journal(ctx context.Context) (*Journal, error) {
-	return a.c.journal(ctx, a.who, a.wallet)
+	seen, hash, err := a.c.payments.Seen(a.wallet)
+	if err != nil {
+		return nil, wrap("list entries", err, notMoved)
+	}
+	j, err := a.c.journal(ctx, a.who, a.wallet)
+	if err != nil {
+		return nil, err
+	}
+	j.Seen, j.SeenHash = seen, hash
+	return j, nil
 }
 
 // Journal returns a wallet's journal.
@@ -120,7 +134,8 @@ func (c *chain) entry(b []byte) (*typev1.Entry, error) {
 	case e.GetNumber() != c.number+1:
 		err = refusal("entry", "number", "is not the next one")
 	case !bytes.Equal(e.GetPrevious(), c.previous):
-		err = refusal("entry", "previous", "is not the hash of the entry before")
+		return nil, &JournalError{max(c.number, 1), refusal("entry", "previous",
+			fmt.Sprintf("of entry %d is not the hash of the entry before: one of the two was changed", c.number+1))}
 	}
 	if err != nil {
 		return nil, &JournalError{c.number + 1, err}
@@ -134,15 +149,15 @@ func (c *chain) head(e *typev1.Envelope) error {
 	m, err := evidence.CheckJournalHead(c.i, e)
 	switch {
 	case err != nil:
-	case m.GetWallet() != c.wallet:
-		err = refusal("journal-head", "wallet", "is another wallet")
-	case m.GetEntry() != c.number:
-		err = refusal("journal-head", "entry", "is not the number of the last entry")
-	case !bytes.Equal(c.previous, m.GetEntryHash()):
-		err = refusal("journal-head", "entry_hash", "is not the hash of the last entry")
-	}
-	if err != nil {
 		return &JournalError{Err: err}
+	case m.GetWallet() != c.wallet:
+		return &JournalError{Err: refusal("journal-head", "wallet", "is another wallet")}
+	case m.GetEntry() > c.number:
+		return &JournalError{c.number + 1, refusal("entry", "", fmt.Sprintf("is missing: the ledger has signed for %d entries", m.GetEntry()))}
+	case m.GetEntry() < c.number:
+		return &JournalError{m.GetEntry() + 1, refusal("entry", "", fmt.Sprintf("is not the ledger's: it has signed for %d entries", m.GetEntry()))}
+	case !bytes.Equal(c.previous, m.GetEntryHash()):
+		return &JournalError{c.number, refusal("entry", "", "is not the last one that the ledger has signed for")}
 	}
 	return nil
 }
@@ -165,6 +180,23 @@ func (c *Client) signedEntries(ctx context.Context, who *caller, wallet string, 
 
 // Verify is VerifyJournal without its report.
 func (j *Journal) Verify(i *evidence.Installation, earlier ...*evidence.Installation) error {
-	_, err := VerifyJournal(i, j.Wallet, j.Entries, j.Head, earlier...)
+	_, err := j.Report(i, earlier...)
 	return err
+}
+
+// Report is VerifyJournal of this journal, which must also hold the entry that the agent's store has seen. A ledger that was put
+// back to an older copy, or that writes its history anew and signs it, shows there. An operator's statement in the journal that
+// accepts the loss of that entry makes it good.
+func (j *Journal) Report(i *evidence.Installation, earlier ...*evidence.Installation) (*JournalReport, error) {
+	v, err := NewJournalVerifier(i, j.Wallet, earlier...)
+	if err != nil {
+		return nil, err
+	}
+	v.Seen(j.Seen, j.SeenHash)
+	for _, b := range j.Entries {
+		if _, err := v.Entry(b); err != nil {
+			return nil, err
+		}
+	}
+	return v.Head(j.Head)
 }
