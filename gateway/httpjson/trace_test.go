@@ -40,7 +40,9 @@ func TestTraceByHTTP(t *testing.T) {
 		"none":           {nil, false},
 	} {
 		before := len(spans.Ended())
-		got := w.do(t, request{method: http.MethodGet, path: "/v1/installations", header: http.Header{"Traceparent": tt.given, "Baggage": {"evil=1"}}})
+		got := w.do(t, request{
+			method: http.MethodGet, path: "/v1/installations", header: http.Header{"Traceparent": tt.given, "Baggage": {"evil=1"}},
+		})
 		if got.status != http.StatusOK {
 			t.Fatalf("%s: %d %s", name, got.status, got.body)
 		}

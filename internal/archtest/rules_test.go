@@ -233,6 +233,7 @@ func rules() []rule {
 			reason: "testing in a shipped binary means that a helper went along, with its keys",
 			deny: []string{
 				"testing/...", "pgregory.net/...", "go.uber.org/goleak/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
+				"./internal/canary/...",
 			},
 			breaks: []string{"./services/ledger", "./internal/evidence/evidencetest"},
 		},
