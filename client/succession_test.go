@@ -67,10 +67,12 @@ func succeed(t *testing.T, h *halfkeytest.System, service string, operator ed255
 	return ed25519.NewKeyFromSeed(seed)
 }
 
-// forger signs statements again, on their way between the gateway and the services, under a key that was retired.
+// forger signs statements again, on their way between the gateway and the services, under a key that was retired, and counts.
 type forger struct {
 	policy, ledger  atomic.Pointer[ed25519.PrivateKey]
 	acknowledgement atomic.Pointer[forgedBy]
+	// records counts how often the co-signer was asked for a wallet record.
+	records atomic.Int64
 }
 
 // forgedBy is the service whose acknowledgement of guard rails is signed again, and the key.
@@ -102,6 +104,8 @@ func (c *forging) Invoke(ctx context.Context, method string, req, resp any, opti
 		return forged
 	}
 	switch r := req.(type) {
+	case *cosignerv1.GetWalletRequest:
+		c.f.records.Add(1)
 	case *ledgerv1.CreatePaymentRequest:
 		if key := c.f.policy.Load(); key != nil {
 			r = proto.CloneOf(r)
@@ -261,6 +265,14 @@ func TestServiceKeysInSuccession(t *testing.T) {
 		h.GuardRails(fresh, client.StandardRules(shop.GroupKey()))
 		if _, err := h.Client(watcher).Operator(second).Wallet(ctx, "@payer"); err != nil {
 			t.Error(err)
+		}
+		// By then those who hold the record have it under the new key, and the co-signer is not asked again.
+		before := f.records.Load()
+		if _, err := h.Client(h.Home()).Operator(second).Wallet(ctx, "@payer"); err != nil {
+			t.Error(err)
+		}
+		if asked := f.records.Load() - before; asked != 0 {
+			t.Errorf("the co-signer was asked %d times more for the record", asked)
 		}
 	})
 	t.Run("approval under a retired key", func(t *testing.T) {
