@@ -214,6 +214,7 @@ func (a *Agent) checkTold(ctx context.Context, r *PaymentRecord, p *typev1.Payme
 // it.
 func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Payment) (*Payment, error) {
 	further := 0
+	var made wholeSignature
 	for range stepsMax {
 		if told != nil && (ended(told.GetState()) || told.GetState() == pendingReview) {
 			return a.conclude(ctx, r, told)
@@ -221,11 +222,11 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 		used := a.state.now()
 		var err error
 		if told.GetState() == authorized {
-			told, err = a.finish(ctx, r, told)
+			told, err = a.finish(ctx, r, told, &made)
 		} else {
 			var message []byte
 			if message, err = a.nextMessage(r, told, &further); err == nil {
-				told, err = a.attempt(ctx, r, message, told.GetReview())
+				told, err = a.attempt(ctx, r, message, told.GetReview(), &made)
 			}
 		}
 		if err == nil {
@@ -338,7 +339,7 @@ func (a *Agent) save(r *PaymentRecord, moved typev1.MoneyMoved) error {
 
 // attempt is steps 1 and 6: it asks with a fresh commitment and, if the payment is AUTHORIZED, verifies everything that
 // came back and makes the signature.
-func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, review *typev1.Envelope) (*typev1.Payment, error) {
+func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, review *typev1.Envelope, made *wholeSignature) (*typev1.Payment, error) {
 	const op = "create payment"
 	key, done, err := a.use(ctx, op)
 	if err != nil {
@@ -364,7 +365,7 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 		return told, nil
 	}
 	ctx, step = a.c.tracer.Start(ctx, stepSignature)
-	err = a.signAuthorized(ctx, r, att, nonces, message, told)
+	err = a.signAuthorized(ctx, r, att, nonces, message, told, made)
 	endStep(step, err)
 	if err != nil {
 		return nil, err
@@ -385,6 +386,7 @@ func (a *Agent) prepare(k *agentKey, intent, message []byte) (*frost.Nonces, *ty
 // signAuthorized is step 6: it verifies what an authorization rests on, makes the signature and stores it.
 func (a *Agent) signAuthorized(
 	ctx context.Context, r *PaymentRecord, att *evidence.Attempt, nonces *frost.Nonces, message []byte, told *typev1.Payment,
+	made *wholeSignature,
 ) error {
 	const op = "create payment"
 	receipt, err := checkAuthorized(a.c.Installation(), att, a.groupKey, message, told)
@@ -399,8 +401,21 @@ func (a *Agent) signAuthorized(
 	if err != nil {
 		return errors.Join(distrust(op, unknown, "the co-signer's share does not verify", err), a.save(r, unknown))
 	}
+	*made = wholeSignature{message: bytes.Clone(message), signature: signature}
 	r.Signature = signature[:]
 	return a.save(r, unknown)
+}
+
+// wholeSignature is what this call has made of both shares and verified under the wallet's key. A signature that comes from the
+// store is verified before it is used, whoever put it there; one that was made a moment ago has been.
+type wholeSignature struct {
+	message   []byte
+	signature frost.Signature
+}
+
+// is reports whether it is exactly this signature over exactly this message.
+func (w *wholeSignature) is(message, signature []byte) bool {
+	return len(w.message) > 0 && bytes.Equal(w.message, message) && bytes.Equal(w.signature[:], signature)
 }
 
 func sign(nonces *frost.Nonces, message, release []byte) (frost.Signature, error) {
@@ -449,7 +464,7 @@ func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Co
 
 // finish brings an AUTHORIZED payment to its settlement: by the signature made before, or by a new attempt at the pinned
 // message.
-func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payment) (*typev1.Payment, error) {
+func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payment, made *wholeSignature) (*typev1.Payment, error) {
 	const op = "settle payment"
 	message := told.GetMessage()
 	if !slices.ContainsFunc(r.Messages, func(m []byte) bool { return bytes.Equal(m, message) }) {
@@ -459,8 +474,8 @@ func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payme
 	if len(r.Pinned) > 0 && !digest.Is(r.Pinned) {
 		return nil, distrust(op, a.risk(r), "the payment is said to be authorized by another message than its receipt named", nil)
 	}
-	if len(r.Signature) == 0 || !frost.VerifySignature(a.groupKey, message, r.Signature) {
-		return a.attempt(ctx, r, message, told.GetReview())
+	if !made.is(message, r.Signature) && !frost.VerifySignature(a.groupKey, message, r.Signature) {
+		return a.attempt(ctx, r, message, told.GetReview(), made)
 	}
 	settling, step := a.c.tracer.Start(ctx, stepSettlement)
 	p, err := invoke(settling, a.c, rpc{op: op, moved: unknown}, &gatewayv1.SettlePaymentRequest{Name: r.Name, Signature: r.Signature},

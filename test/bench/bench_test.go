@@ -25,12 +25,14 @@ func BenchmarkPayment(b *testing.B) {
 }
 
 func measureParts(b *testing.B) time.Duration {
-	floor, err := measure(b.TempDir(), b.TempDir())
+	floor, err := newFloor(b.TempDir(), b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer floor.close()
+	floor.measure()
 	for _, c := range floor.costs {
-		b.Logf("%-32s %8.1f µs CPU × %-4g %s", c.name, micros(c.cpu), c.count(), c.why)
+		b.Logf("%-32s %8.1f µs CPU × %-4g %s", c.name, micros(c.cpu()), c.count(), c.why)
 	}
 	b.Logf("%-32s %8.1f µs CPU a payment", "sum of the parts", micros(floor.all()))
 	return floor.all()

@@ -12,6 +12,9 @@ import (
 	"github.com/halfkey/halfkey/internal/authz"
 )
 
+// restTime is how long the system is watched while nobody pays.
+const restTime = 2 * time.Second
+
 // callsMetric counts the calls that a server has answered.
 const callsMetric = "rpc_server_call_duration_seconds_count"
 
@@ -48,9 +51,11 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(homes)) }()
 	r := &Report{Mode: mode, Plan: plan}
-	if r.floor, err = measure(filepath.Join(dir, "parts"), homes); err != nil {
-		return nil, fmt.Errorf("measuring the parts: %w", err)
+	if r.floor, err = newFloor(filepath.Join(dir, "parts"), homes); err != nil {
+		return nil, fmt.Errorf("making the parts: %w", err)
 	}
+	defer r.floor.close()
+	r.floor.measure()
 	s, err := startSystem(ctx, mode, dir)
 	if err != nil {
 		return nil, err
@@ -62,12 +67,23 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 	}
 	defer w.close()
 
-	profiled := make(chan error, 1)
-	go func() { profiled <- s.saveProfile(ctx, profile, plan.Duration) }()
+	resting, err := s.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(restTime):
+	}
 	before, err := s.take(ctx)
 	if err != nil {
 		return nil, err
 	}
+	r.rest = before.since(resting)
+	profiled := make(chan error, 1)
+	go func() { profiled <- s.saveProfile(ctx, profile, plan.Duration) }()
+	began := time.Now()
 	if r.Outcome, err = Run(ctx, plan, w.pay); err != nil {
 		return nil, err
 	}
@@ -75,7 +91,8 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 	if err != nil {
 		return nil, err
 	}
-	r.used = after.since(before)
+	r.used, r.took = after.since(before), time.Since(began)
+	r.floor.measure()
 	if err := <-profiled; err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}
@@ -86,14 +103,25 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 // usage is what the processes have used so far, by name; the agents are this process.
 type usage struct {
 	cpu map[string]time.Duration
+	// machine is what all programs together have used, and what a virtual machine was denied.
+	machine time.Duration
 	// calls are those that each service's server has answered.
 	calls map[string]float64
+	// transactions are the ledger's durable ones.
+	transactions uint32
 	// syncs are etcd's durable writes; -1 where etcd is embedded and shows none.
 	syncs float64
 }
 
 func (s *system) take(ctx context.Context) (*usage, error) {
 	u := &usage{cpu: map[string]time.Duration{agent: cpu()}, calls: make(map[string]float64), syncs: -1}
+	var err error
+	if u.machine, err = machineCPU(); err != nil {
+		return nil, err
+	}
+	if u.transactions, err = transactions(s.database); err != nil {
+		return nil, err
+	}
 	for _, p := range s.processes {
 		used, err := cpuOf(p.cmd.Process.Pid)
 		if err != nil {
@@ -120,7 +148,7 @@ func (s *system) take(ctx context.Context) (*usage, error) {
 }
 
 func (u *usage) since(before *usage) *usage {
-	d := &usage{cpu: make(map[string]time.Duration), calls: make(map[string]float64), syncs: u.syncs}
+	d := &usage{cpu: make(map[string]time.Duration), machine: u.machine - before.machine, calls: make(map[string]float64), transactions: u.transactions - before.transactions, syncs: u.syncs}
 	for name, used := range u.cpu {
 		d.cpu[name] = used - before.cpu[name]
 	}

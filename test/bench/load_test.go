@@ -43,6 +43,9 @@ func TestLoadAddsUp(t *testing.T) {
 			if hops, want := r.hopsEach(), float64(len(hops())); hops != want {
 				t.Errorf("%v hops a payment, want %v", hops, want)
 			}
+			if n := r.used.transactions; n == 0 || n > 2*40 {
+				t.Errorf("%d durable transactions of the ledger for 40 payments, want some and at most two each", n)
+			}
 			if mode == Programs && r.used.syncs != 0 {
 				t.Errorf("etcd wrote durably %v times in a run of GREEN payments, want never", r.used.syncs)
 			}
@@ -62,7 +65,7 @@ func TestCheckFindsWhatDoesNotAddUp(t *testing.T) {
 	whole := func() *Report {
 		return &Report{
 			Plan: Plan{Rate: 10, Duration: time.Second, Agents: 1}, Outcome: &Outcome{Paid: 10}, Settled: 10,
-			used: &usage{calls: map[string]float64{gateway: 20, identity: 10, policy: 10, ledger: 20, cosigner: 10}},
+			used: &usage{transactions: 15, calls: map[string]float64{gateway: 20, identity: 10, policy: 10, ledger: 20, cosigner: 10}},
 		}
 	}
 	if err := whole().Check(); err != nil {
@@ -73,6 +76,7 @@ func TestCheckFindsWhatDoesNotAddUp(t *testing.T) {
 		"a payment was forgotten":         func(r *Report) { r.Outcome.Paid, r.Settled = 9, 9 },
 		"a payment is not in the journal": func(r *Report) { r.Settled = 9 },
 		"the journal has one too many":    func(r *Report) { r.Settled = 11 },
+		"nothing was durable":             func(r *Report) { r.used.transactions = 0 },
 		"a service was not asked":         func(r *Report) { r.used.calls[cosigner] = 9 },
 	} {
 		r := whole()

@@ -78,8 +78,9 @@ func signatures(verified bool) map[string]float64 {
 	return n
 }
 
-// The parties' durable writes. A batch of payments shares the ledger's.
+// The parties' durable writes. A batch of payments shares the ledger's, which a load counts.
 const (
+	transactionPart        = "durable transaction, SQLite"
 	transactionsPerPayment = 2
 	agentFilesPerPayment   = 5
 )
@@ -144,7 +145,7 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 			why: "the wallet's row; the co-signer's freezes, after the evidence", run: read,
 		},
 		{
-			name: "durable transaction, SQLite", counts: map[string]float64{ledger: transactionsPerPayment},
+			name: transactionPart, counts: map[string]float64{ledger: transactionsPerPayment},
 			why: "hold, settlement; shared by a batch under load", run: transaction,
 		},
 		{

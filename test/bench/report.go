@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,7 +21,9 @@ type Report struct {
 	Settled int
 
 	floor *floor
-	used  *usage
+	// rest is what was used while nobody paid, for restTime, and used what was during the run, which took took.
+	rest, used *usage
+	took       time.Duration
 }
 
 // Check says what does not add up: a payment that failed, or that one side has counted and the other has not.
@@ -33,6 +36,9 @@ func (r *Report) Check() error {
 		return fmt.Errorf("%d payments were due and %d were counted", r.Plan.arrivals(), o.Paid)
 	case r.Settled != o.Paid:
 		return fmt.Errorf("%d payments were counted and %d are settled in the journal", o.Paid, r.Settled)
+	}
+	if r.used.transactions == 0 {
+		return errors.New("the ledger made no transaction")
 	}
 	for party, calls := range r.callsWanted() {
 		if got := r.used.calls[party]; got < calls*float64(o.Paid) {
@@ -62,46 +68,49 @@ func (r *Report) each(d time.Duration) time.Duration {
 // Print prints the tables.
 func (r *Report) Print(w io.Writer) {
 	o := r.Outcome
-	fmt.Fprintf(w, "%s: %v payments a second offered for %v by %d agents; %d CPUs, %s; load before: %s\n\n",
+	fmt.Fprintf(w, "%s: %v payments a second offered for %v by %d agents; %d CPUs, %s; load average: %s\n",
 		r.Mode, r.Plan.Rate, r.Plan.Duration, r.Plan.Agents, runtime.NumCPU(), runtime.Version(), machineLoad())
+	fmt.Fprintf(w, "other programs took %.0f %% of the CPUs during the run\n", 100*r.others())
 	fmt.Fprintf(w, "paid %d   failed %d   settled in the journal %d   %.1f payments/s\n",
 		o.Paid, o.Failed, r.Settled, float64(o.Paid)/o.Elapsed.Seconds())
 	fmt.Fprintf(w, "latency from the due time, ms: p50 %s   p90 %s   p99 %s   max %s\n\n",
 		millis(o.Latency(50)), millis(o.Latency(90)), millis(o.Latency(99)), millis(o.Latency(100)))
 
+	r.floor.share(float64(r.used.transactions) / float64(max(o.Paid, 1)))
 	fmt.Fprintf(w, "%-34s %10s %8s %10s\n", "irreducible part", "µs CPU", "count", "µs/payment")
 	for _, c := range r.floor.costs {
-		fmt.Fprintf(w, "%-34s %10.1f %8g %10.1f\n", c.name, micros(c.cpu), c.count(), micros(c.cpu)*c.count())
+		fmt.Fprintf(w, "%-34s %10.1f %8.4g %10.1f\n", c.name, micros(c.cpu()), c.count(), micros(c.cpu())*c.count())
 	}
 	fmt.Fprintf(w, "%-34s %10s %8s %10.1f\n\n", "sum", "", "", micros(r.floor.all()))
 
-	fmt.Fprintf(w, "%-14s %12s %12s %8s %12s\n", "per payment", "µs CPU", "µs parts", "ratio", "calls in")
-	var used, all time.Duration
+	fmt.Fprintf(w, "%-14s %12s %12s %8s %12s %14s\n", "per payment", "µs CPU", "µs parts", "ratio", "calls in", "at rest, µs/s")
+	var used, all, rest, allRest time.Duration
 	for _, name := range r.names() {
 		cpu, parts := r.each(r.used.cpu[name]), r.partsOf(name)
-		r.row(w, name, cpu, parts)
-		all += cpu
+		resting := time.Duration(float64(r.rest.cpu[name]) / restTime.Seconds())
+		r.row(w, name, cpu, parts, resting)
+		all, allRest = all+cpu, allRest+resting
 		if name != agent {
-			used += cpu
+			used, rest = used+cpu, rest+resting
 		}
 	}
 	services := r.floor.all() - r.floor.of(agent)
-	r.row(w, "services", used, services)
-	r.row(w, "everything", all, r.floor.all())
-	fmt.Fprintf(w, "\nhops %.2f   etcd's durable writes %s   (per payment)\n", r.hopsEach(), r.syncsEach())
+	r.row(w, "services", used, services, rest)
+	r.row(w, "everything", all, r.floor.all(), allRest)
+	fmt.Fprintf(w, "\nhops %.2f   the ledger's durable transactions %.3f   etcd's durable writes %s   (per payment)\n",
+		r.hopsEach(), float64(r.used.transactions)/float64(max(o.Paid, 1)), r.syncsEach())
 	fmt.Fprintf(w, "CPU per payment / sum of the parts: %.2f everything, %.2f services\n", ratio(all, r.floor.all()), ratio(used, services))
 }
 
-func (r *Report) row(w io.Writer, name string, cpu, parts time.Duration) {
-	calls := ""
+func (r *Report) row(w io.Writer, name string, cpu, parts, rest time.Duration) {
+	calls, share, over := "", "", ""
 	if n, ok := r.used.calls[name]; ok {
 		calls = fmt.Sprintf("%.2f", n/float64(max(r.Outcome.Paid, 1)))
 	}
-	if parts == 0 {
-		fmt.Fprintf(w, "%-14s %12.1f %12s %8s %12s\n", name, micros(cpu), "", "", calls)
-		return
+	if parts > 0 {
+		share, over = fmt.Sprintf("%.1f", micros(parts)), fmt.Sprintf("%.2f", ratio(cpu, parts))
 	}
-	fmt.Fprintf(w, "%-14s %12.1f %12.1f %8.2f %12s\n", name, micros(cpu), micros(parts), ratio(cpu, parts), calls)
+	fmt.Fprintf(w, "%-14s %12.1f %12s %8s %12s %14.0f\n", name, micros(cpu), share, over, calls, micros(rest))
 }
 
 // names are the processes, the agents first.
@@ -137,6 +146,16 @@ func (r *Report) syncsEach() string {
 		return "not shown"
 	}
 	return fmt.Sprintf("%.3f", r.used.syncs/float64(max(r.Outcome.Paid, 1)))
+}
+
+// others is the share of all CPUs that was neither idle nor used by the run: other programs, and what a virtual machine was denied.
+// Above a tenth, a run says little about a payment.
+func (r *Report) others() float64 {
+	busy := r.used.machine
+	for _, used := range r.used.cpu {
+		busy -= used
+	}
+	return max(0, float64(busy)/float64(r.took)/float64(runtime.NumCPU()))
 }
 
 func ratio(cpu, parts time.Duration) float64 { return float64(cpu) / float64(parts) }

@@ -42,7 +42,7 @@ func Signatures() []Signature {
 		{agent, true, "request", 1, "no piece of evidence: the agent's own request, before it is sent"},
 		{agent, true, "verdict", 1, "piece 4, as the agent is shown it: nobody but policy said GREEN"},
 		{agent, true, "receipt", 1, "piece 5, as the agent is shown it: what its store notes as seen is the ledger's signed word"},
-		{agent, true, "message", 2, "step 6: the whole signature, when it is made and when it is used"},
+		{agent, true, "message", 1, "step 6: the whole signature, checked by the standard library before it is used"},
 		{ledger, true, "message", 1, "settle on the book: the group key's signature over the pinned bytes"},
 		{ledger, false, "settlement", 1, "answers that matter are signed: SETTLED"},
 		{agent, true, "settlement", 1, "answers that matter are signed: the client verifies it"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -88,6 +89,21 @@ func newTransaction(path string) (run, done func(), err error) {
 		}
 		must(tx.Commit())
 	}, func() { _ = db.Close() }, nil
+}
+
+// walChangesAt is where the index of SQLite's log counts the transactions written, in four bytes of the machine's order
+// (sqlite.org/walformat.html, "WAL-Index Header").
+const walChangesAt = 8
+
+// transactions is how many write transactions a database in WAL mode has seen since it was opened: each was synced to the log.
+func transactions(database string) (uint32, error) {
+	f, err := os.Open(database + "-shm")
+	if err != nil {
+		return 0, err
+	}
+	var b [4]byte
+	_, err = f.ReadAt(b[:], walChangesAt)
+	return binary.NativeEndian.Uint32(b[:]), errors.Join(err, f.Close())
 }
 
 // newRead is one linearizable read of a wallet's row from an etcd in this process.

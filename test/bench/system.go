@@ -27,6 +27,8 @@ const (
 type system struct {
 	processes []*process
 	access    access
+	// database is the ledger's file.
+	database string
 	// profile is the URL of its CPU profile, empty where there is none.
 	profile string
 }
@@ -54,7 +56,7 @@ func startAllInOne(ctx context.Context, dir string) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &system{processes: []*process{p}, profile: "http://" + address + "/debug/pprof/profile"}
+	s := &system{processes: []*process{p}, database: filepath.Join(data, "ledger.db"), profile: "http://" + address + "/debug/pprof/profile"}
 	if err := p.ready(ctx, "http://"+address+"/readyz"); err != nil {
 		return nil, errors.Join(err, s.end())
 	}
@@ -99,7 +101,7 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 	if err := d.Make(time.Now()); err != nil {
 		return nil, err
 	}
-	s := &system{}
+	s := &system{database: filepath.Join(dir, "ledger.db")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.end())
@@ -125,7 +127,7 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 	}
 	for _, name := range authz.Services() {
 		file := filepath.Join(data, string(name), string(name)+".yaml")
-		if err := configure(file, name, addresses, dir); err != nil {
+		if err := configure(file, name, addresses, s.database); err != nil {
 			return nil, err
 		}
 		operations := "http://" + addresses[string(name)+" operations"]
@@ -149,7 +151,7 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 }
 
 // configure puts loopback addresses in the place of the example configuration's.
-func configure(file string, name authz.Service, addresses map[string]string, dir string) error {
+func configure(file string, name authz.Service, addresses map[string]string, database string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -164,7 +166,7 @@ func configure(file string, name authz.Service, addresses map[string]string, dir
 		"https: :8444", "https: " + addresses["https"],
 		"operations: :9090", "operations: " + addresses[string(name)+" operations"],
 		"[etcd:2379]", "[" + addresses["etcd"] + "]",
-		"/var/lib/halfkey/ledger.db", filepath.Join(dir, "ledger.db"),
+		"/var/lib/halfkey/ledger.db", database,
 	}
 	for _, to := range authz.Services() {
 		edits = append(edits, "dns:///"+string(to)+":7443", addresses[string(to)+" listen"])
