@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -101,6 +103,9 @@ func (o *Owner) RotateKeys(ctx context.Context, options RotateOptions) (*Rotatio
 		return nil, wrap(rotateOp, err, notMoved)
 	}
 	defer f.wipe()
+	if err := c.checkRemoved(ctx, f, sortedKeys(options.Remove)); err != nil {
+		return nil, err
+	}
 	if err := c.beginRotation(f, options); err != nil {
 		return nil, err
 	}
@@ -129,6 +134,44 @@ func (o *Owner) RotateKeys(ctx context.Context, options RotateOptions) (*Rotatio
 	}
 	out.Owner = r.after
 	return out, nil
+}
+
+// checkRemoved refuses to remove a key that is none of the owner's: after a slip of the hand the key that leaked would stay in force,
+// and its owner would believe it gone. The owner's are those of its last statement, and those that the guard rails of its wallets name:
+// another home may have changed them. What a rotation that is open removes was checked when it began.
+func (c *Client) checkRemoved(ctx context.Context, f *ownerFile, remove [][]byte) error {
+	if f.Rotation != nil {
+		return nil
+	}
+	present, err := f.statement()
+	if err != nil {
+		return wrap(rotateOp, err, notMoved)
+	}
+	keys := present.GetOwnerKeys()
+	lacks := func(k []byte) bool { return !contains(keys, k) }
+	if !slices.ContainsFunc(remove, lacks) {
+		return nil
+	}
+	r, err := c.newRotating(f)
+	if err != nil {
+		return err
+	}
+	named, err := r.named(ctx)
+	if err != nil {
+		return err
+	}
+	keys = slices.Concat(keys, named)
+	i := slices.IndexFunc(remove, lacks)
+	if i < 0 {
+		return nil
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	var texts []string
+	for _, k := range slices.CompactFunc(keys, bytes.Equal) {
+		texts = append(texts, hex.EncodeToString(k))
+	}
+	return advised(local(rotateOp, typev1.Reason_REASON_INVALID_ARGUMENT, "a key to remove is none of the owner's",
+		"field", "remove", "key", hex.EncodeToString(remove[i]), "present", strings.Join(texts, ", ")), "name one of the owner's present keys")
 }
 
 // beginRotation stores what a rotation is to do. One that is open goes on, and takes no other options.
@@ -249,18 +292,45 @@ func (r *rotating) wallets(ctx context.Context) ([]RotatedWallet, error) {
 	return out, nil
 }
 
-// wallet puts the new keys in one wallet's guard rails.
-func (r *rotating) wallet(ctx context.Context, wallet string) (number uint64, foreign bool, err error) {
-	var head *evidence.Head
+// named are the owner keys that the wallets' guard rails name, as far as this home may read them.
+func (r *rotating) named(ctx context.Context) ([][]byte, error) {
+	var keys [][]byte
+	_, err := r.known(func(as *Owner) error {
+		owned, err := as.Wallets(ctx)
+		if err != nil {
+			return err
+		}
+		for _, w := range owned {
+			head, foreign, err := r.head(ctx, w.Wallet)
+			if err != nil {
+				return err
+			}
+			if !foreign {
+				keys = append(keys, head.Document.GetOwnerKeys()...)
+			}
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// head reads a wallet's guard rails in force; nil if this home's keys may not.
+func (r *rotating) head(ctx context.Context, wallet string) (head *evidence.Head, foreign bool, err error) {
 	_, err = r.known(func(as *Owner) (err error) {
 		head, err = r.c.head(ctx, as.who, wallet)
 		return err
 	})
 	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
-		return 0, true, nil
+		return nil, true, nil
 	}
-	if err != nil {
-		return 0, false, err
+	return head, false, err
+}
+
+// wallet puts the new keys in one wallet's guard rails.
+func (r *rotating) wallet(ctx context.Context, wallet string) (number uint64, foreign bool, err error) {
+	head, foreign, err := r.head(ctx, wallet)
+	if err != nil || foreign {
+		return 0, foreign, err
 	}
 	i := slices.IndexFunc(r.hands, func(as *Owner) bool { return as.signs(head) == nil })
 	if i < 0 {

@@ -96,9 +96,10 @@ func TestRotateKeys(t *testing.T) {
 		t.Errorf("got %+v, %v", again, err)
 	}
 	for name, o := range map[string]client.RotateOptions{
-		"its own key removed": {Remove: [][32]byte{now.Key()}},
-		"no key":              {Add: [][32]byte{{}}},
-		"added and removed":   {Add: [][32]byte{[32]byte(second)}, Remove: [][32]byte{[32]byte(second)}},
+		"its own key removed":  {Remove: [][32]byte{now.Key()}},
+		"a stranger's removed": {Remove: [][32]byte{[32]byte(second), shop.GroupKey()}},
+		"no key":               {Add: [][32]byte{{}}},
+		"added and removed":    {Add: [][32]byte{[32]byte(second)}, Remove: [][32]byte{[32]byte(second)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := fresh.RotateKeys(ctx, o)
@@ -133,6 +134,34 @@ func TestRotateKeys(t *testing.T) {
 	if err := j.Verify(h.Installation()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A home whose word about the owner's keys is old removes a key that another home has added since.
+func TestRotateKeysOfAnotherHome(t *testing.T) {
+	h := halfkeytest.Start(t)
+	ctx := testContext(t)
+	payer := h.Agent("Payer")
+	h.GuardRails(payer, client.StandardRules())
+	old := h.Owner()
+	copied := copyHome(t, h.OwnerHome())
+	second, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.RotateKeys(ctx, client.RotateOptions{Add: [][32]byte{[32]byte(second)}}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := h.Client(copied).Owner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := other.RotateKeys(ctx, client.RotateOptions{Remove: [][32]byte{[32]byte(second)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named(t, r.Owner, payer.Wallet(), r.Keys)
+	_, err = other.RotateKeys(ctx, client.RotateOptions{Remove: [][32]byte{[32]byte(second)}})
+	wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, notMoved)
 }
 
 // A rotation that dies before or after any of its writes is ended by the next call, without options.

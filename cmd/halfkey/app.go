@@ -230,11 +230,31 @@ func (a *app) input(path string) ([]byte, error) {
 	if path != "-" {
 		return readInput(path)
 	}
+	if err := a.takeStdin(); err != nil {
+		return nil, err
+	}
+	return readAll(a.stdin, "standard input")
+}
+
+// takeStdin says that standard input is read now: only one argument can have it.
+func (a *app) takeStdin() error {
 	if a.stdinTaken {
-		return nil, usage("-", "standard input is named twice")
+		return usage("-", "standard input is named twice")
 	}
 	a.stdinTaken = true
-	return readAll(a.stdin, "standard input")
+	return nil
+}
+
+// stream opens a file of any size that an argument names, or standard input for `-`, at most once. Who reads it bounds what it keeps.
+func (a *app) stream(path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return io.NopCloser(a.stdin), a.takeStdin()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	return f, nil
 }
 
 func readInput(path string) ([]byte, error) {

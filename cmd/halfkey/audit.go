@@ -160,17 +160,19 @@ func paymentsText(n int) string {
 
 type auditExportCommand struct {
 	Name   string `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
-	Output string `required:"" placeholder:"FILE" help:"The file to write, which must not exist."`
+	Output string `required:"" placeholder:"FILE" help:"The file to write, which must not exist, or - for standard output, which then gets nothing else."`
 	Format string `enum:"jsonl,csv" default:"jsonl" help:"jsonl, which 'verify' reads, or csv, a table: ${enum}."`
 }
 
+// auditExportResult is an export that was written to a file. With --output - the export is the output, and there is no such object.
 type auditExportResult struct {
-	File   string `json:"file"`
+	File string `json:"file"`
+	// Format is jsonl or csv.
 	Format string `json:"format"`
 }
 
-// Run writes the file, entry by entry; a file that could not be written whole is not left behind.
-func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
+// Run writes the export, entry by entry.
+func (c *auditExportCommand) Run(ctx context.Context, a *app) error {
 	r, err := a.journal(ctx, c.Name)
 	if err != nil {
 		return err
@@ -179,6 +181,32 @@ func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
 	if c.Format == "csv" {
 		export = r.exportCSV
 	}
+	if c.Output == "-" {
+		return c.print(ctx, a, export)
+	}
+	if err := c.write(ctx, export); err != nil {
+		return err
+	}
+	return a.show(&auditExportResult{File: c.Output, Format: c.Format})
+}
+
+// print writes to standard output. One that was cut off has no last line, and does not verify.
+func (c *auditExportCommand) print(ctx context.Context, a *app, export func(context.Context, io.Writer) error) error {
+	out := &lines{w: a.stdout, safe: safeJSON}
+	if c.Format == "csv" {
+		out = &lines{w: terminal{a.stdout}}
+	}
+	if err := errors.Join(export(ctx, out), out.flush()); err != nil {
+		return unmoved(err)
+	}
+	if c.Format == "jsonl" {
+		a.note("anybody can verify it with the installation file: halfkey audit verify --export - --installation FILE")
+	}
+	return nil
+}
+
+// write writes to a file; one that could not be written whole is not left behind.
+func (c *auditExportCommand) write(ctx context.Context, export func(context.Context, io.Writer) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(c.Output), ".halfkey-*")
 	if err != nil {
 		return unwritable(c.Output, err)
@@ -195,7 +223,7 @@ func (c *auditExportCommand) Run(ctx context.Context, a *app) (err error) {
 	if err := os.Link(temp.Name(), c.Output); err != nil { // Never takes another file's place.
 		return unwritable(c.Output, err)
 	}
-	return a.show(&auditExportResult{File: c.Output, Format: c.Format})
+	return nil
 }
 
 func (r *auditExportResult) people(p *printer) {
@@ -207,7 +235,7 @@ func (r *auditExportResult) people(p *printer) {
 
 type auditVerifyCommand struct {
 	Name         string   `arg:"" optional:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle; the chosen wallet by default."`
-	Export       string   `placeholder:"FILE" help:"Verify an export, without any service."`
+	Export       string   `placeholder:"FILE" help:"Verify an export, a file or - for standard input, without any service."`
 	Installation []string `placeholder:"FILE" help:"The installation file to verify an export by; the home's by default. Repeated: the files before it, newest last, then it."`
 }
 
@@ -247,21 +275,21 @@ func (c *auditVerifyCommand) Run(ctx context.Context, a *app) error {
 			return unmoved(err)
 		}
 		i := a.connected().Installation()
-		report, err := client.VerifyJournal(i, j.Wallet, j.Entries, j.Head, earlier...)
+		report, err := j.Report(i, earlier...)
 		return a.showReport(report, i.ID(), err)
 	}
 	if c.Name != "" {
 		return usage("WALLET", "an export names its wallet itself")
 	}
+	f, err := a.stream(c.Export)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
 	chain, err := a.installations(c.Installation)
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(c.Export)
-	if err != nil {
-		return unreadable(c.Export, err)
-	}
-	defer func() { _ = f.Close() }()
 	i := chain[len(chain)-1]
 	report, err := client.VerifyExport(i, f, chain[:len(chain)-1]...)
 	return a.showReport(report, i.ID(), err)
@@ -300,12 +328,16 @@ func (a *app) showReport(r *client.JournalReport, installation string, err error
 	var entry *client.JournalError
 	var line *client.ExportError
 	switch {
+	case errors.As(err, &entry) && client.ReasonOf(err) == typev1.Reason_REASON_LEDGER_BEHIND:
+		return localError(typev1.Reason_REASON_LEDGER_BEHIND, strings.TrimPrefix(entry.Error(), "halfkey: "),
+			"keep this journal, and ask the operator whether the ledger was restored from a backup", "entry", strconv.FormatUint(entry.Entry, 10))
 	case errors.As(err, &entry):
 		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(entry.Error(), "halfkey: "),
 			"keep this journal: it shows that the ledger, or who exported it, is not to be believed from this entry on", "entry", strconv.FormatUint(entry.Entry, 10))
 	case errors.As(err, &line):
 		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(line.Error(), "halfkey: "),
-			"export it again: this file was cut off or changed after it was written", "line", strconv.Itoa(line.Line))
+			"export it again: this file was cut off or changed after it was written",
+			"line", strconv.Itoa(line.Line), "entry", strconv.FormatUint(line.Entry, 10))
 	case err != nil:
 		return unmoved(err)
 	}

@@ -40,6 +40,9 @@ func (c *enrolCommand) Run(ctx context.Context, a *app) error {
 	case c.TTL <= 0:
 		return usage("--ttl", "a token is good for some time, at most 720h")
 	}
+	if err := secretFile("--output", c.Output); err != nil {
+		return err
+	}
 	o, err := a.owner()
 	if err != nil {
 		return err

@@ -128,8 +128,8 @@ func (r *keyResult) people(p *printer) { p.line("%s", r.PublicKey) }
 // Run prints the public half.
 func (c *installationKeyCommand) Run(a *app) error {
 	if c.New {
-		if c.File == "-" {
-			return usage("FILE", "a new key is written to a file, not to standard output")
+		if err := secretFile("FILE", c.File); err != nil {
+			return err
 		}
 		if err := newKeyFile(c.File); err != nil {
 			return err

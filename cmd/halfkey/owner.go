@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -54,7 +55,7 @@ func newOwnerResult(o *client.Owner) *ownerResult {
 
 // Run makes the owner.
 func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
-	options := client.CreateOwnerOptions{SecondKeyFile: c.SecondKeyFile}
+	var options client.CreateOwnerOptions
 	if c.SecondKey != "" {
 		key, err := hex.DecodeString(c.SecondKey)
 		if err != nil || len(key) != len(options.SecondKey) {
@@ -63,14 +64,15 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 		options.SecondKey = [32]byte(key)
 	}
 	if c.SecondKeyFile == "" && c.SecondKey == "" && !c.NoSecondKey {
-		alone, err := a.ask("Have one owner key alone? Better have a second (--second-key-file): %s.", lastKey)
-		if errors.Is(err, errNoTerminal) || err == nil && !alone {
-			return usage("--second-key-file", "choose --second-key-file, --second-key or --no-second-key: "+lastKey)
-		}
-		if err != nil {
+		var err error
+		if c.SecondKeyFile, err = a.secondKeyFile(); err != nil {
 			return err
 		}
 	}
+	if err := secretFile("--second-key-file", c.SecondKeyFile); err != nil {
+		return err
+	}
+	options.SecondKeyFile = c.SecondKeyFile
 	cl, err := a.client()
 	if err != nil {
 		return err
@@ -81,12 +83,27 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 	}
 	defer clear(code)
 	o, err := cl.CreateOwner(ctx, string(code), c.Email, options)
+	if errors.Is(err, fs.ErrExist) && c.SecondKeyFile != "" {
+		return unwritable(c.SecondKeyFile, fs.ErrExist)
+	}
 	if err != nil {
 		return unmoved(err)
 	}
 	r := newOwnerResult(o)
 	r.secondKeyFile = c.SecondKeyFile
 	return a.show(r)
+}
+
+// secondKeyFile asks a person for the file of a second key; empty is one key alone, which is confirmed.
+func (a *app) secondKeyFile() (string, error) {
+	file, err := a.askText("File to write a second owner key to, to be kept elsewhere, offline; empty for one key alone:")
+	switch {
+	case errors.Is(err, errNoTerminal):
+		return "", usage("--second-key-file", "choose --second-key-file, --second-key or --no-second-key: "+lastKey)
+	case err != nil || file != "":
+		return file, err
+	}
+	return "", a.confirm(false, "Have one owner key alone? There is no way back: %s.", lastKey)
 }
 
 func (r *ownerResult) people(p *printer) {
@@ -136,6 +153,9 @@ type invitationResult struct {
 func (c *ownerInviteCommand) Run(ctx context.Context, a *app) error {
 	if c.TTL <= 0 {
 		return usage("--ttl", "an invitation is good for some time, at most 720h")
+	}
+	if err := secretFile("--output", c.Output); err != nil {
+		return err
 	}
 	o, err := a.owner()
 	if err != nil {

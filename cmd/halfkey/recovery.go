@@ -33,6 +33,9 @@ type recoveryCreateCommand struct {
 
 // Run orders the enrolment.
 func (c *recoveryCreateCommand) Run(ctx context.Context, a *app) error {
+	if err := secretFile("FILE", c.File); err != nil {
+		return err
+	}
 	return a.withPassphrase(ctx, c.passphraseFlag, c.Name, func(o *client.Owner, wallet string, passphrase []byte) error {
 		r, err := o.CreateRecovery(ctx, wallet, c.File, passphrase)
 		return a.showResharing(r, err)

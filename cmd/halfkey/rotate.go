@@ -48,14 +48,14 @@ func (c *ownerRotateCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Renew || len(c.Add)+len(c.Remove) > 0 {
-		if err := a.confirm(c.Yes, "Change the owner keys of all wallets of %s: %d in, %d out?", o.Name(), len(c.Add), len(c.Remove)); err != nil {
+	if in, out := c.counts(); in+out > 0 {
+		if err := a.confirm(c.Yes, "Change the owner keys of all wallets of %s: %d in, %d out?", o.Name(), in, out); err != nil {
 			return err
 		}
 	}
 	r, err := o.RotateKeys(ctx, options)
 	if r == nil {
-		return unmoved(err)
+		return notOwned(err)
 	}
 	out := &rotationResult{Keys: []string{}, Wallets: []rotatedWallet{}, Done: err == nil}
 	for _, k := range r.Keys {
@@ -76,6 +76,24 @@ func (c *ownerRotateCommand) Run(ctx context.Context, a *app) error {
 		a.code = exitCode(said.Reason, said.MoneyMoved)
 	}
 	return a.show(out)
+}
+
+// counts are how many keys come in and go out; one that is renewed is one of each.
+func (c *ownerRotateCommand) counts() (in, out int) {
+	in, out = len(c.Add), len(c.Remove)
+	if c.Renew {
+		in, out = in+1, out+1
+	}
+	return in, out
+}
+
+// notOwned names the flag that a key came by which is none of the owner's.
+func notOwned(err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Metadata["field"] != "remove" || e.Metadata["present"] == "" {
+		return unmoved(err)
+	}
+	return usage("--remove", "the owner has no such key, and no key was changed: its keys are "+e.Metadata["present"], "key", e.Metadata["key"])
 }
 
 func publicKeys(field string, texts []string) ([][32]byte, error) {

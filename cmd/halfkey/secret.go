@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // secretText reads a secret from a file or, for `-`, from standard input. A file that others can read is refused. The caller
@@ -60,21 +62,42 @@ var errNoTerminal = errors.New("standard input is no terminal")
 
 // ask puts a question to a person and reports whether the answer is yes. Without a terminal nothing is asked.
 func (a *app) ask(question string, args ...any) (bool, error) {
-	f, ok := a.stdin.(*os.File)
-	if !ok || a.globals.JSON || !term.IsTerminal(int(f.Fd())) {
-		return false, errNoTerminal
-	}
-	p := printer{w: a.stderr}
-	p.line(question+" [y/N]", args...)
-	answer := make([]byte, 64)
-	n, err := f.Read(answer)
+	answer, err := a.askText(question+" [y/N]", args...)
 	if err != nil {
-		return false, unmoved(err)
+		return false, err
 	}
-	switch strings.ToLower(strings.TrimSpace(string(answer[:n]))) {
+	switch strings.ToLower(answer) {
 	case "y", "yes":
 		return true, nil
 	default:
 		return false, nil
 	}
+}
+
+// answerMax bounds an answer: a terminal hands over a line of at most 4 KiB at a time.
+const answerMax = 4096
+
+// askText puts a question to a person and returns the line that is typed, without spaces around it. Without a terminal nothing is asked.
+func (a *app) askText(question string, args ...any) (string, error) {
+	f, ok := a.stdin.(*os.File)
+	if !ok || a.globals.JSON || !term.IsTerminal(int(f.Fd())) {
+		return "", errNoTerminal
+	}
+	p := printer{w: a.stderr}
+	p.line(question, args...)
+	answer := make([]byte, answerMax)
+	n, err := f.Read(answer)
+	if err != nil {
+		return "", unmoved(err)
+	}
+	return strings.TrimSpace(string(answer[:n])), nil
+}
+
+// secretFile refuses standard output as the place of a secret: it ends up on screens, in logs and in pipes, and in no file of mode 0600.
+func secretFile(field, path string) error {
+	if path != "-" {
+		return nil
+	}
+	return localError(typev1.Reason_REASON_INVALID_ARGUMENT, "a secret is not written to standard output, where others may read it",
+		"name a new file, which gets mode 0600; one that is called - is ./-", "field", field)
 }
