@@ -32,49 +32,23 @@ type explainedRule struct {
 
 // explain explains results by the guard rails that made them. A limit that those in force no longer have is told by its numbers.
 func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation {
-	e := &explanation{Rules: []explainedRule{}, Remedy: "It passes as it is."}
-	green, most := int64(math.MaxInt64), int64(math.MaxInt64)
-	limited, crossed, elsewhere := false, false, ""
-	for _, r := range ruleResults(results) {
-		x := explainedRule{ruleResult: r, Text: ruleText(r.Rule)}
-		limit := limitOf(r, doc)
-		if limit != nil {
+	e := &explanation{Rules: []explainedRule{}}
+	r := remedy{green: math.MaxInt64, most: math.MaxInt64}
+	for _, result := range ruleResults(results) {
+		x := explainedRule{ruleResult: result, Text: ruleText(result.Rule)}
+		if limit := limitOf(result, doc); limit != nil {
 			x.limit, x.Text = limit, limitText(limit, doc)+": "+crossedText(limit.GetCrossed())+" when crossed"
 		}
 		e.Rules = append(e.Rules, x)
-		crossed = crossed || r.Light != "GREEN"
-		room, err := resource.ParseAmount(r.Room)
-		switch {
-		case r.Rule != "LIMIT" && r.Light != "GREEN":
-			elsewhere = "Another " + ruleWord(r.Rule) + " that the guard rails allow."
-		case limit == nil || limit.GetMeasure() != typev1.Measure_MEASURE_UNITS || err != nil:
-			if r.Rule == "LIMIT" && r.Light != "GREEN" {
-				elsewhere = "A payment once the window of the limit begins anew: see `halfkey limits`."
-			}
-		default:
-			limited, green = true, min(green, room)
-			if limit.GetCrossed() == typev1.Light_LIGHT_RED {
-				most = min(most, room)
-			}
-		}
+		r.add(x)
 	}
-	if limited {
-		e.LargestGreenUnits = resource.FormatUnits(green)
-		if most < math.MaxInt64 {
-			e.LargestUnits = resource.FormatUnits(most)
-		}
+	if r.green < math.MaxInt64 {
+		e.LargestGreenUnits = resource.FormatUnits(r.green)
 	}
-	switch {
-	case elsewhere != "":
-		e.Remedy = elsewhere
-	case crossed && green > 0:
-		e.Remedy = "At once: at most " + resource.FormatDecimal(green, usdDecimals) + " " + usd + "."
-	case crossed:
-		e.Remedy = "Nothing passes at once before a limit resets: see `halfkey limits`."
+	if r.most < math.MaxInt64 {
+		e.LargestUnits = resource.FormatUnits(r.most)
 	}
-	if elsewhere == "" && crossed && most < math.MaxInt64 && most > green {
-		e.Remedy += " If a person approves: at most " + resource.FormatDecimal(most, usdDecimals) + " " + usd + "."
-	}
+	e.Remedy = r.String()
 	return e
 }
 
@@ -102,17 +76,6 @@ func ruleText(rule string) string {
 	}
 }
 
-func ruleWord(rule string) string {
-	switch rule {
-	case "RECIPIENT":
-		return "recipient"
-	case "ASSET":
-		return "asset"
-	default:
-		return "rail"
-	}
-}
-
 // explained adds an explanation to a payment.
 func (r *paymentResult) explained(ctx context.Context, agent *client.Agent, p *client.Payment) error {
 	head, err := agent.GuardRails(ctx)
@@ -120,6 +83,9 @@ func (r *paymentResult) explained(ctx context.Context, agent *client.Agent, p *c
 		return unmoved(err)
 	}
 	r.Explanation = explain(p.Results, head.Document)
+	if refusedByPerson(p) {
+		r.Explanation.Remedy = "A person refused this one, which is no rule. " + r.Explanation.Remedy
+	}
 	return nil
 }
 

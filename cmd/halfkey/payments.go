@@ -78,6 +78,9 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 	if p.Light == typev1.Light_LIGHT_UNSPECIFIED {
 		r.Light = ""
 	}
+	if refusedByPerson(p) {
+		r.Next = "A person refused it: nothing was paid, and repeating it changes nothing."
+	}
 	return r
 }
 

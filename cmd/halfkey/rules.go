@@ -120,13 +120,14 @@ func ruleResults(from []*typev1.RuleResult) []ruleResult {
 	return out
 }
 
-// rulesAtHand are the guard rails by which results are told to people; nil where numbers have to do, which are right as well.
+// rulesAtHand are the guard rails by which results are told to people; nil where numbers have to do, which are right as well. A
+// command whose time is up still tells how it ended, so the look has a time of its own.
 func (a *app) rulesAtHand(ctx context.Context, results []ruleResult, get func(context.Context) (*client.InForce, error)) *typev1.GuardRails {
 	crossed := func(r ruleResult) bool { return r.Rule == ruleLimit && r.Light != lightGreen }
 	if a.globals.JSON || !slices.ContainsFunc(results, crossed) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookMax)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookMax)
 	defer cancel()
 	v, err := get(ctx)
 	if err != nil {
