@@ -118,8 +118,8 @@ func Forms(secret []byte) map[string]string {
 		"hexadecimal":       hex.EncodeToString(secret),
 		"HEXADECIMAL":       strings.ToUpper(hex.EncodeToString(secret)),
 		"base32":            base32.StdEncoding.EncodeToString(secret)[:len(secret)*8/5],
-		"decimal":           strings.Trim(fmt.Sprint(secret), "[]"),
-		"decimal by commas": strings.ReplaceAll(strings.Trim(fmt.Sprint(secret), "[]"), " ", ","),
+		"decimal":           strings.Trim(fmt.Sprintf("%d", secret), "[]"),
+		"decimal by commas": strings.ReplaceAll(strings.Trim(fmt.Sprintf("%d", secret), "[]"), " ", ","),
 		"Go's syntax":       strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte{"), "}"),
 	}
 	if b, err := json.Marshal(text); err == nil {

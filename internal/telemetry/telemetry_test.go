@@ -270,7 +270,7 @@ func TestAttributesAreBounded(t *testing.T) {
 			instrument.Payment(ctx, "wallets/"+strings.Repeat("w", 1000), "a name")
 			span.End()
 			for _, a := range ended(t, spans, 1)[0].Attributes() {
-				if got := len(a.Value.Emit()); got > 256 {
+				if got := len(a.Value.String()); got > 256 {
 					t.Errorf("%s has %d bytes, want at most 256", a.Key, got)
 				}
 			}

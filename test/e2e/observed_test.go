@@ -110,7 +110,7 @@ func serviceOf(span sdktrace.ReadOnlySpan) string {
 func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
