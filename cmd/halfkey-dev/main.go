@@ -19,6 +19,7 @@ type cli struct {
 	Serve    serveCommand     `cmd:"" help:"Run an installation until SIGTERM."`
 	Certs    certsCommand     `cmd:"" help:"Make keys, certificates and configuration for the five programs, for development."`
 	Users    etcdUsersCommand `cmd:"" name:"etcd-users" help:"Give each service a user of its own in an etcd that asks for certificates."`
+	KEK      kekCommands      `cmd:"" name:"kek" help:"Make the co-signer's key-encryption key, and rotate it."`
 	LogLevel slog.Level       `default:"error" help:"What the services log to standard error: debug, info, warn or error."`
 }
 

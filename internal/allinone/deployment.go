@@ -119,6 +119,9 @@ func (d Deployment) program(m *material, name authz.Service, now time.Time) erro
 		dir.key(m.ledger)
 	case authz.Cosigner:
 		dir.key(m.cosigner)
+		if err := keepsKEK(m.path(fileKEK), filepath.Join(dir.path, fileKEK)); err != nil {
+			return err
+		}
 		dir.copy(m.path(fileKEK), fileKEK)
 	case authz.Gateway:
 		pair, err := m.authority.Issue(devcert.Leaf{Hosts: m.publicHosts(), Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, now)
@@ -134,6 +137,27 @@ func (d Deployment) program(m *material, name authz.Service, now time.Time) erro
 	}
 	dir.writeOnce(configuration, text)
 	return dir.err
+}
+
+// keepsKEK refuses to put a keyset in the place of another one that has keys which it lacks: shares may be sealed under them.
+func keepsKEK(from, to string) error {
+	held, err := cosigner.KeysInKEK(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	given, err := cosigner.KeysInKEK(from)
+	if err != nil {
+		return err
+	}
+	for _, key := range held {
+		if !slices.ContainsFunc(given, func(k cosigner.KeyInKEK) bool { return k.ID == key.ID }) {
+			return fmt.Errorf("%s has key %d, and %s, which would take its place, has not: copy the one to the other first", to, key.ID, from)
+		}
+	}
+	return nil
 }
 
 // etcd makes the directory of etcd: its certificate, and root's, who makes the services' users.

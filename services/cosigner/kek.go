@@ -43,6 +43,18 @@ func ReadKEK(path string) (tink.AEAD, error) {
 }
 
 func readKEK(path string) (tink.AEAD, error) {
+	handle, err := readKeyset(path)
+	if err != nil {
+		return nil, err
+	}
+	kek, err := aead.New(handle)
+	if err != nil {
+		return nil, errors.New("is not a keyset for authenticated encryption")
+	}
+	return kek, nil
+}
+
+func readKeyset(path string) (*keyset.Handle, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -70,11 +82,7 @@ func readKEK(path string) (tink.AEAD, error) {
 	if err != nil {
 		return nil, errors.New("is not a Tink keyset in JSON")
 	}
-	kek, err := aead.New(handle)
-	if err != nil {
-		return nil, errors.New("is not a keyset for authenticated encryption")
-	}
-	return kek, nil
+	return handle, nil
 }
 
 // createKEK writes a new keyset beside path and links it into place: a reader sees all of it or nothing, and of two
@@ -84,25 +92,41 @@ func createKEK(path string) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	defer func() { clear(b.Bytes()[:b.Cap()]) }()
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
-		return err
-	}
-	temporary := path + "." + rand.Text()
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	temporary, err := writeKeyset(path, handle)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(temporary) }() // a name of its own; the keyset has another
-	_, err = f.Write(b.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
 	if err := os.Link(temporary, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// The name must last too: shares are about to be sealed under this key.
+	return syncDirectory(path)
+}
+
+// writeKeyset writes a keyset durably to a new file beside path.
+func writeKeyset(path string, handle *keyset.Handle) (temporary string, err error) {
+	var b bytes.Buffer
+	defer func() { clear(b.Bytes()[:b.Cap()]) }()
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
+		return "", err
+	}
+	if b.Len() > keysetMax {
+		return "", fmt.Errorf("it would be larger than %d bytes, and no co-signer would read it", keysetMax)
+	}
+	temporary = path + "." + rand.Text()
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(b.Bytes())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(temporary))
+	}
+	return temporary, nil
+}
+
+// syncDirectory makes a file's name last: shares are about to be sealed under the key in it.
+func syncDirectory(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
