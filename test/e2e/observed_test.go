@@ -1,14 +1,10 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +21,7 @@ type observed struct {
 	services map[authz.Service]*telemetry.Telemetry
 	spans    *tracetest.SpanRecorder // Of services and clients alike.
 	agents   *sdktrace.TracerProvider
-	log      told
+	log      output
 }
 
 // observe makes a telemetry for each service, which records everything and logs everything.
@@ -106,7 +102,7 @@ func serviceOf(span sdktrace.ReadOnlySpan) string {
 	return ""
 }
 
-// attribute is a span's, empty if it has none of that name.
+// attributeOf is a span's, empty if it has none of that name.
 func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
@@ -114,24 +110,4 @@ func attributeOf(span sdktrace.ReadOnlySpan, key string) string {
 		}
 	}
 	return ""
-}
-
-// told is a log that is written and read at once.
-type told struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-var _ io.Writer = (*told)(nil)
-
-func (o *told) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *told) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return strings.Clone(o.b.String())
 }

@@ -3,14 +3,19 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -72,33 +77,51 @@ func (l *listening) breakOff(is bool) {
 	l.broken = is
 }
 
-// secretFiles adds the private keys in the directory of an installation, in whichever form a file holds one.
-func secretFiles(t *testing.T, secrets canary.Secrets, dir string) {
+// addFile adds what a file of an installation keeps secret, in whichever form it does.
+func addFile(t *testing.T, secrets canary.Secrets, dir, name string) {
 	t.Helper()
-	for _, name := range []string{"cosigner.key", "policy.key", "ledger.key", "operator.key", "ca.key", "kek.json"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if block, _ := pem.Decode(b); block != nil {
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if block, _ := pem.Decode(b); block != nil {
-			secrets.Add(name, block.Bytes[len(block.Bytes)-32:]) // PKCS #8 of Ed25519 ends with the seed.
-			continue
-		}
-		if seed, err := hex.DecodeString(string(bytes.TrimSpace(b))); err == nil {
-			secrets.Add(name, seed)
-			continue
-		}
-		var keyset struct {
-			Key []struct {
-				KeyData struct{ Value []byte }
+		switch key := key.(type) {
+		case ed25519.PrivateKey:
+			secrets.Add(name, key.Seed())
+		case *ecdsa.PrivateKey:
+			d, err := key.Bytes()
+			if err != nil {
+				t.Fatal(err)
 			}
+			secrets.Add(name, d)
+		default:
+			t.Fatalf("%s has a %T, which this test does not know", name, key)
 		}
-		if err := json.Unmarshal(b, &keyset); err != nil || len(keyset.Key) == 0 {
-			t.Fatalf("%s has no secret in a form that this test knows: %v", name, err)
-		}
-		value := keyset.Key[0].KeyData.Value
-		secrets.Add(name, value[len(value)-32:]) // The key is the last field.
+		return
 	}
+	text := string(bytes.TrimSpace(b))
+	if seed, err := hex.DecodeString(text); err == nil {
+		secrets.Add(name, seed)
+		return
+	}
+	if filepath.Base(name) == "bootstrap.code" {
+		secrets.Add(name, []byte(text))
+		return
+	}
+	var keyset struct {
+		Key []struct {
+			KeyData struct{ Value []byte }
+		}
+	}
+	if err := json.Unmarshal(b, &keyset); err != nil || len(keyset.Key) == 0 {
+		t.Fatalf("%s has no secret in a form that this test knows: %v", name, err)
+	}
+	value := keyset.Key[0].KeyData.Value
+	secrets.Add(name, value[len(value)-32:]) // The key is the last field.
 }
 
 // TestNoSecretIsTold runs payments, refusals and failures, and looks for every secret of theirs in all that was told meanwhile: the logs of
@@ -112,7 +135,9 @@ func TestNoSecretIsTold(t *testing.T) {
 	defer cancel()
 
 	// What is planted before it is used.
-	secretFiles(t, l.secrets, dir)
+	for _, name := range []string{"cosigner.key", "policy.key", "ledger.key", "operator.key", "ca.key", "kek.json"} {
+		addFile(t, l.secrets, dir, name)
+	}
 	bootstrap := s.BootstrapCode()
 	l.secrets.Add("bootstrap code", []byte(bootstrap))
 	passphrase, wrong := []byte("canary "+rand.Text()), []byte("no canary "+rand.Text())
@@ -268,4 +293,75 @@ func (l *listening) has(prefix string) bool {
 		}
 	}
 	return false
+}
+
+// TestProgramsTellNoSecret looks for every key of a deployment in what its processes show of themselves: their arguments, their environment,
+// all that they log, their metrics, and what they say of a key that is broken.
+func TestProgramsTellNoSecret(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*comesUp)
+	defer cancel()
+	s := newSite(t)
+	secrets := make(canary.Secrets)
+	err := filepath.WalkDir(s.made.Dir, func(path string, _ os.DirEntry, err error) error {
+		name, _ := filepath.Rel(s.made.Dir, path)
+		if err == nil && (filepath.Ext(name) == ".key" || name == "bootstrap.code" || filepath.Base(name) == "kek.json") {
+			addFile(t, secrets, s.made.Dir, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(secrets) < 15 { // Five programs with a key for TLS, three statement keys, operator, authority, key-encryption key and more.
+		t.Fatalf("found %d secrets", len(secrets))
+	}
+	for _, p := range s.programs {
+		plain := p.command
+		p.command = func(args ...string) *exec.Cmd {
+			cmd := plain(args...)
+			cmd.Args = append(cmd.Args, "--log-level=debug")
+			return cmd
+		}
+	}
+	s.up()
+	people := s.people(ctx, t, 1)
+	people.pay(ctx, t, 0, "first")
+	if _, err := people.payers[0].Freeze(ctx, "stop"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.payers[0].Pay(ctx, people.order("frozen")); client.ReasonOf(err) != typev1.Reason_REASON_FROZEN {
+		t.Fatalf("a frozen wallet pays: %v", err)
+	}
+	search := func(where, text, mustHave string) {
+		t.Helper()
+		if !strings.Contains(text, mustHave) {
+			t.Errorf("%s does not have %q: it is not what this test takes it for", where, mustHave)
+		}
+		for _, found := range secrets.In(text) {
+			t.Errorf("%s: %s", where, found)
+		}
+	}
+	for name, p := range s.programs {
+		for _, file := range []string{"cmdline", "environ"} {
+			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file)); err == nil {
+				search(name+"'s "+file, string(b), map[string]string{"cmdline": "--log-level=debug", "environ": "="}[file])
+			} else if runtime.GOOS == "linux" {
+				t.Error(err)
+			}
+		}
+		_, metrics := p.get("/metrics")
+		search(name+"'s metrics", metrics, "rpc_server_call_duration_seconds")
+		p.kill()
+		search(name+"'s log", p.logs.String(), `"msg":"call"`)
+	}
+	for _, name := range []string{"policy", "ledger", "cosigner"} {
+		key := filepath.Join(s.made.Dir, name, "statement.key")
+		write(t, key, strings.TrimSpace(read(t, key))[:63]+"x\n")
+		code, stdout, stderr := s.programs[name].run("check")
+		if code == 0 {
+			t.Errorf("%s takes a broken key", name)
+		}
+		search(name+"'s check", stdout+stderr, "statement.key")
+	}
 }
