@@ -200,12 +200,17 @@ func (p *program) awaitReady() {
 	}
 }
 
-// run runs a command of the program on its configuration.
+// run runs a command of the program on its configuration to its end. One that does not end, because it serves, is killed.
 func (p *program) run(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	cmd := p.command(args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		p.t.Fatalf("%s %v: %v", p.name, args, err)
+	}
+	stop := time.AfterFunc(comesUp, func() { _ = cmd.Process.Kill() })
+	defer stop.Stop()
+	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		p.t.Fatalf("%s %v: %v", p.name, args, err)
@@ -238,6 +243,9 @@ type site struct {
 	etcd     *program
 	member   member
 	programs map[string]*program
+	// listens is where a client of each reaches it.
+	listens      map[string]string
+	installation string
 }
 
 // name of a replica: gateway, gateway-2.
@@ -258,7 +266,7 @@ func newSite(t testing.TB, replicas ...string) *site {
 		addresses = addresses[1:]
 		return a
 	}
-	s := &site{t: t, programs: make(map[string]*program)}
+	s := &site{t: t, programs: make(map[string]*program), listens: make(map[string]string)}
 	dir := filepath.Join(t.TempDir(), "site")
 	public, https := next(), next()
 	s.made = allinone.Deployment{Dir: dir, Gateway: public, HTTPS: https, EtcdHosts: []string{"127.0.0.1"}}
@@ -267,6 +275,11 @@ func newSite(t testing.TB, replicas ...string) *site {
 	}
 	s.member = member{Dir: filepath.Join(dir, "etcd"), TLS: filepath.Join(dir, "etcd-tls"), Address: next()}
 	s.etcd = s.newEtcd()
+	first, err := evidence.LoadInstallation([]byte(read(t, filepath.Join(dir, "installation.json"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.installation = first.ID()
 	installations := "[installation.json]"
 	publics := []string{public}
 	if gateway {
@@ -286,6 +299,10 @@ func newSite(t testing.TB, replicas ...string) *site {
 				overJSON = listen // A gateway has no internal listener, so the address is free.
 			}
 			targets[name] = append(targets[name], listen)
+			s.listens[replica(name, n)] = listen
+			if name == "gateway" {
+				s.listens[replica(name, n)] = publics[n]
+			}
 			changes := []string{
 				"installation: [installation.json]", "installation: " + installations, "operations: :9090", "operations: " + operations,
 				"listen: :7443", "listen: " + listen, "endpoints: [etcd:2379]", "endpoints: [" + s.member.Address + "]",
