@@ -10,6 +10,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 const (
@@ -22,6 +24,10 @@ const (
 	// pingEvery and pingTimeout find a dead member; etcd refuses pings more often than every 5 s.
 	pingEvery   = 30 * time.Second
 	pingTimeout = 10 * time.Second
+	// connectMax bounds one attempt to connect, and reconnectMax the pause after one that failed: gRPC's would be two minutes after
+	// etcd has been away for some, in which nothing can be paid though it is back.
+	connectMax   = 5 * time.Second
+	reconnectMax = 3 * time.Second
 )
 
 // Config says which cluster, and as whom.
@@ -55,9 +61,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := checkNamespace(c.Namespace); err != nil {
 		return nil, err
 	}
+	pause := backoff.DefaultConfig
+	pause.MaxDelay = reconnectMax
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
 		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax})},
 	})
 	if err != nil {
 		return nil, storeError(ctx, err) // A user's password is looked at now: with no member there, or before there is such a user.
