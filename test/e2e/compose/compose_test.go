@@ -454,7 +454,10 @@ func (s *stack) testDownUp(t *testing.T) {
 	if left := strings.TrimSpace(s.run(t, "podman", "ps", "--all", "--quiet")); left != "" {
 		t.Fatalf("containers are left: %s", left)
 	}
-	s.run(t, "deploy/up.sh")
+	s.run(t, "podman-compose", append(compose, "up", "--detach")...)
+	for _, service := range programs {
+		s.serves(t, s.container(service))
+	}
 	if after := s.available(t, "agent"); after != before {
 		t.Errorf("%d available, and %d before", after, before)
 	}
