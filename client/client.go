@@ -64,6 +64,7 @@ type Client struct {
 	following sync.Mutex // One goroutine follows at a time.
 	caughtUp  time.Time  // When an answer last gave reason to; following guards it.
 	work      nameLocks
+	handles   sync.Map // The handles of this home's own agents by wallet, as HandleOf has found them.
 }
 
 // Open opens a client on a connected home. It connects on first use.

@@ -178,13 +178,24 @@ func (c *Client) NameOf(key [32]byte) string {
 	return "@" + r.GetHandle()
 }
 
-// HandleOf is the handle, with its `@`, of a wallet whose record this home has verified, or empty.
+// HandleOf is the handle, with its `@`, of a wallet whose agent this home is or whose record it has verified, or empty.
 func (c *Client) HandleOf(wallet string) string {
-	r, err := c.pinnedRecord(wallet)
-	if err != nil || r == nil || r.GetWallet() != wallet {
+	if r, err := c.pinnedRecord(wallet); err == nil && r != nil && r.GetWallet() == wallet {
+		return "@" + r.GetHandle()
+	}
+	if own, ok := c.handles.Load(wallet); ok {
+		return own.(string) //nolint:forcetypeassert // nothing else is stored
+	}
+	if wallet == "" {
 		return ""
 	}
-	return "@" + r.GetHandle()
+	agent, err := c.Agent(wallet)
+	if err != nil {
+		return ""
+	}
+	own := "@" + agent.handle
+	c.handles.Store(wallet, own)
+	return own
 }
 
 // recordOf is the wallet record of a key, as this home has verified it, or nil.

@@ -110,7 +110,7 @@ func (*whoamiCommand) Run(a *app) error {
 	switch {
 	case err == nil:
 		key := agent.GroupKey()
-		r.Wallet, r.Handle, r.GroupKey = agent.Wallet(), agent.Handle(), keyText(key[:])
+		r.Wallet, r.Handle, r.GroupKey = agent.Wallet(), handleText(agent.Handle()), keyText(key[:])
 	case name != "" || client.ReasonOf(err) == typev1.Reason_REASON_UNSPECIFIED:
 		return unmoved(err)
 	}
@@ -130,7 +130,7 @@ func (r *whoamiResult) people(p *printer) {
 	if r.Wallet == "" {
 		p.line("Wallet       none, or several and none chosen: see `halfkey wallet list`")
 	} else {
-		p.line("Wallet       %s of @%s, key %s", r.Wallet, r.Handle, r.GroupKey)
+		p.line("Wallet       %s of %s, key %s", r.Wallet, r.Handle, r.GroupKey)
 	}
 	if r.Owner != "" {
 		p.line("Owner        %s", r.Owner)

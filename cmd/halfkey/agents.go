@@ -35,7 +35,7 @@ type agentEntry struct {
 }
 
 func newAgentEntry(w *client.OwnedWallet) agentEntry {
-	return agentEntry{Wallet: w.Wallet, Handle: w.Handle, DisplayName: w.DisplayName, GroupKey: keyText(w.GroupKey[:]), State: walletState(w.State)}
+	return agentEntry{Wallet: w.Wallet, Handle: handleText(w.Handle), DisplayName: w.DisplayName, GroupKey: keyText(w.GroupKey[:]), State: walletState(w.State)}
 }
 
 type agentsListCommand struct{}
@@ -64,6 +64,12 @@ func (*agentsListCommand) Run(ctx context.Context, a *app) error {
 		}
 		r.Agents = append(r.Agents, e)
 	}
+	a.remember(func(s *shown) {
+		s.Wallets, s.Handles = nil, nil
+		for _, e := range r.Agents {
+			s.Wallets, s.Handles = append(s.Wallets, e.Wallet), append(s.Handles, e.Handle)
+		}
+	})
 	return a.show(r)
 }
 
@@ -95,7 +101,7 @@ func (r *agentsListResult) people(p *printer) {
 		if w.Stopped != "" {
 			state = w.Stopped
 		}
-		rows = append(rows, []string{"@" + w.Handle, w.DisplayName, state, w.Wallet, w.GroupKey})
+		rows = append(rows, []string{w.Handle, w.DisplayName, state, w.Wallet, w.GroupKey})
 	}
 	p.table(rows)
 }

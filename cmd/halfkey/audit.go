@@ -342,7 +342,7 @@ func (a *app) showReport(r *client.JournalReport, installation string, err error
 		return unmoved(err)
 	}
 	out := &auditResult{
-		Wallet: r.Wallet, Handle: r.Handle, GroupKey: keyText(r.GroupKey[:]), Entries: r.Entries, Payments: map[string]int{}, Incoming: r.Incoming,
+		Wallet: r.Wallet, Handle: handleText(r.Handle), GroupKey: keyText(r.GroupKey[:]), Entries: r.Entries, Payments: map[string]int{}, Incoming: r.Incoming,
 		GuardRails: r.GuardRails, Frozen: append([]string{}, r.Frozen...), Balances: []balanceEntry{},
 	}
 	for state, n := range r.Payments {
@@ -355,7 +355,7 @@ func (a *app) showReport(r *client.JournalReport, installation string, err error
 }
 
 func (r *auditResult) people(p *printer) {
-	p.line("Verified: %d entries of %s, @%s.", r.Entries, r.Wallet, r.Handle)
+	p.line("Verified: %d entries of %s, %s.", r.Entries, r.Wallet, r.Handle)
 	p.line("Every signature, judgement, window and balance from the first entry to the ledger's signed head.")
 	for _, state := range slices.Sorted(maps.Keys(r.Payments)) {
 		p.line("%s %s", paymentsText(r.Payments[state]), state)

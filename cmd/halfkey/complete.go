@@ -139,46 +139,56 @@ func (s *scanned) values(a *app, v *kong.Value) []string {
 	if kind == "" {
 		return nil
 	}
-	known, err := s.known(a)
+	known, listed, err := s.known(a)
 	if err != nil {
 		return nil // A completion has nobody to tell.
 	}
+	wallets, handles := withShown(known.Wallets, listed.Wallets), withShown(known.Handles, listed.Handles)
 	switch kind {
 	case "wallet":
-		return slices.Concat(known.Wallets, known.Handles)
+		return slices.Concat(wallets, handles)
 	case "recipient":
-		return slices.Concat(known.Handles, known.Wallets)
+		return slices.Concat(handles, wallets)
 	case "payment":
 		return known.Payments
+	case "review":
+		return listed.Reviews
+	case "paid":
+		return listed.Payments
 	default:
 		return nil
 	}
 }
 
-// known reads the home's names, if there is a home: completing makes none.
-func (s *scanned) known(a *app) (client.Known, error) {
+// known reads the home's names and those that its listings have shown, if there is a home: completing makes none.
+func (s *scanned) known(a *app) (client.Known, *shown, error) {
 	if s.home != "" {
 		a.globals.Home = s.home
 	}
 	dir, err := a.homeDir()
 	if err != nil {
-		return client.Known{}, err
+		return client.Known{}, nil, err
 	}
 	if dir == "" {
 		config, err := os.UserConfigDir()
 		if err != nil {
-			return client.Known{}, err
+			return client.Known{}, nil, err
 		}
 		dir = filepath.Join(config, "halfkey")
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return client.Known{}, err
+		return client.Known{}, nil, err
 	}
 	h, err := client.OpenHome(dir)
 	if err != nil {
-		return client.Known{}, err
+		return client.Known{}, nil, err
 	}
-	return h.Known()
+	listed, err := loadShown(h)
+	if err != nil {
+		listed = new(shown)
+	}
+	known, err := h.Known()
+	return known, listed, err
 }
 
 func begin(word string, all []string) []string {

@@ -60,7 +60,7 @@ func (c *enrolCommand) Run(ctx context.Context, a *app) error {
 		if err := t.WriteFile(file); err != nil {
 			return unwritable(file, err)
 		}
-		r.Tokens = append(r.Tokens, tokenEntry{File: file, Key: keyText(t.Key[:]), Handle: t.Handle, Expiry: t.Expiry.UTC()})
+		r.Tokens = append(r.Tokens, tokenEntry{File: file, Key: keyText(t.Key[:]), Handle: handleText(t.Handle), Expiry: t.Expiry.UTC()})
 	}
 	return a.show(r)
 }

@@ -73,7 +73,7 @@ func (c *depositCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 }
 
 type redeemCommand struct {
-	Payment string `arg:"" help:"wallets/{wallet}/payments/{payment}."`
+	Payment string `arg:"" complete:"paid" help:"wallets/{wallet}/payments/{payment}."`
 }
 
 // Run redeems.

@@ -143,3 +143,11 @@ func enumText(value fmt.Stringer, prefix string) string {
 func paymentState(s typev1.PaymentState) string { return enumText(s, "PAYMENT_STATE_") }
 
 func walletState(s typev1.WalletState) string { return enumText(s, "WALLET_STATE_") }
+
+// handleText is an agent's handle as people and the command line type it, and as every result has it: with its @; none is empty.
+func handleText(handle string) string {
+	if handle == "" {
+		return ""
+	}
+	return "@" + handle
+}

@@ -205,11 +205,11 @@ func (c *ownerClaimCommand) Run(ctx context.Context, a *app) error {
 			"compare the code with the agent's own screen; a registration that nobody claims ends after 24 hours, and its agent registers again")
 	}
 	r := &claimResult{
-		Wallet: claim.Wallet, Handle: claim.Handle, GroupKey: keyText(claim.GroupKey[:]), RequestKey: keyText(claim.RequestKey[:]),
+		Wallet: claim.Wallet, Handle: handleText(claim.Handle), GroupKey: keyText(claim.GroupKey[:]), RequestKey: keyText(claim.RequestKey[:]),
 		OwnerEmail: claim.OwnerEmail, Code: claim.Code,
 	}
 	if claim.State != typev1.WalletState_WALLET_STATE_ACTIVE {
-		err := a.confirm(c.Yes, "Claim @%s, wallet %s, key %s, registered for %s?", r.Handle, r.Wallet, r.GroupKey, r.OwnerEmail)
+		err := a.confirm(c.Yes, "Claim %s, wallet %s, key %s, registered for %s?", r.Handle, r.Wallet, r.GroupKey, r.OwnerEmail)
 		if err != nil {
 			return err
 		}
@@ -221,10 +221,10 @@ func (c *ownerClaimCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (r *claimResult) people(p *printer) {
-	p.line("@%s is yours: %s", r.Handle, r.Wallet)
+	p.line("%s is yours: %s", r.Handle, r.Wallet)
 	p.line("Key %s", r.GroupKey)
-	p.line("It pays nothing until you set its guard rails: halfkey guardrails set @%s --auto-approve 5 --daily 50 --hard-cap 100 --allow RECIPIENT", r.Handle)
-	p.line("If its agent is ever lost, what it holds is lost too, unless you have made a recovery share before: halfkey recovery create @%s FILE --passphrase-file FILE", r.Handle)
+	p.line("It pays nothing until you set its guard rails: halfkey guardrails set %s --auto-approve 5 --daily 50 --hard-cap 100 --allow RECIPIENT", r.Handle)
+	p.line("If its agent is ever lost, what it holds is lost too, unless you have made a recovery share before: halfkey recovery create %s FILE --passphrase-file FILE", r.Handle)
 }
 
 // confirm asks a person before a step, unless the command line says yes already. Without a terminal it has to.

@@ -189,6 +189,13 @@ func (c *paymentListCommand) Run(ctx context.Context, a *app) error {
 		}
 		r.Payments = append(r.Payments, newPaymentResult(p, a.connected()))
 	}
+	a.remember(func(s *shown) {
+		var names []string
+		for _, p := range r.Payments {
+			names = append(names, p.Name)
+		}
+		s.paymentsFirst(names)
+	})
 	return a.show(r)
 }
 

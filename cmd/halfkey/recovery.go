@@ -112,7 +112,7 @@ func (c *recoveryReplaceCommand) Run(ctx context.Context, a *app) error {
 			return unmoved(err)
 		}
 		key := agent.GroupKey()
-		return a.show(&takenOverResult{Wallet: agent.Wallet(), Handle: agent.Handle(), GroupKey: keyText(key[:])})
+		return a.show(&takenOverResult{Wallet: agent.Wallet(), Handle: handleText(agent.Handle()), GroupKey: keyText(key[:])})
 	})
 }
 
@@ -124,7 +124,7 @@ type takenOverResult struct {
 }
 
 func (r *takenOverResult) people(p *printer) {
-	p.line("This home is now the agent of @%s, %s.", r.Handle, r.Wallet)
+	p.line("This home is now the agent of %s, %s.", r.Handle, r.Wallet)
 	p.line("Key %s, as before. What the old agent holds signs nothing any more.", r.GroupKey)
 }
 

@@ -71,7 +71,7 @@ func (c *registerCommand) Run(ctx context.Context, a *app) error {
 		return c.noHandle(err)
 	}
 	out := &registeredResult{
-		Wallet: r.Wallet, Handle: r.Handle, ClaimCode: r.ClaimCode, GroupKey: keyText(r.GroupKey[:]),
+		Wallet: r.Wallet, Handle: handleText(r.Handle), ClaimCode: r.ClaimCode, GroupKey: keyText(r.GroupKey[:]),
 		State: walletState(state), owner: c.Owner,
 	}
 	if !c.Wait || c.Token != "" {
@@ -127,7 +127,7 @@ func trimAt(handle string) string {
 }
 
 func (r *registeredResult) people(p *printer) {
-	p.line("Wallet %s of @%s", r.Wallet, r.Handle)
+	p.line("Wallet %s of %s", r.Wallet, r.Handle)
 	p.line("Key    %s", r.GroupKey)
 	switch r.State {
 	case "ACTIVE":

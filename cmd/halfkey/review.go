@@ -40,14 +40,14 @@ type reviewEntry struct {
 
 func (a *app) reviewEntry(r *client.Review) reviewEntry {
 	return reviewEntry{
-		Payment: r.Payment, Wallet: r.Wallet, Handle: r.Handle, State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
+		Payment: r.Payment, Wallet: r.Wallet, Handle: handleText(r.Handle), State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
 		Amount: formatAmount(r.Units, r.Asset, a.installation()), RecipientKey: keyText(r.Recipient[:]), Recipient: r.RecipientName,
 		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), FormerKey: r.FormerKey, Results: ruleResults(r.Results),
 	}
 }
 
 func (r reviewEntry) people(p *printer) {
-	p.line("@%s wants to pay %s", r.Handle, r.Amount)
+	p.line("%s wants to pay %s", r.Handle, r.Amount)
 	to := r.RecipientKey
 	if r.Recipient != "" {
 		to += ", known as " + r.Recipient
@@ -86,6 +86,12 @@ func (*reviewListCommand) Run(ctx context.Context, a *app) error {
 	for _, r := range reviews {
 		out.Reviews = append(out.Reviews, a.reviewEntry(r))
 	}
+	a.remember(func(s *shown) {
+		s.Reviews = nil
+		for _, r := range reviews {
+			s.Reviews = append(s.Reviews, r.Payment)
+		}
+	})
 	return a.show(out)
 }
 
@@ -100,13 +106,13 @@ func (r *reviewListResult) people(p *printer) {
 		if to == "" {
 			to = e.RecipientKey
 		}
-		rows = append(rows, []string{"@" + e.Handle, e.Amount, to, e.Purpose, timeText(e.Deadline), e.Payment})
+		rows = append(rows, []string{e.Handle, e.Amount, to, e.Purpose, timeText(e.Deadline), e.Payment})
 	}
 	p.table(rows)
 }
 
 type reviewShowCommand struct {
-	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+	Payment string `arg:"" complete:"review" help:"wallets/{wallet}/payments/{payment}."`
 }
 
 // Run shows one.
@@ -125,7 +131,7 @@ func (c *reviewShowCommand) Run(ctx context.Context, a *app) error {
 }
 
 type reviewApproveCommand struct {
-	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+	Payment string `arg:"" complete:"review" help:"wallets/{wallet}/payments/{payment}."`
 	Yes     bool   `help:"Approve without asking."`
 }
 
@@ -135,7 +141,7 @@ func (c *reviewApproveCommand) Run(ctx context.Context, a *app) error {
 }
 
 type reviewRefuseCommand struct {
-	Payment string `arg:"" complete:"payment" help:"wallets/{wallet}/payments/{payment}."`
+	Payment string `arg:"" complete:"review" help:"wallets/{wallet}/payments/{payment}."`
 }
 
 // Run refuses, which needs no question: it only stops.
@@ -154,7 +160,7 @@ func (a *app) answer(ctx context.Context, payment string, approve, yes bool) err
 		return unmoved(err)
 	}
 	e := a.reviewEntry(r)
-	if err := a.confirm(yes, "Approve that @%s pays %s to key %s for %q?", e.Handle, e.Amount, e.RecipientKey, e.Purpose); err != nil {
+	if err := a.confirm(yes, "Approve that %s pays %s to key %s for %q?", e.Handle, e.Amount, e.RecipientKey, e.Purpose); err != nil {
 		return err
 	}
 	p, err := o.Answer(ctx, r, approve)
@@ -171,11 +177,11 @@ type answerResult struct{ reviewEntry }
 func (r answerResult) people(p *printer) {
 	switch r.State {
 	case "DENIED":
-		p.line("Refused: @%s does not pay %s.", r.Handle, r.Amount)
+		p.line("Refused: %s does not pay %s.", r.Handle, r.Amount)
 	case "READY":
-		p.line("Approved: @%s may pay %s to key %s until %s.", r.Handle, r.Amount, r.RecipientKey, timeText(r.Deadline))
+		p.line("Approved: %s may pay %s to key %s until %s.", r.Handle, r.Amount, r.RecipientKey, timeText(r.Deadline))
 	default:
-		p.line("%s: %s of @%s", r.State, r.Amount, r.Handle)
+		p.line("%s: %s of %s", r.State, r.Amount, r.Handle)
 	}
 	p.line("Payment  %s", r.Payment)
 }

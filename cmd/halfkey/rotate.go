@@ -62,7 +62,7 @@ func (c *ownerRotateCommand) Run(ctx context.Context, a *app) error {
 		out.Keys = append(out.Keys, keyText(k))
 	}
 	for _, w := range r.Wallets {
-		e := rotatedWallet{Wallet: w.Wallet, Handle: w.Handle, Number: w.Number}
+		e := rotatedWallet{Wallet: w.Wallet, Handle: handleText(w.Handle), Number: w.Number}
 		switch {
 		case w.Foreign:
 			e.Problem = "its guard rails name no key of this home"
@@ -114,9 +114,9 @@ func (r *rotationResult) people(p *printer) {
 	}
 	for _, w := range r.Wallets {
 		if w.Problem == "" {
-			p.line("@%s has them, by guard rails number %d.", w.Handle, w.Number)
+			p.line("%s has them, by guard rails number %d.", w.Handle, w.Number)
 		} else {
-			p.line("@%s does not have them: %s.", w.Handle, w.Problem)
+			p.line("%s does not have them: %s.", w.Handle, w.Problem)
 		}
 	}
 	if !r.Done {

@@ -60,7 +60,7 @@ func (*walletListCommand) Run(a *app) error {
 		switch {
 		case err == nil:
 			key := agent.GroupKey()
-			e.Handle, e.GroupKey = agent.Handle(), keyText(key[:])
+			e.Handle, e.GroupKey = handleText(agent.Handle()), keyText(key[:])
 		case client.ReasonOf(err) == typev1.Reason_REASON_NOT_ACTIVE && errors.As(err, &said):
 			e.Unfinished = said.Message
 		default:
@@ -78,7 +78,7 @@ func (r *walletListResult) people(p *printer) {
 	}
 	rows := [][]string{{"", "WALLET", "HANDLE", "KEY"}}
 	for _, w := range r.Wallets {
-		mark, handle := "", "@"+w.Handle
+		mark, handle := "", w.Handle
 		if w.Chosen {
 			mark = "*"
 		}
@@ -116,12 +116,12 @@ func (c *walletShowCommand) Run(ctx context.Context, a *app) error {
 		return unmoved(err)
 	}
 	key := agent.GroupKey()
-	return a.show(&walletResult{Wallet: agent.Wallet(), Handle: agent.Handle(), GroupKey: keyText(key[:]), State: walletState(state)})
+	return a.show(&walletResult{Wallet: agent.Wallet(), Handle: handleText(agent.Handle()), GroupKey: keyText(key[:]), State: walletState(state)})
 }
 
 func (r *walletResult) people(p *printer) {
 	p.line("Wallet %s", r.Wallet)
-	p.line("Handle @%s", r.Handle)
+	p.line("Handle %s", r.Handle)
 	p.line("Key    %s", r.GroupKey)
 	p.line("State  %s", r.State)
 }
