@@ -317,7 +317,12 @@ func TestSlug(t *testing.T) {
 	for _, row := range []struct{ name, want string }{
 		{"Research Agent", "research-agent"},
 		{"  A  b ", "a-b"},
-		{"Ünïcode 7", "n-code-7"},
+		{"Ünïcode 7", ""},
+		{"dаta shop", ""}, // The first a is Cyrillic.
+		{"\u212aelvin", ""},
+		{"cafe\u0301", ""},
+		{"shop ２", ""},
+		{"Data – Shop!", "data-shop"},
 		{"---", ""},
 		{strings.Repeat("ab ", 20), "ab-ab-ab-ab-ab-ab-ab-ab-ab-ab-ab"},
 		{"x" + strings.Repeat(" y", 40), "x-y-y-y-y-y-y-y-y-y-y-y-y-y-y-y"},

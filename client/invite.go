@@ -50,7 +50,7 @@ func (o *Owner) Invite(ctx context.Context, email string, ttl time.Duration) (*I
 	defer wipe(seed)
 	defer wipe(key)
 	public := [32]byte(key[len(key)-32:])
-	email = strings.ToLower(email)
+	email = lowerEmail(email)
 	statement, err := evidence.Sign(o.key, &typev1.OwnerInvitation{
 		Installation: o.c.Installation().ID(), Owner: o.name, InvitationKey: public[:], Email: email, ExpiryMillis: end.UnixMilli(),
 	})

@@ -82,7 +82,7 @@ func (c *Client) CreateOwner(ctx context.Context, code, email string, options ..
 	f, err := c.loadOwner()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if f, err = c.newOwner(code, strings.ToLower(email), options); err != nil {
+		if f, err = c.newOwner(code, lowerEmail(email), options); err != nil {
 			return nil, err
 		}
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/google/uuid"
 
@@ -20,7 +21,7 @@ import (
 type RegisterOptions struct {
 	// Name is the agent's display name: at most 64 bytes.
 	Name string
-	// Handle is the agent's handle without `@`; empty makes one from Name.
+	// Handle is the agent's handle without `@`; empty makes one from Name, if its letters are a to z.
 	Handle string
 	// OwnerEmail is the address of the owner who shall claim the wallet; with a token empty is the token's owner.
 	OwnerEmail string
@@ -50,8 +51,15 @@ type Registered struct {
 // handleMax is the longest handle.
 const handleMax = 32
 
-// slug makes a handle of a name: lower case, whatever is neither letter nor digit becomes a dash.
+// slug makes a handle of a name: lower case, whatever is neither letter nor digit becomes a dash. A name with other letters than a
+// to z has none: one that left them out would be another name, and a look-alike's could be anybody's.
 func slug(name string) string {
+	foreign := func(r rune) bool {
+		return r > unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r))
+	}
+	if strings.ContainsFunc(name, foreign) {
+		return ""
+	}
 	var b strings.Builder
 	for _, r := range strings.ToLower(name) {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -71,7 +79,7 @@ func slug(name string) string {
 // what it began and returns the same wallet.
 func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, error) {
 	const op = "register"
-	o.OwnerEmail = strings.ToLower(o.OwnerEmail)
+	o.OwnerEmail = lowerEmail(o.OwnerEmail)
 	var token *enrolment
 	if len(o.EnrolmentToken) > 0 {
 		var err error
@@ -84,7 +92,10 @@ func (c *Client) Register(ctx context.Context, o RegisterOptions) (*Registered, 
 		}
 	}
 	if o.Handle == "" {
-		o.Handle = slug(o.Name)
+		if o.Handle = slug(o.Name); o.Handle == "" {
+			return nil, local(op, typev1.Reason_REASON_INVALID_ARGUMENT,
+				"no handle can be made from this name, which has other letters than a to z or none: choose a handle", "field", "handle")
+		}
 	}
 	if err := o.check(); err != nil {
 		return nil, err

@@ -24,11 +24,18 @@ func (o RegisterOptions) check() error {
 		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT,
 			"an agent's name is at most 64 bytes of one line, without control or direction characters", "field", "name")
 	}
-	at := strings.LastIndexByte(o.OwnerEmail, '@')
-	ok := at > 0 && at < len(o.OwnerEmail)-1 && len(o.OwnerEmail) <= evidence.EmailMax &&
-		!strings.ContainsFunc(o.OwnerEmail, func(r rune) bool { return r <= ' ' || r >= 0x7f })
-	if !ok {
-		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "an owner is named by an e-mail address in ASCII, like you@company.com", "field", "owner_email")
+	if !evidence.ValidEmail(o.OwnerEmail) {
+		return local(op, typev1.Reason_REASON_INVALID_ARGUMENT, "an owner is named by one e-mail address in ASCII and nothing else, like you@company.com", "field", "owner_email")
 	}
 	return nil
+}
+
+// lowerEmail lowers the letters A to Z alone: a letter that only looks like one of them stays what it is, and is refused.
+func lowerEmail(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, s)
 }

@@ -235,9 +235,27 @@ func (f *fields) caller(caller, wallet string) {
 
 // email checks shape and size only: the address is where a claim code finds its owner, not something that is proven here.
 func (f *fields) email(field, s string) {
-	at := strings.LastIndexByte(s, '@')
-	ok := len(s) <= EmailMax && at > 0 && at < len(s)-1 && printableASCII(s) && s == strings.ToLower(s) && !strings.Contains(s, " ")
-	f.check(ok, field, "is not a lower-case e-mail address of at most 254 bytes")
+	f.check(ValidEmail(s), field, "is not one bare lower-case e-mail address of at most 254 bytes")
+}
+
+// ValidEmail reports whether s is one lower-case e-mail address in ASCII and nothing else: a dot-atom, @ and a domain (RFC 5322,
+// 3.4.1), without a name, brackets, quotes, comments or a second address.
+func ValidEmail(s string) bool {
+	local, domain, ok := strings.Cut(s, "@")
+	return ok && len(s) <= EmailMax && dotted(local, "!#$%&'*+-/=?^_`{|}~") && dotted(domain, "-")
+}
+
+// dotted reports whether s is words of a to z, digits and more, with one dot between each two.
+func dotted(s, more string) bool {
+	for word := range strings.SplitSeq(s, ".") {
+		other := func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(more, r))
+		}
+		if word == "" || strings.ContainsFunc(word, other) {
+			return false
+		}
+	}
+	return true
 }
 
 // text checks what a person reads before approving: no control characters, and none that reorder or hide what stands
