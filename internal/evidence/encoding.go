@@ -96,17 +96,24 @@ func strict(piece string, m protoreflect.Message, depth int) *Error {
 	if len(m.GetUnknown()) > 0 {
 		return bad(piece, string(m.Descriptor().Name()), "holds an unknown field")
 	}
-	var refusal *Error
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		refusal = strictField(piece, fd, v, depth)
-		return refusal == nil
-	})
-	return refusal
+	shape := shapeOf(m.Descriptor())
+	if shape.extendable {
+		return bad(piece, string(m.Descriptor().Name()), "is of a kind that has no one encoding")
+	}
+	for _, fd := range shape.fields {
+		if !m.Has(fd) {
+			continue
+		}
+		if err := strictField(piece, fd, m.Get(fd), depth); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func strictField(piece string, fd protoreflect.FieldDescriptor, v protoreflect.Value, depth int) *Error {
 	switch {
-	case fd.IsMap() || fd.IsExtension():
+	case fd.IsMap():
 		return bad(piece, string(fd.Name()), "is of a kind that has no one encoding")
 	case fd.IsList():
 		for i := range v.List().Len() {
