@@ -176,8 +176,12 @@ func (s Spec[C, P]) open(ctx context.Context, c commands, logs io.Writer) (*open
 	if err != nil {
 		return nil, errors.Join(err, o.close(ctx))
 	}
-	if is, err := credentials.Service(); err != nil || is != s.Name {
-		return nil, errors.Join(fmt.Errorf("tls.certificate: is the %s's, want the %s's", is, s.Name), err, credentials.Close(), o.close(ctx))
+	is, err := credentials.Service()
+	if err == nil && is != s.Name {
+		err = fmt.Errorf("is the %s's, want the %s's", is, s.Name)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("tls.certificate: %w", err), credentials.Close(), o.close(ctx))
 	}
 	o.environment = &Environment{
 		Name: s.Name, Installations: chain, Credentials: credentials, Logger: o.telemetry.Logger(),

@@ -1,0 +1,180 @@
+package e2e_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/rpc/devcert"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// serial is the number of the certificate in a file.
+func serial(t testing.TB, path string) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(read(t, path)))
+	if block == nil {
+		t.Fatalf("%s holds no certificate", path)
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.SerialNumber.String()
+}
+
+// shown is the number of the certificate that a listener shows; empty if it shows none.
+func shown(address string) string {
+	//nolint:gosec // Whatever it is: the test compares it.
+	conn, err := tls.Dial("tcp", address, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+}
+
+// give puts a certificate into a program's directory, key first.
+func (s *site) give(t testing.TB, service authz.Service, by *devcert.Authority, life time.Duration) {
+	t.Helper()
+	pair, err := by.Issue(devcert.Leaf{
+		URI: authz.ID(s.installation, service), Life: life, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(s.made.Dir, string(service))
+	write(t, filepath.Join(dir, "tls.key"), string(pair.Key))
+	write(t, filepath.Join(dir, "tls.pem"), string(pair.Certificate))
+}
+
+// life is enough for a certificate to be taken and shown.
+const life = 10 * time.Second
+
+// Certificates that are replaced on disk are shown by every listener without a restart, and no payment under way fails. An
+// authority is replaced the same way; from when it has left the bundle, or a certificate has expired, what it signed is refused, on
+// the connection that is open too.
+func TestProgramsCertificatesReplaced(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	s := newSite(t)
+	s.up()
+	p := s.people(ctx, t, 1)
+
+	var enough atomic.Bool
+	var wait sync.WaitGroup
+	paid := 0
+	wait.Go(func() {
+		for !enough.Load() && ctx.Err() == nil {
+			paid++
+			if got, err := p.payers[0].Pay(ctx, p.order(fmt.Sprintf("while-%d", paid))); err != nil || got.State != settled {
+				t.Errorf("while certificates are replaced: %v, %v", got, err)
+				return
+			}
+		}
+	})
+	replaced := func(name, file string) {
+		t.Helper()
+		address, want := s.listens[name], serial(t, filepath.Join(s.made.Dir, name, file))
+		awaits(t, name+" shows its new certificate", func() bool { return shown(address) == want })
+	}
+	s.changes(t, ofAll, func() {
+		if err := s.made.Make(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}, programNames...)
+	for _, name := range programNames {
+		file := "tls.pem"
+		if name == "gateway" {
+			file = "public.pem"
+		}
+		replaced(name, file)
+	}
+
+	// A new authority: trusted by both ends first, then the ledger's certificate, and the gateway's last.
+	old := s.authority(t)
+	next, err := devcert.NewAuthority("next", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger, gateway := filepath.Join(s.made.Dir, "ledger"), filepath.Join(s.made.Dir, "gateway")
+	both := string(old.Certificate()) + string(next.Certificate())
+	// The gateway's public certificate stays with the old authority, which its bundle holds too.
+	s.changes(t, ofAll, func() {
+		for _, dir := range []string{gateway, ledger} {
+			write(t, filepath.Join(dir, "ca.pem"), both)
+		}
+	}, "gateway", "ledger")
+	s.give(t, authz.Ledger, next, time.Hour)
+	replaced("ledger", "tls.pem")
+	enough.Store(true)
+	wait.Wait()
+	p.pay(ctx, t, 0, "both-authorities")
+
+	write(t, filepath.Join(ledger, "ca.pem"), string(next.Certificate()))
+	refused := func(why string) {
+		t.Helper()
+		awaits(t, why, func() bool {
+			_, err := p.payers[0].Account(ctx)
+			return client.ReasonOf(err) == typev1.Reason_REASON_UNAVAILABLE
+		})
+	}
+	refused("the ledger cuts off a gateway whose authority has left the bundle")
+	s.give(t, authz.Gateway, next, time.Hour)
+	accepted := func(why string) {
+		t.Helper()
+		awaits(t, why, func() bool { _, err := p.payers[0].Account(ctx); return err == nil })
+	}
+	// The other services know the new authority only now: nobody talks to a gateway that they do not know.
+	for _, name := range []string{"identity", "policy", "cosigner"} {
+		write(t, filepath.Join(s.made.Dir, name, "ca.pem"), both)
+	}
+	accepted("the gateway has a certificate by the new authority")
+	p.pay(ctx, t, 0, "next-authority")
+
+	s.changes(t, ofService, func() { s.give(t, authz.Gateway, next, life) }, "gateway")
+	s.programs["ledger"].kill() // So that the gateway connects anew, with this one.
+	s.programs["ledger"].start()
+	refused("a certificate that has expired is good no longer")
+	s.give(t, authz.Gateway, next, time.Hour)
+	accepted("the gateway has another certificate")
+	p.pay(ctx, t, 0, "at-last")
+	wantBalance(ctx, t, p.shop, int64(paid+3)*usd)
+}
+
+// ofAll are the credentials that a program has: the gateway's towards services and towards the public. ofService are the former.
+func ofAll(name string) int {
+	if name == "gateway" {
+		return 2
+	}
+	return 1
+}
+
+func ofService(string) int { return 1 }
+
+// changes changes what is on disk, and waits until programs have taken it with each of the credentials that it is for.
+func (s *site) changes(t testing.TB, each func(name string) int, do func(), names ...string) {
+	t.Helper()
+	taken := func(name string) int {
+		return strings.Count(s.programs[name].logs.String(), `"msg":"certificates were replaced"`)
+	}
+	before := make(map[string]int)
+	for _, name := range names {
+		before[name] = taken(name)
+	}
+	do()
+	for _, name := range names {
+		awaits(t, name+" has taken what was replaced", func() bool { return taken(name) >= before[name]+each(name) })
+	}
+}
