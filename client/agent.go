@@ -3,8 +3,10 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -215,7 +217,8 @@ func (a *Agent) seeAfter(ctx context.Context, seen uint64, seenHash []byte, entr
 		return err
 	}
 	if !accepted {
-		return local(op, typev1.Reason_REASON_LEDGER_BEHIND, "the ledger lacks a journal entry that this client has seen")
+		return local(op, typev1.Reason_REASON_LEDGER_BEHIND, "the ledger lacks a journal entry that this client has seen",
+			"seen_entry", strconv.FormatUint(seen, 10), "seen_hash", hex.EncodeToString(seenHash))
 	}
 	return wrap(op, a.c.payments.AcceptLoss(a.wallet, seen, seenHash, entry, hash), notMoved)
 }

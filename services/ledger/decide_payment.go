@@ -274,7 +274,7 @@ func (s *state) seen(a *attempt) *refusal {
 	}
 	tip := s.chains.value(a.key.wallet)
 	return refuse(typev1.Reason_REASON_LEDGER_BEHIND, "the ledger lacks an entry that the agent has seen",
-		"seen_entry", strconv.FormatInt(number, 10), "entry", strconv.FormatInt(tip.number, 10))
+		"seen_entry", strconv.FormatInt(number, 10), "seen_hash", seen.String(), "entry", strconv.FormatInt(tip.number, 10))
 }
 
 // payee is whose account a recipient's key is.
