@@ -40,8 +40,8 @@ var (
 	_ PaymentStore = (*Home)(nil)
 )
 
-// OpenHome opens a home, making it if it is not there. An empty dir means HALFKEY_HOME, which must be absolute, or else
-// `halfkey` in the user's configuration directory.
+// OpenHome opens a home, making it if it is not there. An empty dir means HALFKEY_HOME, or else `halfkey` in the user's
+// configuration directory; both must be absolute.
 func OpenHome(dir string) (*Home, error) {
 	if dir == "" {
 		var err error
@@ -71,6 +71,10 @@ func defaultHome() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
 		return "", fmt.Errorf("halfkey: no home: %w", err)
+	}
+	// It is made of HOME, which may be relative: a home would then be read from whichever directory the program runs in.
+	if !filepath.IsAbs(dir) {
+		return "", fmt.Errorf("halfkey: no home: the user's configuration directory %s is not an absolute path: set %s, or HOME, to one", dir, HomeVariable)
 	}
 	return filepath.Join(dir, "halfkey"), nil
 }

@@ -392,6 +392,11 @@ func TestOpenHome(t *testing.T) {
 	if h, err = client.OpenHome(""); err != nil || !strings.HasPrefix(h.Dir(), config) {
 		t.Errorf("got %v, %v", h, err)
 	}
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("HOME", "relative")
+	if _, err := client.OpenHome(""); err == nil {
+		t.Error("opened a home by a relative HOME in the working directory")
+	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
 		t.Errorf("left %v in the working directory", entries)
 	}

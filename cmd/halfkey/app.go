@@ -108,7 +108,7 @@ func (a *app) connectByEnvironment(h *client.Home) error {
 	if err == nil && pinned.ID() == given.ID() && pinned.Number() > given.Number() {
 		return nil
 	}
-	return unmoved(h.Connect(file))
+	return anotherHome(h.Connect(file))
 }
 
 // agent loads the agent of the chosen wallet.

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/halfkey/halfkey/internal/evidence"
+import (
+	"github.com/halfkey/halfkey/internal/evidence"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
 
 // connectCommand is `halfkey connect`.
 type connectCommand struct {
@@ -32,13 +35,19 @@ func (c *connectCommand) Run(a *app) error {
 		return err
 	}
 	if err := h.Connect(file); err != nil {
-		return unmoved(err)
+		return anotherHome(err)
 	}
 	i, err := h.Installation()
 	if err != nil {
 		return unmoved(err)
 	}
 	return a.show(newInstallationResult(h.Dir(), i))
+}
+
+// anotherHome says what to do with a file of another installation than the home's.
+func anotherHome(err error) error {
+	return hinted(err, typev1.Reason_REASON_ALREADY_EXISTS,
+		"a home belongs to one installation for ever, and its keys to it: give the other one a home of its own, by --home DIR or HALFKEY_HOME")
 }
 
 func newInstallationResult(home string, i *evidence.Installation) *installationResult {
