@@ -221,10 +221,14 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 		return nil, err
 	}
 	var header exportHeader
-	if err := sameLine(b, &header); err != nil {
-		return nil, &ExportError{Line: number, Err: err}
-	}
+	err = sameLine(b, &header)
 	switch {
+	case strings.TrimSpace(string(b)) == strings.Join(csvHeader, ","):
+		return nil, &ExportError{Line: number, Err: errors.New("it is a table, CSV, which proves nothing: export it as JSON lines to verify it")}
+	case err != nil && header.Format == "":
+		return nil, &ExportError{Line: number, Err: fmt.Errorf("it is no export of a journal: its first line is not its header: %w", err)}
+	case err != nil:
+		return nil, &ExportError{Line: number, Err: err}
 	case header.Format != exportFormat:
 		return nil, &ExportError{Line: number, Err: errors.New("it is no export of a journal: its first line does not name the format " + exportFormat)}
 	case header.Installation != i.ID():

@@ -29,7 +29,8 @@ type agentEntry struct {
 	Handle      string `json:"handle"`
 	DisplayName string `json:"display_name"`
 	GroupKey    string `json:"group_key"`
-	State       string `json:"state"`
+	// State is UNCLAIMED, ACTIVE or ENDED.
+	State string `json:"state"`
 	// Stopped is FROZEN, REVOKED, or empty.
 	Stopped string `json:"stopped"`
 }
@@ -213,6 +214,7 @@ type agentsRevokeCommand struct {
 // revokedResult is a wallet whose agent was revoked.
 type revokedResult struct {
 	freezeResult
+	// Abandoned says that the wallet was given up for ever.
 	Abandoned bool `json:"abandoned"`
 
 	left string // What a given up wallet held, for people.
@@ -282,7 +284,8 @@ func (a *app) wouldLose(err error, name string) error {
 	told := *e
 	told.Message = "the wallet has a balance, " + holdingText(client.Balance{Asset: e.Metadata["asset"], Available: available, Held: held}, a.installation()) +
 		", and no recovery share: without its agent nobody could ever pay that out"
-	told.Next = fmt.Sprintf("stop it by `halfkey agents suspend %[1]s`, which you can undo, and make a recovery share by `halfkey recovery create %[1]s FILE`, or let the agent "+
+	told.Next = fmt.Sprintf("stop it by `halfkey agents suspend %[1]s`, which you can undo, and make a recovery share by "+
+		"`halfkey recovery create %[1]s FILE --passphrase-file FILE`, or let the agent "+
 		"pay out; --abandon revokes it all the same, for ever, and gives up what is in it: neither you nor the operator can bring that back", name)
 	return &told
 }

@@ -51,7 +51,12 @@ func (a *app) journal(ctx context.Context, name string) (*journalReader, error) 
 		walletErr = err
 	}
 	o, err := c.Owner()
-	if err != nil || a.globals.Wallet == "" && wallet == "" {
+	switch none := client.ReasonOf(walletErr) == typev1.Reason_REASON_NOT_FOUND && a.globals.Wallet == "" && wallet == ""; {
+	case err != nil && none:
+		return nil, a.noAgent(c)
+	case none:
+		return nil, usage("wallet", "an owner names the wallet whose journal it asks for: `halfkey agents list` lists them")
+	case err != nil || a.globals.Wallet == "" && wallet == "":
 		return nil, unmoved(walletErr)
 	}
 	if wallet == "" {

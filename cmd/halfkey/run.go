@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -44,7 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		c.JSON = c.JSON || wantsJSON(args)
-		return a.fail(ctx, misuse(parsed, err))
+		return a.fail(ctx, misuse(parsed, args, err))
 	}
 	if c.Timeout < 0 {
 		return a.fail(ctx, usage("--timeout", "a timeout is not negative"))
@@ -82,7 +83,7 @@ func wantsJSON(args []string) bool {
 }
 
 // misuse is a command line that does not parse, and where to read how it would.
-func misuse(parsed *kong.Context, err error) error {
+func misuse(parsed *kong.Context, args []string, err error) error {
 	command := "halfkey"
 	var parsing *kong.ParseError
 	if errors.As(err, &parsing) && parsed == nil {
@@ -90,9 +91,23 @@ func misuse(parsed *kong.Context, err error) error {
 	}
 	if parsed != nil && parsed.Selected() != nil {
 		command += " " + parsed.Selected().Path()
+		minus := slices.IndexFunc(args, negative)
+		if minus >= 0 && takesAmount(parsed.Selected()) && strings.HasPrefix(err.Error(), "unknown flag "+args[minus][:2]) {
+			return usage("AMOUNT", "an amount is more than zero: it has no sign", "value", shorten(args[minus]))
+		}
 	}
 	return &client.Error{
 		Op: "read the command line", Reason: typev1.Reason_REASON_INVALID_ARGUMENT, MoneyMoved: notMoved, Message: err.Error(),
 		Next: fmt.Sprintf("run `%s --help`", command),
 	}
+}
+
+// negative reports whether an argument is a number with a minus, which reads as a flag.
+func negative(arg string) bool {
+	return len(arg) > 1 && arg[0] == '-' && (arg[1] >= '0' && arg[1] <= '9' || arg[1] == '.')
+}
+
+// takesAmount reports whether a command is given an amount.
+func takesAmount(command *kong.Node) bool {
+	return slices.ContainsFunc(command.Positional, func(p *kong.Positional) bool { return p.Name == "amount" })
 }
