@@ -25,7 +25,8 @@ type accountResult struct {
 	Wallet   string         `json:"wallet"`
 	Balances []balanceEntry `json:"balances"`
 	// Frozen says that a freeze stops the wallet.
-	Frozen     bool      `json:"frozen"`
+	Frozen bool `json:"frozen"`
+	// LedgerTime is when the ledger said it, by its own clock.
 	LedgerTime time.Time `json:"ledger_time"`
 	// Entry is the number of the wallet's newest journal entry.
 	Entry uint64 `json:"entry"`

@@ -21,7 +21,8 @@ var completionFish string
 
 // completionResult is a shell's script.
 type completionResult struct {
-	Shell  string `json:"shell"`
+	Shell string `json:"shell"`
+	// Script is what the shell reads.
 	Script string `json:"script"`
 }
 

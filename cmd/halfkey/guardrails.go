@@ -244,11 +244,13 @@ type versionEntry struct {
 	// RequestKey is the agent's, OwnerKeys who can sign the next version.
 	RequestKey string   `json:"request_key"`
 	OwnerKeys  []string `json:"owner_keys"`
-	Limits     int      `json:"limits"`
+	// Limits is how many limits it has.
+	Limits int `json:"limits"`
 }
 
 type versionsResult struct {
-	Wallet   string         `json:"wallet"`
+	Wallet string `json:"wallet"`
+	// Versions are the newest first.
 	Versions []versionEntry `json:"versions"`
 }
 
@@ -292,8 +294,9 @@ type rulesDiffCommand struct {
 
 type diffResult struct {
 	Wallet string `json:"wallet"`
-	From   uint64 `json:"from"`
-	To     uint64 `json:"to"`
+	// From and To are the numbers of the versions that are compared.
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
 	// Diff is a unified diff of both as YAML; empty if they say the same.
 	Diff string `json:"diff"`
 }

@@ -21,24 +21,29 @@ type installationCommands struct {
 // installationContent is what an installation file says.
 type installationContent struct {
 	Installation string `json:"installation"`
-	Number       uint64 `json:"number"`
+	// Number counts the installation's files.
+	Number uint64 `json:"number"`
 	// Digest is the file's, Predecessor that of the file before, in hexadecimal; the first file has none.
-	Digest            string       `json:"digest"`
-	Predecessor       string       `json:"predecessor,omitempty"`
-	GatewayAddresses  []string     `json:"gateway_addresses"`
-	HTTPSAddresses    []string     `json:"https_addresses"`
-	RedemptionAccount string       `json:"redemption_account"`
-	OperatorKeys      []string     `json:"operator_keys"`
-	ServiceKeys       []serviceKey `json:"service_keys"`
+	Digest           string   `json:"digest"`
+	Predecessor      string   `json:"predecessor,omitempty"`
+	GatewayAddresses []string `json:"gateway_addresses"`
+	HTTPSAddresses   []string `json:"https_addresses"`
+	// RedemptionAccount is the key that is paid to have book money paid out.
+	RedemptionAccount string   `json:"redemption_account"`
+	OperatorKeys      []string `json:"operator_keys"`
+	// ServiceKeys are those by which services sign, and signed.
+	ServiceKeys []serviceKey `json:"service_keys"`
 	// Output is the file that was written, if one was.
 	Output string `json:"output,omitempty"`
 }
 
 // serviceKey is the public key by which one service signs, or signed.
 type serviceKey struct {
+	// Service is cosigner, policy or ledger.
 	Service   string `json:"service"`
 	PublicKey string `json:"public_key"`
-	Retired   bool   `json:"retired"`
+	// Retired says that it signs nothing new: what it signed before still counts.
+	Retired bool `json:"retired"`
 }
 
 func newInstallationContent(i *evidence.Installation) *installationContent {

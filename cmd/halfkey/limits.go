@@ -17,6 +17,7 @@ type limitsCommand struct {
 
 // limitUse is how far one limit is used up. Numbers are units or payments, as the limit measures.
 type limitUse struct {
+	// Index is the limit's place in the guard rails.
 	Index int `json:"index"`
 	// Measure is UNITS or COUNT, Unit the unit of account, for example USD.
 	Measure string `json:"measure"`
@@ -26,7 +27,8 @@ type limitUse struct {
 	RollingSeconds int64  `json:"rolling_seconds"`
 	// Crossed is what happens when it is crossed: YELLOW, a person decides; RED, refused.
 	Crossed string `json:"crossed"`
-	Limit   string `json:"limit"`
+	// Limit is how much the window may see.
+	Limit string `json:"limit"`
 	// Used is what the window has seen, empty for a limit per payment; Room is what is left.
 	Used string `json:"used"`
 	Room string `json:"room"`
@@ -40,7 +42,7 @@ type limitsResult struct {
 	// Number is the version's of the guard rails.
 	Number uint64     `json:"number"`
 	Limits []limitUse `json:"limits"`
-	// GuardRails are the rules themselves, a GuardRails of the contracts.
+	// GuardRails are the rules themselves, a message of the contracts.
 	GuardRails message        `json:"guard_rails"`
 	Account    *accountResult `json:"account"`
 

@@ -143,7 +143,8 @@ type ownerInviteCommand struct {
 
 // invitationResult is an invitation; the secret itself is in its file only.
 type invitationResult struct {
-	File   string    `json:"file"`
+	File string `json:"file"`
+	// Key is its public half.
 	Key    string    `json:"key"`
 	Email  string    `json:"email"`
 	Expiry time.Time `json:"expiry"`
@@ -190,7 +191,8 @@ type claimResult struct {
 	RequestKey string `json:"request_key"`
 	// OwnerEmail is the address that the agent named.
 	OwnerEmail string `json:"owner_email"`
-	Code       string `json:"code"`
+	// Code is the claim code.
+	Code string `json:"code"`
 }
 
 // Run shows what the code stands for and claims it.

@@ -25,8 +25,10 @@ type paymentCommands struct {
 type paymentResult struct {
 	// Name is wallets/{wallet}/payments/{id}.
 	Name string `json:"name"`
-	ID   string `json:"id"`
-	// Handle is the paying wallet's, with its @, where this home has verified whose it is; else empty, and its wallet stands in the name.
+	// ID is the id that its agent gave it.
+	ID string `json:"id"`
+	// Handle is the paying wallet's, with its @, where this home is its agent or has verified whose it is; else empty, and its
+	// wallet stands in the name.
 	Handle string `json:"handle"`
 	// State is PENDING_REVIEW, READY, AUTHORIZED, SETTLED, DENIED, CANCELED, EXPIRED or FAILED.
 	State string `json:"state"`
@@ -162,7 +164,8 @@ const listedMax = 10_000
 
 type paymentListResult struct {
 	// Wallet is whose payments these are; empty with --as owner and no --wallet.
-	Wallet   string           `json:"wallet"`
+	Wallet string `json:"wallet"`
+	// Incoming says that they came in.
 	Incoming bool             `json:"incoming"`
 	Payments []*paymentResult `json:"payments"`
 	// More says that there are more than --limit let through.

@@ -24,7 +24,7 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := reference(parser.Model)
+	want := reference(check(t), parser.Model)
 	page := filepath.Join(docsDir, "cli.md")
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o600); err != nil {
@@ -46,7 +46,7 @@ const referenceHead = `# Every command of halfkey
 
 Written from the program by a test. ` + "`halfkey COMMAND --help`" + ` says the same.
 
-Text is for people and may change; with ` + "`--json`" + ` a command prints one JSON object, whose field names stay (one a line where it follows what happens: ` + "`payments watch`" + ` without a payment).
+Text is for people and may change; with ` + "`--json`" + ` a command prints one JSON object, whose fields [stand below](#what---json-prints) and stay (one a line where it follows what happens: ` + "`payments watch`" + ` without a payment).
 Errors go to standard error: what is wrong, what to do, and whether money
 moved; [errors.md](errors.md) explains each reason. A payment that was refused or waits is no error: it is the result, and the exit code says so.
 
@@ -72,7 +72,7 @@ Nothing is read from the working directory but files that the command line names
 `
 
 // reference is the page.
-func reference(app *kong.Application) string {
+func reference(c *checked, app *kong.Application) string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
 	b.WriteString("\n## Flags of every command\n\n")
@@ -88,10 +88,11 @@ func reference(app *kong.Application) string {
 		fmt.Fprintf(&b, "\n## %s\n", g)
 		for _, n := range leaves {
 			if groupOf(n) == g {
-				referenceEntry(&b, n)
+				referenceEntry(&b, c, n)
 			}
 		}
 	}
+	b.WriteString(c.objects())
 	return b.String()
 }
 
@@ -105,7 +106,7 @@ func groupOf(n *kong.Node) string {
 	return "Other"
 }
 
-func referenceEntry(b *strings.Builder, n *kong.Node) {
+func referenceEntry(b *strings.Builder, c *checked, n *kong.Node) {
 	fmt.Fprintf(b, "\n### halfkey %s\n\n%s\n", n.Path(), n.Help)
 	if len(n.Positional) > 0 {
 		b.WriteString("\n| Argument | |\n|---|---|\n")
@@ -125,6 +126,7 @@ func referenceEntry(b *strings.Builder, n *kong.Node) {
 		b.WriteString("\n")
 		flagTable(b, flags)
 	}
+	b.WriteString(c.printed(n))
 }
 
 func flagTable(b *strings.Builder, flags []*kong.Flag) {

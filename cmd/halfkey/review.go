@@ -19,18 +19,21 @@ type reviewCommands struct {
 
 // reviewEntry is one payment that waits for its owner, in the agent's own signed words.
 type reviewEntry struct {
+	// Payment is `wallets/{wallet}/payments/{id}`.
 	Payment string `json:"payment"`
 	Wallet  string `json:"wallet"`
 	Handle  string `json:"handle"`
-	State   string `json:"state"`
-	Asset   string `json:"asset"`
-	Units   string `json:"units"`
-	Amount  string `json:"amount"`
+	// State is PENDING_REVIEW while it waits, and after an answer READY or DENIED.
+	State  string `json:"state"`
+	Asset  string `json:"asset"`
+	Units  string `json:"units"`
+	Amount string `json:"amount"`
 	// RecipientKey is who is paid; Recipient is what this home knows that key as, or empty.
-	RecipientKey string    `json:"recipient_key"`
-	Recipient    string    `json:"recipient"`
-	Purpose      string    `json:"purpose"`
-	Deadline     time.Time `json:"deadline"`
+	RecipientKey string `json:"recipient_key"`
+	Recipient    string `json:"recipient"`
+	// Purpose is what it is for, in the agent's words; may be empty.
+	Purpose  string    `json:"purpose"`
+	Deadline time.Time `json:"deadline"`
 	// FormerKey says that it was asked for under a request key that the wallet has no longer.
 	FormerKey bool         `json:"former_key"`
 	Results   []ruleResult `json:"results"`

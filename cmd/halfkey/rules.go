@@ -105,8 +105,9 @@ type ruleResult struct {
 	Light string `json:"light"`
 	// Observed includes the payment, Room is what was left before it; units or payments, empty for rules without an amount.
 	Observed string `json:"observed"`
-	Limit    string `json:"limit"`
-	Room     string `json:"room"`
+	// Limit is the limit's own amount.
+	Limit string `json:"limit"`
+	Room  string `json:"room"`
 }
 
 func ruleResults(from []*typev1.RuleResult) []ruleResult {

@@ -21,8 +21,10 @@ type spendingCommand struct {
 
 // spendingEntry is what was spent of one asset by one group. What was not summed by is empty.
 type spendingEntry struct {
-	Day       string `json:"day"`
-	Wallet    string `json:"wallet"`
+	// Day is a date of --time-zone.
+	Day    string `json:"day"`
+	Wallet string `json:"wallet"`
+	// Recipient is the recipient's key.
 	Recipient string `json:"recipient"`
 	// Handle is the wallet's and RecipientHandle the recipient's, with their @, where this home has verified whose they are.
 	Handle          string `json:"handle"`
@@ -38,6 +40,7 @@ type spendingEntry struct {
 }
 
 type spendingResult struct {
+	// Spending is one sum for each group and asset.
 	Spending []spendingEntry `json:"spending"`
 
 	by []string

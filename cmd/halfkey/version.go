@@ -10,9 +10,12 @@ type versionCommand struct{}
 
 // versionResult is what was built, and from what.
 type versionResult struct {
-	Version  string `json:"version"`
+	// Version is the release, or (devel).
+	Version string `json:"version"`
+	// Revision is the commit, and Modified says that what was built differs from it; empty and false where the build does not know.
 	Revision string `json:"revision"`
 	Modified bool   `json:"modified"`
+	// Go is the version of Go.
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }

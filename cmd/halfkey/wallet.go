@@ -95,7 +95,8 @@ type walletResult struct {
 	Wallet   string `json:"wallet"`
 	Handle   string `json:"handle"`
 	GroupKey string `json:"group_key"`
-	State    string `json:"state"`
+	// State is UNCLAIMED, ACTIVE or ENDED.
+	State string `json:"state"`
 }
 
 type walletShowCommand struct {
