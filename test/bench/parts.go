@@ -78,6 +78,11 @@ func signatures(verified bool) map[string]float64 {
 	return n
 }
 
+// readsPerPayment are the linearizable reads of etcd.
+func readsPerPayment() map[string]float64 {
+	return map[string]float64{identity: 1, policy: 1, cosigner: 2}
+}
+
 // The parties' durable writes. A batch of payments shares the ledger's, which a load counts.
 const (
 	transactionPart        = "durable transaction, SQLite"
@@ -141,7 +146,7 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 		{name: "message, encoded and decoded", counts: ends(), why: "a request and its answer for each hop", run: carried},
 		{name: "hop, mutual TLS", counts: ends(), why: "agent to gateway twice; identity, policy, ledger twice, co-signer", run: hop},
 		{
-			name: "linearizable read, etcd", counts: map[string]float64{identity: 1, policy: 1, cosigner: 2},
+			name: "linearizable read, etcd", counts: readsPerPayment(),
 			why: "the wallet's row; the co-signer's freezes, after the evidence", run: read,
 		},
 		{
