@@ -219,7 +219,8 @@ func (s *stack) start(t *testing.T, container string) {
 // halfkey runs the command line on one of the homes that the first payment has made.
 func (s *stack) halfkey(ctx context.Context, t *testing.T, home string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	c := s.command(ctx, filepath.Join(s.root, "bin/halfkey"), append([]string{"--home", filepath.Join(s.dir, "installation/homes", home)}, args...)...)
+	args = append([]string{"--home", filepath.Join(s.dir, "installation/homes", home)}, args...)
+	c := s.command(ctx, filepath.Join(s.root, "bin/halfkey"), args...)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()
@@ -342,13 +343,15 @@ func (s *stack) testPrivileges(t *testing.T) {
 		}
 		for mount := range strings.Lines(string(mounts)) {
 			fields := strings.Fields(mount)
-			if at := fields[4]; (at == "/" || strings.HasPrefix(at, "/etc/halfkey") || at == "/etc/etcd") && !slices.Contains(strings.Split(fields[5], ","), "ro") {
+			at, options := fields[4], strings.Split(fields[5], ",")
+			if slices.Contains([]string{"/", "/etc/halfkey", "/etc/etcd"}, at) && !slices.Contains(options, "ro") {
 				t.Errorf("%s can write to %s", service, at)
 			}
 		}
 		type bind struct{ Type, Source, Destination string }
 		var binds []bind
-		if err := json.Unmarshal([]byte(s.run(t, "podman", "inspect", "--format", "{{json .Mounts}}", s.container(service))), &binds); err != nil {
+		given := s.run(t, "podman", "inspect", "--format", "{{json .Mounts}}", s.container(service))
+		if err := json.Unmarshal([]byte(given), &binds); err != nil {
 			t.Fatal(err)
 		}
 		own, at := service, "/etc/halfkey"
@@ -356,8 +359,8 @@ func (s *stack) testPrivileges(t *testing.T) {
 			own, at = "etcd-tls", "/etc/etcd"
 		}
 		want := []bind{{"bind", filepath.Join(s.dir, "installation", own), at}}
-		if given := slices.DeleteFunc(binds, func(b bind) bool { return b.Type != "bind" }); !slices.Equal(given, want) {
-			t.Errorf("%s is given %v, want %v", service, given, want)
+		if got := slices.DeleteFunc(binds, func(b bind) bool { return b.Type != "bind" }); !slices.Equal(got, want) {
+			t.Errorf("%s is given %v, want %v", service, got, want)
 		}
 		published := strings.Fields(s.run(t, "podman", "port", s.container(service)))
 		switch {
