@@ -109,12 +109,12 @@ type usage struct {
 	calls map[string]float64
 	// transactions are the ledger's durable ones.
 	transactions uint32
-	// syncs are etcd's durable writes; -1 where etcd is embedded and shows none.
-	syncs float64
+	// reads are the calls that etcd has answered about keys, and syncs its durable writes; -1 where it is embedded and shows none.
+	reads, syncs float64
 }
 
 func (s *system) take(ctx context.Context) (*usage, error) {
-	u := &usage{cpu: map[string]time.Duration{agent: cpu()}, calls: make(map[string]float64), syncs: -1}
+	u := &usage{cpu: map[string]time.Duration{agent: cpu()}, calls: make(map[string]float64), reads: -1, syncs: -1}
 	var err error
 	if u.machine, err = machineCPU(); err != nil {
 		return nil, err
@@ -130,7 +130,9 @@ func (s *system) take(ctx context.Context) (*usage, error) {
 		u.cpu[p.name] = used
 		switch p.name {
 		case "etcd":
-			u.syncs, err = counter(ctx, p.metrics, "etcd_disk_wal_fsync_duration_seconds_count")
+			if u.reads, err = counter(ctx, p.metrics, "grpc_server_handled_total", `grpc_service="etcdserverpb.KV"`); err == nil {
+				u.syncs, err = counter(ctx, p.metrics, "etcd_disk_wal_fsync_duration_seconds_count")
+			}
 		case AllInOne:
 			for _, name := range authz.Services() {
 				if u.calls[string(name)], err = counter(ctx, p.metrics+"/"+string(name), callsMetric); err != nil {
@@ -148,7 +150,7 @@ func (s *system) take(ctx context.Context) (*usage, error) {
 }
 
 func (u *usage) since(before *usage) *usage {
-	d := &usage{cpu: make(map[string]time.Duration), machine: u.machine - before.machine, calls: make(map[string]float64), transactions: u.transactions - before.transactions, syncs: u.syncs}
+	d := &usage{cpu: make(map[string]time.Duration), machine: u.machine - before.machine, calls: make(map[string]float64), transactions: u.transactions - before.transactions, reads: u.reads, syncs: u.syncs}
 	for name, used := range u.cpu {
 		d.cpu[name] = used - before.cpu[name]
 	}
@@ -156,7 +158,7 @@ func (u *usage) since(before *usage) *usage {
 		d.calls[name] = calls - before.calls[name]
 	}
 	if u.syncs >= 0 {
-		d.syncs = u.syncs - before.syncs
+		d.reads, d.syncs = u.reads-before.reads, u.syncs-before.syncs
 	}
 	return d
 }

@@ -49,9 +49,17 @@ func TestLoadAddsUp(t *testing.T) {
 			if mode == Programs && r.used.syncs != 0 {
 				t.Errorf("etcd wrote durably %v times in a run of GREEN payments, want never", r.used.syncs)
 			}
+			var reads float64
+			for _, n := range readsPerPayment() {
+				reads += n
+			}
+			// What the services look after by themselves, a few times a minute, comes on top.
+			if got := r.used.reads / 40; mode == Programs && (got < reads || got > reads+1) {
+				t.Errorf("%v reads of etcd a payment, want %v", got, reads)
+			}
 			var out bytes.Buffer
 			r.Print(&out)
-			for _, want := range []string{"paid 40   failed 0   settled in the journal 40", "everything", "hops 7.00"} {
+			for _, want := range []string{"paid 40   failed 0   settled in the journal 40", "everything", "per payment: hops 7.00"} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("the report lacks %q:\n%s", want, out.String())
 				}

@@ -97,8 +97,8 @@ func (r *Report) Print(w io.Writer) {
 	services := r.floor.all() - r.floor.of(agent)
 	r.row(w, "services", used, services, rest)
 	r.row(w, "everything", all, r.floor.all(), allRest)
-	fmt.Fprintf(w, "\nhops %.2f   the ledger's durable transactions %.3f   etcd's durable writes %s   (per payment)\n",
-		r.hopsEach(), float64(r.used.transactions)/float64(max(o.Paid, 1)), r.syncsEach())
+	fmt.Fprintf(w, "\nper payment: hops %.2f   the ledger's durable transactions %.3f   etcd's reads %s and durable writes %s\n",
+		r.hopsEach(), float64(r.used.transactions)/float64(max(o.Paid, 1)), r.shown(r.used.reads), r.shown(r.used.syncs))
 	fmt.Fprintf(w, "CPU per payment / sum of the parts: %.2f everything, %.2f services\n", ratio(all, r.floor.all()), ratio(used, services))
 }
 
@@ -141,11 +141,12 @@ func (r *Report) hopsEach() float64 {
 	return calls / float64(max(r.Outcome.Paid, 1))
 }
 
-func (r *Report) syncsEach() string {
-	if r.used.syncs < 0 {
+// shown is a payment's part of what etcd counts.
+func (r *Report) shown(n float64) string {
+	if n < 0 {
 		return "not shown"
 	}
-	return fmt.Sprintf("%.3f", r.used.syncs/float64(max(r.Outcome.Paid, 1)))
+	return fmt.Sprintf("%.3f", n/float64(max(r.Outcome.Paid, 1)))
 }
 
 // others is the share of all CPUs that was neither idle nor used by the run: other programs, and what a virtual machine was denied.
