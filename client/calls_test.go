@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/halfkey/halfkey/client"
@@ -15,8 +17,8 @@ func TestCalls(t *testing.T) {
 	h := halfkeytest.Start(t)
 	p := newProxy(t, h)
 	payer, _, home := p.agent(h, "Payer")
-	shop := h.Agent("Shop")
-	h.GuardRails(payer, client.StandardRules(shop.GroupKey()))
+	shop, newShop := h.Agent("Shop"), h.Agent("New Shop")
+	h.GuardRails(payer, client.StandardRules(shop.GroupKey(), newShop.GroupKey()))
 	h.Fund(payer, 100*usd)
 	ctx := testContext(t)
 	if _, err := payer.Pay(ctx, client.Order{ID: "known", Recipient: "@shop", Units: usd}); err != nil {
@@ -51,6 +53,29 @@ func TestCalls(t *testing.T) {
 			_, err := h.Client(home).Register(ctx, client.RegisterOptions{Name: "New", OwnerEmail: halfkeytest.Email})
 			return err
 		}, map[string]int{"StartRegistration": 1, "ExchangeRegistration": 1, "ConfirmRegistration": 1, "CompleteRegistration": 1}},
+		// What comes on top, and when.
+		"register in a fresh home": {func() error {
+			_, err := h.Client(p.home(h)).Register(ctx, client.RegisterOptions{Name: "Fresh", OwnerEmail: halfkeytest.Email})
+			return err
+		}, map[string]int{
+			"GetInstallations": 1, "StartRegistration": 1, "ExchangeRegistration": 1, "ConfirmRegistration": 1, "CompleteRegistration": 1,
+		}},
+		"pay five minutes later": {func() error {
+			if err := os.Remove(filepath.Join(home.Dir(), "pins", "followed")); err != nil {
+				return err
+			}
+			_, err := fresh().Pay(ctx, client.Order{ID: "later", Recipient: "@shop", Units: usd})
+			return err
+		}, map[string]int{"GetInstallations": 1, "CreatePayment": 1, "SettlePayment": 1}},
+		"limits under new guard rails": {func() error {
+			h.GuardRails(payer, client.StandardRules(shop.GroupKey(), newShop.GroupKey(), payer.GroupKey()))
+			_, err := fresh().Limits(ctx)
+			return err
+		}, map[string]int{"GetGuardRails": 1, "GetLimits": 1}},
+		"pay to a new recipient": {func() error {
+			_, err := fresh().Pay(ctx, client.Order{ID: "new", Recipient: "@new-shop", Units: usd})
+			return err
+		}, map[string]int{"GetWallet": 1, "CreatePayment": 1, "SettlePayment": 1}},
 	} {
 		p.mu.Lock()
 		clear(p.calls)
