@@ -247,10 +247,9 @@ func ValidEmail(s string) bool {
 
 // dotted reports whether s is words of a to z, digits and more, with one dot between each two.
 func dotted(s, more string) bool {
+	letters := "abcdefghijklmnopqrstuvwxyz0123456789" + more
+	other := func(r rune) bool { return !strings.ContainsRune(letters, r) }
 	for word := range strings.SplitSeq(s, ".") {
-		other := func(r rune) bool {
-			return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(more, r))
-		}
 		if word == "" || strings.ContainsFunc(word, other) {
 			return false
 		}
