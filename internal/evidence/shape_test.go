@@ -35,7 +35,9 @@ func TestShapeListsWhatCanHoldMore(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range []proto.Message{new(typev1.Entry), new(typev1.GuardRails), new(typev1.Installation), new(typev1.Verdict), new(typev1.Receipt)} {
+	for _, m := range []proto.Message{
+		new(typev1.Entry), new(typev1.GuardRails), new(typev1.Installation), new(typev1.Verdict), new(typev1.Receipt),
+	} {
 		look(m.ProtoReflect().Descriptor())
 	}
 	if len(seen) < 8 {

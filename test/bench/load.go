@@ -150,7 +150,10 @@ func (s *system) take(ctx context.Context) (*usage, error) {
 }
 
 func (u *usage) since(before *usage) *usage {
-	d := &usage{cpu: make(map[string]time.Duration), machine: u.machine - before.machine, calls: make(map[string]float64), transactions: u.transactions - before.transactions, reads: u.reads, syncs: u.syncs}
+	d := &usage{
+		cpu: make(map[string]time.Duration), machine: u.machine - before.machine, calls: make(map[string]float64),
+		transactions: u.transactions - before.transactions, reads: u.reads, syncs: u.syncs,
+	}
 	for name, used := range u.cpu {
 		d.cpu[name] = used - before.cpu[name]
 	}

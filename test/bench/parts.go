@@ -135,14 +135,23 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 	file := make([]byte, 2048)
 	return []part{
 		{name: "ed25519 sign", counts: signatures(false), why: "the table of signatures", run: func() { ed25519.Sign(key, message) }},
-		{name: "ed25519 verify", counts: signatures(true), why: "the table of signatures", run: func() { ed25519.Verify(public, message, signature) }},
+		{
+			name: "ed25519 verify", counts: signatures(true), why: "the table of signatures",
+			run: func() { ed25519.Verify(public, message, signature) },
+		},
 		{name: "frost: the agent's commitment", counts: once(agent), why: "two nonces and their points", run: frosts.commit},
-		{name: "frost: the co-signer's release", counts: once(cosigner), why: "commitment, share and self-check in one answer", run: frosts.release},
+		{
+			name: "frost: the co-signer's release", counts: once(cosigner), why: "commitment, share and self-check in one answer",
+			run: frosts.release,
+		},
 		{
 			name: "frost: the agent's signature", counts: once(agent), why: "the co-signer's share checked, the whole signature made and verified",
 			prepare: frosts.prepare, run: frosts.finish,
 		},
-		{name: "statement, in its one encoding", counts: statements(), why: "decoded strictly by who verifies it, encoded by who makes it", run: statement},
+		{
+			name: "statement, in its one encoding", counts: statements(), why: "decoded strictly by who verifies it, encoded by who makes it",
+			run: statement,
+		},
 		{name: "message, encoded and decoded", counts: ends(), why: "a request and its answer for each hop", run: carried},
 		{name: "hop, mutual TLS", counts: ends(), why: "agent to gateway twice; identity, policy, ledger twice, co-signer", run: hop},
 		{
@@ -155,7 +164,8 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 		},
 		{
 			name: "durable file", counts: map[string]float64{agent: agentFilesPerPayment},
-			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen", run: func() { must(putFile(homes, file)) },
+			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen",
+			run: func() { must(putFile(homes, file)) },
 		},
 	}, done, nil
 }
@@ -295,7 +305,9 @@ func newHop() (call, done func(), err error) {
 		return nil, nil, err
 	}
 	go func() { _ = s.Serve(l) }()
-	conn, err := rpc.Dial(rpc.DialConfig{Target: "passthrough:///" + l.Addr().String(), Service: authz.Policy, Credentials: client, Logger: quiet()})
+	conn, err := rpc.Dial(rpc.DialConfig{
+		Target: "passthrough:///" + l.Addr().String(), Service: authz.Policy, Credentials: client, Logger: quiet(),
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -38,7 +38,8 @@ type process struct {
 
 // start starts a program. Its log goes to this process's standard error.
 func start(name, metrics, path string, args ...string) (*process, error) {
-	p := &process{name: name, metrics: metrics, cmd: exec.Command(path, args...), ended: make(chan struct{})} //nolint:gosec // what it has just built itself
+	p := &process{name: name, metrics: metrics, ended: make(chan struct{})}
+	p.cmd = exec.Command(path, args...) //nolint:gosec // what it has just built itself
 	p.cmd.Stderr = os.Stderr
 	// Whatever ends this process, its programs do not outlive it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -27,7 +27,8 @@ func TestSignaturesOfOnePayment(t *testing.T) {
 		return
 	}
 	file := filepath.Join(t.TempDir(), "signatures")
-	run := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-vet=off", "-overlay", watchedLibrary(t), "-run", "^TestSignaturesOfOnePayment$", ".") //nolint:gosec // this test itself
+	run := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-vet=off", "-overlay", watchedLibrary(t),
+		"-run", "^TestSignaturesOfOnePayment$", ".")
 	run.Env = append(os.Environ(), observedFile+"="+file)
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -70,7 +70,7 @@ func newTransaction(path string) (run, done func(), err error) {
 		"INSERT INTO payment (row) VALUES (?)",
 		"INSERT INTO entry (row) VALUES (?)",
 	} {
-		p, err := db.PrepareContext(context.Background(), statement)
+		p, err := db.PrepareContext(context.Background(), statement) //nolint:sqlclosecheck // closed with the database
 		if err != nil {
 			return nil, nil, closing(err)
 		}
@@ -82,9 +82,9 @@ func newTransaction(path string) (run, done func(), err error) {
 		tx, err := db.BeginTx(ctx, nil)
 		must(err)
 		var row []byte
-		must(tx.StmtContext(ctx, prepared[0]).QueryRowContext(ctx).Scan(&row))
+		must(tx.StmtContext(ctx, prepared[0]).QueryRowContext(ctx).Scan(&row)) //nolint:sqlclosecheck // closed with the transaction
 		for i, b := range [][]byte{wallet, payment, entry} {
-			_, err := tx.StmtContext(ctx, prepared[i+1]).ExecContext(ctx, b)
+			_, err := tx.StmtContext(ctx, prepared[i+1]).ExecContext(ctx, b) //nolint:sqlclosecheck // the same
 			must(err)
 		}
 		must(tx.Commit())
@@ -147,7 +147,9 @@ func samples(key ed25519.PrivateKey) (statement, carried func(), err error) {
 		return nil, nil, err
 	}
 	request := &ledgerv1.CreatePaymentRequest{Request: v, Message: make([]byte, 360), Verdict: v}
-	answer := &ledgerv1.CreatePaymentResponse{Payment: &typev1.Payment{Name: name, Intent: make([]byte, 320), Message: make([]byte, 360), Receipt: v, Request: v, Verdict: v}}
+	answer := &ledgerv1.CreatePaymentResponse{Payment: &typev1.Payment{
+		Name: name, Intent: make([]byte, 320), Message: make([]byte, 360), Receipt: v, Request: v, Verdict: v,
+	}}
 	over := func(sent, received proto.Message) {
 		b, err := proto.Marshal(sent)
 		must(err)

@@ -115,7 +115,8 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := start("etcd", "http://"+metrics+"/metrics", self, childEtcd, filepath.Join(dir, "etcd"), filepath.Join(data, "etcd-tls"), addresses["etcd"], metrics)
+	etcd, err := start("etcd", "http://"+metrics+"/metrics", self,
+		childEtcd, filepath.Join(dir, "etcd"), filepath.Join(data, "etcd-tls"), addresses["etcd"], metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func configure(file string, name authz.Service, addresses map[string]string, dat
 	for _, to := range authz.Services() {
 		edits = append(edits, "dns:///"+string(to)+":7443", addresses[string(to)+" listen"])
 	}
-	return os.WriteFile(file, []byte(strings.NewReplacer(edits...).Replace(string(b))), 0o600)
+	return os.WriteFile(file, []byte(strings.NewReplacer(edits...).Replace(string(b))), 0o600) //nolint:gosec // a file of this run
 }
 
 // build builds the five programs from the module that this one replaces the product by.

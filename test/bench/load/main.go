@@ -29,7 +29,8 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	report, err := bench.Load(ctx, *mode, bench.Plan{Rate: *rate, Duration: *duration, Agents: *agents}, bench.Options{Homes: *homes, Profile: *profile})
+	plan := bench.Plan{Rate: *rate, Duration: *duration, Agents: *agents}
+	report, err := bench.Load(ctx, *mode, plan, bench.Options{Homes: *homes, Profile: *profile})
 	if err == nil {
 		report.Print(os.Stdout)
 		err = report.Check()
