@@ -135,8 +135,9 @@ compose-test: ## bring that up under podman, pay, kill, roll and bring it down
 	cd test/e2e && go test -count=1 -tags compose -timeout 15m -v ./compose
 
 .PHONY: bench
-bench: ## the benchmarks in test/bench that match BENCH (all)
+bench: ## the benchmarks in test/bench, and of the command line's start, that match BENCH (all)
 	cd test/bench && go test -run '^$$' -bench '$(BENCH)' ./...
+	go test -run '^$$' -bench '$(BENCH)' ./cmd/halfkey
 
 # An open-loop run: all-in-one or programs, payments a second, how long, how many agents, where their homes are made, and a file
 # for a CPU profile.
