@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,7 +48,7 @@ func TestProgramsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), *programsChaos+5*time.Minute)
 	defer cancel()
-	r := random(t)
+	c := seeded(t)
 	s := newSite(t)
 	s.up()
 	p := s.people(ctx, t, chaosAgents)
@@ -73,7 +72,7 @@ func TestProgramsKilledUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	killed := s.killAtRandom(r, time.Now().Add(*programsChaos))
+	killed := s.killAtRandom(c, time.Now().Add(*programsChaos))
 	enough.Store(true)
 	wait.Wait()
 	s.awaitReady()
@@ -82,15 +81,15 @@ func TestProgramsKilledUnderLoad(t *testing.T) {
 }
 
 // killAtRandom kills programs, one after the other, and starts each again, sometimes at once and sometimes later.
-func (s *site) killAtRandom(r *rand.Rand, until time.Time) (killed []string) {
+func (s *site) killAtRandom(c *chooser, until time.Time) (killed []string) {
 	for time.Now().Before(until) {
-		victim := s.programs[programNames[r.IntN(len(programNames))]]
-		time.Sleep(time.Duration(r.IntN(600)) * time.Millisecond) // When it happens is what is random here.
+		victim := s.programs[programNames[c.below(len(programNames))]]
+		c.pause(600 * time.Millisecond) // When it happens is left to chance.
 		victim.kill()
 		killed = append(killed, victim.name)
-		time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+		c.pause(300 * time.Millisecond)
 		victim.start()
-		if r.IntN(3) > 0 {
+		if c.below(3) > 0 {
 			victim.awaitReady()
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -493,11 +492,12 @@ func free(t testing.TB, n int) []string {
 	t.Helper()
 	const from, to = 15000, 32000
 	var addresses []string
+	c := chooser{seed: newSeed()}
 	for range to - from {
 		if len(addresses) == n {
 			return addresses
 		}
-		port := from + rand.IntN(to-from)
+		port := from + c.below(to-from)
 		if _, is := taken.LoadOrStore(port, true); is {
 			continue
 		}

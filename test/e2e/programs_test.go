@@ -2,36 +2,69 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"flag"
-	"math/rand/v2"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // programsSeed repeats a random order.
 var programsSeed = flag.Uint64("programs.seed", 0, "the seed of what tests of the five programs choose at random; 0 chooses it too")
 
-// random is what a test chooses by. Its seed is in the log.
-func random(t testing.TB) *rand.Rand {
+// chooser chooses what a test leaves to chance, so that its seed repeats it.
+type chooser struct{ seed, chosen uint64 }
+
+// below is a number from 0 to n-1.
+func (c *chooser) below(n int) int {
+	c.chosen++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d", c.seed, c.chosen))
+	return int(number(sum[:]) % uint64(n))
+}
+
+// pause lets some time below a bound pass.
+func (c *chooser) pause(below time.Duration) { time.Sleep(time.Duration(c.below(int(below)))) }
+
+// seeded is a chooser whose seed is in the log.
+func seeded(t testing.TB) *chooser {
 	t.Helper()
-	seed := *programsSeed
-	if seed == 0 {
-		seed = rand.Uint64()
+	c := &chooser{seed: *programsSeed}
+	if c.seed == 0 {
+		c.seed = newSeed()
 	}
-	t.Logf("repeat with -programs.seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	t.Logf("repeat with -programs.seed %d", c.seed)
+	return c
+}
+
+func newSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return number(b[:])
+}
+
+// number reads the first eight bytes as one.
+func number(b []byte) (n uint64) {
+	for _, digit := range b[:8] {
+		n = n<<8 | uint64(digit)
+	}
+	return n
 }
 
 // Five programs that are started in any order, before their etcd, wait for it, are not ready until then, and then a payment
 // settles. SIGTERM ends each of them with exit code 0.
 func TestProgramsStartInAnyOrder(t *testing.T) {
 	t.Parallel()
-	r := random(t)
+	c := seeded(t)
 	for range 2 {
 		order := slices.Clone(programNames)
-		r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for i := range order {
+			j := c.below(i + 1)
+			order[i], order[j] = order[j], order[i]
+		}
 		t.Run(strings.Join(order, " "), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*comesUp)
 			defer cancel()
