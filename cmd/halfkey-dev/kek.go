@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/halfkey/halfkey/services/cosigner"
+	"github.com/halfkey/halfkey/internal/allinone"
 )
 
 // kekCommands are `halfkey-dev kek`: work on the co-signer's keyset file, without any service. No key is ever printed.
@@ -20,7 +20,7 @@ type kekNewCommand struct {
 
 // Run makes the file.
 func (c *kekNewCommand) Run() error {
-	if _, err := cosigner.OpenKEK(c.File); err != nil {
+	if err := allinone.MakeKEK(c.File); err != nil {
 		return err
 	}
 	return showKEK(c.File)
@@ -32,7 +32,7 @@ type kekAddCommand struct {
 
 // Run adds a key.
 func (c *kekAddCommand) Run() error {
-	id, err := cosigner.AddToKEK(c.File)
+	id, err := allinone.AddToKEK(c.File)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ type kekPromoteCommand struct {
 
 // Run promotes a key.
 func (c *kekPromoteCommand) Run() error {
-	if err := cosigner.PromoteInKEK(c.File, c.Key); err != nil {
+	if err := allinone.PromoteInKEK(c.File, c.Key); err != nil {
 		return err
 	}
 	return showKEK(c.File)
@@ -61,7 +61,7 @@ type kekShowCommand struct {
 func (c *kekShowCommand) Run() error { return showKEK(c.File) }
 
 func showKEK(file string) error {
-	keys, err := cosigner.KeysInKEK(file)
+	keys, err := allinone.KeysInKEK(file)
 	if err != nil {
 		return err
 	}
