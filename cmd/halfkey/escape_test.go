@@ -110,3 +110,26 @@ func TestPrinterEscapesEveryArgument(t *testing.T) {
 type hostileError struct{}
 
 func (hostileError) Error() string { return "\x1bbad" }
+
+// Whoever writes an export may stop within a character, which is no reason to write it as bytes.
+func TestLines(t *testing.T) {
+	const text = "caf\u00e9 \u202e\nno end \U0001f41d"
+	for _, safe := range []func([]byte) []byte{nil, safeJSON} {
+		var out strings.Builder
+		l := &lines{w: terminal{&out}, safe: safe}
+		if safe != nil {
+			l.w = &out
+		}
+		for i := range len(text) {
+			if n, err := l.Write([]byte(text[i : i+1])); n != 1 || err != nil {
+				t.Fatalf("got %d, %v", n, err)
+			}
+		}
+		if err := l.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := out.String(), "caf\u00e9 \\u202e\nno end \U0001f41d\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
