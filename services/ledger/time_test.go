@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"encoding/hex"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -406,7 +408,10 @@ func TestLedgerBehind(t *testing.T) {
 	forged[0] ^= 1
 	f.unchanged(func() {
 		_, err := f.create(saw("p3", seen.GetEntry(), seen.GetEntryHash()))
-		wantReason(t, err, isBehind, movedNo)
+		told := wantReason(t, err, isBehind, movedNo).Metadata // What the operator accepts the loss by.
+		if told["seen_entry"] != strconv.FormatUint(seen.GetEntry(), 10) || told["seen_hash"] != hex.EncodeToString(seen.GetEntryHash()) {
+			t.Errorf("it lacks %v, want entry %d, %x", told, seen.GetEntry(), seen.GetEntryHash())
+		}
 		_, err = f.create(saw("p1", seen.GetEntry(), seen.GetEntryHash()))
 		wantReason(t, err, isBehind, movedUnknown)
 		_, err = f.create(saw("p3", before.GetEntry(), forged))
