@@ -20,7 +20,7 @@ var shapes sync.Map
 
 func shapeOf(d protoreflect.MessageDescriptor) *shape {
 	if s, ok := shapes.Load(d); ok {
-		return s.(*shape) //nolint:forcetypeassert,errcheck // nothing else is stored
+		return s.(*shape) //nolint:forcetypeassert // nothing else is stored
 	}
 	s := &shape{extendable: d.ExtensionRanges().Len() > 0}
 	for i := range d.Fields().Len() {
