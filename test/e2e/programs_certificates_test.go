@@ -60,7 +60,7 @@ func (s *site) give(t testing.TB, service authz.Service, by *devcert.Authority, 
 }
 
 // life is enough for a certificate to be taken and shown.
-const life = 10 * time.Second
+const life = 7 * time.Second
 
 // Certificates that are replaced on disk are shown by every listener without a restart, and no payment under way fails. An
 // authority is replaced the same way; from when it has left the bundle, or a certificate has expired, what it signed is refused, on
