@@ -195,6 +195,9 @@ type installationSucceedCommand struct {
 
 // Run makes the file.
 func (c *installationSucceedCommand) Run(a *app) error {
+	if c.Out == "-" {
+		return usage("--out", "standard output gets what the new file says: name a file for it")
+	}
 	current, err := a.installationFile("--current", c.Current)
 	if err != nil {
 		return err
