@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -84,6 +86,7 @@ func TestOperateRestore(t *testing.T) {
 			t.Errorf("journal of %s: %v", a.Handle(), err)
 		}
 	}
+	r.putAllBack(ctx, t)
 }
 
 // goOn is what happens after the copies were made, and what a restore takes away.
@@ -148,32 +151,16 @@ func (r *restoring) putLedger(ctx context.Context, t *testing.T) {
 	t.Helper()
 	payer := r.payers[0]
 	r.programs["ledger"].stop(t)
+	if _, err := os.Stat(r.ledgerFile() + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a ledger that was stopped has left its log beside the file: %v", err)
+	}
 	r.putLedgerBack(filepath.Join(r.copies, "ledger"))
 	r.programs["ledger"].start()
 	r.awaitReady()
 
-	for a, call := range map[*client.Agent]func() error{
-		payer:  func() error { _, err := payer.Pay(ctx, r.seven("ledger")); return err },
-		r.late: func() error { _, err := r.late.Pay(ctx, r.seven("ledger")); return err },
-		r.shop: func() error { _, err := r.shop.Account(ctx); return err },
-	} {
-		err := call()
-		var e *client.Error
-		if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_LEDGER_BEHIND || e.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
-			t.Fatalf("%s with the ledger of before: %v, want LEDGER_BEHIND, and that no money moved", a.Handle(), err)
-		}
-		entry, err := strconv.ParseUint(e.Metadata["seen_entry"], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash, err := hex.DecodeString(e.Metadata["seen_hash"])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.operator.AcceptLoss(ctx, a.Wallet(), entry, hash); err != nil {
-			t.Fatalf("accept the loss of %s: %v", a.Handle(), err)
-		}
-	}
+	r.acceptLoss(ctx, t, payer, func() error { _, err := payer.Pay(ctx, r.seven("ledger")); return err })
+	r.acceptLoss(ctx, t, r.late, func() error { _, err := r.late.Pay(ctx, r.seven("ledger")); return err })
+	r.acceptLoss(ctx, t, r.shop, func() error { _, err := r.shop.Account(ctx); return err })
 	// What was paid after the copy is as if it had never been, on both sides.
 	wantBalance(ctx, t, payer, deposited-usd)
 	wantBalance(ctx, t, r.shop, usd)
@@ -189,5 +176,72 @@ func (r *restoring) putLedger(ctx context.Context, t *testing.T) {
 	}
 	if lost := statesOf(ctx, t, payer, false); len(lost) != 2 {
 		t.Errorf("after the restore the ledger has payments %v, want kept and ledger", lost)
+	}
+}
+
+// acceptLoss demands that a call is answered by LEDGER_BEHIND, and accepts the loss by what the answer names.
+func (r *restoring) acceptLoss(ctx context.Context, t *testing.T, a *client.Agent, call func() error) {
+	t.Helper()
+	err := call()
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_LEDGER_BEHIND || e.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
+		t.Fatalf("%s with the ledger of before: %v, want LEDGER_BEHIND, and that no money moved", a.Handle(), err)
+	}
+	entry, err := strconv.ParseUint(e.Metadata["seen_entry"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash, err := hex.DecodeString(e.Metadata["seen_hash"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.operator.AcceptLoss(ctx, a.Wallet(), entry, hash); err != nil {
+		t.Fatalf("accept the loss of %s: %v", a.Handle(), err)
+	}
+}
+
+// putAllBack is a site that was lost, and put up again from the copies, so that nobody is left who leads the others forward.
+func (r *restoring) putAllBack(ctx context.Context, t *testing.T) {
+	t.Helper()
+	for _, p := range r.programs {
+		p.stop(t)
+	}
+	for name, c := range r.clusters {
+		c.stop(t)
+		c.putBack(filepath.Join(r.copies, name))
+		c.start()
+	}
+	r.putLedgerBack(filepath.Join(r.copies, "ledger"))
+	for _, p := range r.programs {
+		p.start()
+	}
+	r.awaitReady()
+	// Before any agent pays by the guard rails of then.
+	if _, err := r.operator.Freeze(ctx, "restored"); err != nil {
+		t.Fatal(err)
+	}
+	payer := r.payers[0]
+	if _, err := r.owner.GuardRails(ctx, payer.Wallet()); client.ReasonOf(err) != typev1.Reason_REASON_EVIDENCE_MISMATCH {
+		t.Errorf("the guard rails by an owner who has seen newer ones: %v, want EVIDENCE_MISMATCH", err)
+	}
+	forgotten, err := filepath.Glob(filepath.Join(r.made.Dir, "owner", "pins", "heads_wallets_*"))
+	if err != nil || len(forgotten) == 0 {
+		t.Fatalf("the owner's home has pinned no guard rails: %v", err)
+	}
+	for _, file := range forgotten {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.owner.SetGuardRails(ctx, payer.Wallet(), r.rules); err != nil {
+		t.Fatalf("the owner sets the guard rails again: %v", err)
+	}
+	if _, err := r.operator.Unfreeze(ctx, "restored"); err != nil {
+		t.Fatal(err)
+	}
+	r.acceptLoss(ctx, t, payer, func() error { _, err := payer.Pay(ctx, r.seven("all")); return err })
+	r.wantPaid(ctx, t, payer, "all")
+	if _, err := r.late.Pay(ctx, r.seven("all")); client.ReasonOf(err) != typev1.Reason_REASON_NOT_ACTIVE {
+		t.Errorf("a wallet of after the copies: %v, want NOT_ACTIVE", err)
 	}
 }
