@@ -25,6 +25,7 @@ import (
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/canary"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
@@ -34,9 +35,10 @@ import (
 // listening takes what passes between gateway and services and nobody else may see: the signatures of tokens, which make them tokens,
 // and the shares that the co-signer releases.
 type listening struct {
-	mu      sync.Mutex
-	secrets canary.Secrets
-	broken  bool // The co-signer does not answer.
+	mu          sync.Mutex
+	secrets     canary.Secrets
+	commitments [][]byte // The agent's, of requests that the co-signer was shown.
+	broken      bool     // The co-signer does not answer.
 }
 
 func (l *listening) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
@@ -54,6 +56,12 @@ func (h heard) Invoke(ctx context.Context, method string, req, resp any, options
 	if r, ok := req.(*identityv1.AuthenticateRequest); ok {
 		for _, s := range r.GetToken().GetSignatures() {
 			h.l.secrets.Add(fmt.Sprintf("token %d", len(h.l.secrets)), s.GetSignature())
+		}
+	}
+	if r, ok := req.(*cosignerv1.ReleaseRequest); ok {
+		request := new(typev1.Request)
+		if err := evidence.Peek(r.GetRequest(), request); err == nil {
+			h.l.commitments = append(h.l.commitments, request.GetCommitment())
 		}
 	}
 	broken := h.l.broken && h.service == "cosigner"
@@ -198,17 +206,22 @@ func TestNoSecretIsTold(t *testing.T) {
 	order := func(id string, units int64) client.Order {
 		return client.Order{ID: id, Recipient: shop.Wallet(), Units: units, Purpose: purpose}
 	}
-	for id, units := range map[string]int64{"green": usd, "yellow": 6 * usd, "red": 200 * usd} {
-		if _, err := payer.Pay(ctx, order(id, units)); err != nil {
+	random := draws.while(func() {
+		for id, units := range map[string]int64{"green": usd, "yellow": 6 * usd, "red": 200 * usd} {
+			if _, err := payer.Pay(ctx, order(id, units)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := owner.Approve(ctx, payer.Wallet()+"/payments/yellow"); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := owner.Approve(ctx, payer.Wallet()+"/payments/yellow"); err != nil {
-		t.Fatal(err)
-	}
-	if p, err := payer.Wait(ctx, "yellow"); err != nil || p.State != settled {
-		t.Fatalf("yellow: %v, %v", p, err)
-	}
+		if p, err := payer.Wait(ctx, "yellow"); err != nil || p.State != settled {
+			t.Fatalf("yellow: %v, %v", p, err)
+		}
+	})
+	l.mu.Lock()
+	addNonces(t, l.secrets, random, l.commitments)
+	l.mu.Unlock()
 	_, err = payer.Pay(ctx, order("green", 2*usd))
 	fails("another payment of the same id", err)
 	stranger := order("stranger", 2*usd)
@@ -269,7 +282,7 @@ func TestNoSecretIsTold(t *testing.T) {
 		search("the metrics of "+string(service), o.metrics(t, service), "rpc_server_call_duration_seconds")
 	}
 	search("an error", strings.Join(told, "\n"), "FROZEN", "UNAVAILABLE")
-	for _, what := range []string{"agent: ", "owner: ", "token ", "release ", "kek.json", "ca.key", "operator.key"} {
+	for _, what := range []string{"agent: ", "owner: ", "token ", "release ", "randomness ", "nonce ", "kek.json", "ca.key", "operator.key"} {
 		if !l.has(what) {
 			t.Errorf("nothing that begins with %q was looked for", what)
 		}
