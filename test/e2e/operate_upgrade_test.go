@@ -87,8 +87,8 @@ func TestOperateUpgrade(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	next := buildNext(t)
 	s := newSite(t, "gateway", "identity", "policy", "cosigner")
+	next := buildNext(t)
 	s.up()
 	p := s.people(ctx, t, 1)
 	paid := 0

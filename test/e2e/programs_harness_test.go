@@ -258,6 +258,9 @@ func replica(name string, n int) string {
 // newSite lays a deployment out and starts nothing. replicas are the services of which there are two.
 func newSite(t testing.TB, replicas ...string) *site {
 	t.Helper()
+	if raced {
+		t.Skip("the programs are built without the race detector, and are run without it in go test")
+	}
 	gateway := slices.Contains(replicas, "gateway")
 	addresses := free(t, 3+4*len(programNames)+2)
 	next := func() string {
