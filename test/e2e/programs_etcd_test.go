@@ -39,6 +39,7 @@ func serveEtcd(config string) error {
 	c := embed.NewConfig()
 	c.Dir = m.Dir
 	c.TickMs, c.ElectionMs = 20, 200
+	c.InitialElectionTickAdvance = false // As the embedded one, when it has data.
 	c.ListenPeerUrls = nil
 	c.ListenClientUrls = []url.URL{{Scheme: "https", Host: m.Address}}
 	c.AdvertiseClientUrls = c.ListenClientUrls
