@@ -40,6 +40,9 @@ var goBuilds = regexp.MustCompile(`^(HOME|XDG_\w+|C?GO\w*)=`)
 // TestTutorial runs docs/tutorial.md as one script from its first command to its last, against the programs that it builds,
 // and compares what they print with what the page shows.
 func TestTutorial(t *testing.T) {
+	if raced {
+		t.Skip("it looks at files and output of processes, of which the race detector sees no more")
+	}
 	page := filepath.Join(docsDir, "tutorial.md")
 	b, err := os.ReadFile(page)
 	if err != nil {
