@@ -37,17 +37,22 @@ const testTimeout = 5 * time.Minute
 func main() {
 	only := flag.String("only", "", "run only defences whose name matches this regular expression")
 	parallel := flag.Int("parallel", runtime.NumCPU(), "how many to build and run at once")
+	share := flag.String("share", "0/1", "which `part` of them to run: 0/2 is every second one, 1/2 the others")
 	flag.Parse()
-	if err := run(*only, *parallel); err != nil {
+	if err := run(*only, *share, *parallel); err != nil {
 		fmt.Fprintln(os.Stderr, "teeth: error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, parallel int) (err error) {
+func run(only, share string, parallel int) (err error) {
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
+	}
+	var part, parts int
+	if _, err := fmt.Sscanf(share, "%d/%d", &part, &parts); err != nil || part < 0 || part >= parts {
+		return fmt.Errorf("-share %s: want a part and how many there are, such as 0/2", share)
 	}
 	defences, err := load("test/teeth/defences")
 	if err != nil {
@@ -64,7 +69,7 @@ func run(only string, parallel int) (err error) {
 	slots := make(chan struct{}, max(parallel, 1))
 	ran, failed := 0, 0
 	for n, d := range defences {
-		if !match.MatchString(d.Name) {
+		if n%parts != part || !match.MatchString(d.Name) {
 			continue
 		}
 		ran++
