@@ -312,6 +312,8 @@ func TestLock(t *testing.T) {
 	if s, err := New(Config{Installations: other.Installations, Key: other.Ledger, Path: f.path}); err == nil {
 		s.Close()
 		t.Fatal("another installation has the file")
+	} else if !strings.Contains(err.Error(), "is the ledger of installation") {
+		t.Errorf("got %v", err)
 	}
 	if s, err := New(Config{Installations: f.Installations, Key: f.Policy, Path: filepath.Join(t.TempDir(), "x.db")}); err == nil {
 		s.Close()
