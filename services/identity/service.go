@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/evidence"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 )
@@ -93,7 +94,7 @@ func New(c Config) (*Service, error) {
 	if c.Bounds.PerOwner < 0 || c.Bounds.PerSource < 0 || c.Bounds.Total < 0 {
 		return nil, errors.New("identity: a bound on open registrations is negative")
 	}
-	if err := acceptInstallation(c.KV, c.Installations); err != nil {
+	if err := etcdstore.AcceptInstallation(c.KV, installationKey, c.Installations); err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
 	if c.Clock == nil {

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
+	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/evidence"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -61,7 +62,7 @@ func New(c Config) (*Service, error) {
 	if !ok || !bytes.Equal(public, installation.Key(typev1.Purpose_PURPOSE_POLICY)) {
 		return nil, fmt.Errorf("policy: the statement key is not the current one of installation file number %d", installation.Number())
 	}
-	if err := acceptInstallation(c.KV, c.Installations); err != nil {
+	if err := etcdstore.AcceptInstallation(c.KV, installationKey, c.Installations); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	if c.Clock == nil {
