@@ -24,10 +24,11 @@ const (
 	// pingEvery and pingTimeout find a dead member; etcd refuses pings more often than every 5 s.
 	pingEvery   = 30 * time.Second
 	pingTimeout = 10 * time.Second
-	// connectMax bounds one attempt to connect, and reconnectMax the pause after one that failed: gRPC's would be two minutes after
-	// etcd has been away for some, in which nothing can be paid though it is back.
+	// connectMax bounds one attempt to connect, and reconnectMin and reconnectMax the pause after one that failed: gRPC's would be two
+	// minutes after etcd has been away for some, in which nothing can be paid though it is back.
 	connectMax   = 5 * time.Second
-	reconnectMax = 3 * time.Second
+	reconnectMin = 100 * time.Millisecond
+	reconnectMax = time.Second
 )
 
 // Config says which cluster, and as whom.
@@ -62,7 +63,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	pause := backoff.DefaultConfig
-	pause.MaxDelay = reconnectMax
+	pause.BaseDelay, pause.MaxDelay = reconnectMin, reconnectMax
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
 		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),

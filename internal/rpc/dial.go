@@ -27,10 +27,13 @@ const (
 	// clientPingEvery finds a dead peer while calls wait on it; servers allow it every 15 s.
 	clientPingEvery   = 30 * time.Second
 	clientPingTimeout = 10 * time.Second
-	// connectMax bounds one attempt to connect, and reconnectMax the pause after one that failed. A program that was started anew
-	// elsewhere leaves an address behind on which nobody answers, and its name is looked up again only when the attempt has ended.
-	connectMax   = 5 * time.Second
-	reconnectMax = 3 * time.Second
+	// connectMax bounds one attempt to connect. A program that was started anew elsewhere leaves an address behind on which nobody
+	// answers, and its name is looked up again only when the attempt has ended.
+	connectMax = 5 * time.Second
+	// reconnectMin and reconnectMax space out attempts to connect to a program that is away. A client's attempts at one call span
+	// some 2 s (client/), more than the longest pause here: a call to a service that is back finds it.
+	reconnectMin = 100 * time.Millisecond
+	reconnectMax = time.Second
 )
 
 // serviceConfig is every connection's: gRPC's A2 and A6. All methods of Halfkey are safe to repeat (the payment id with
@@ -127,10 +130,10 @@ func Dial(c DialConfig) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, options...)
 }
 
-// reconnect is gRPC's backoff, but for its two minutes at most between attempts.
+// reconnect is gRPC's backoff with pauses of our own: gRPC's grow to two minutes.
 func reconnect() grpc.ConnectParams {
 	pause := backoff.DefaultConfig
-	pause.MaxDelay = reconnectMax
+	pause.BaseDelay, pause.MaxDelay = reconnectMin, reconnectMax
 	return grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax}
 }
 
