@@ -4,7 +4,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -27,7 +29,7 @@ func open(e *program.Environment, c *config.Gateway) (program.Starter, error) {
 		Certificate: c.Public.Certificate, Key: c.Public.Key, Authorities: c.Public.Authorities,
 	}, e.Logger)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("public_tls: %s with %s and %s: %w", c.Public.Certificate, c.Public.Key, c.Public.Authorities, err)
 	}
 	check, err := validate.New()
 	if err != nil {
@@ -41,6 +43,12 @@ func open(e *program.Environment, c *config.Gateway) (program.Starter, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.Check(func(now time.Time) error {
+		if err := public.CheckPublic([]byte(e.Installation().Content().GetCaPem()), host, now); err != nil {
+			return fmt.Errorf("public_tls.certificate: %w", err)
+		}
+		return nil
+	})
 	return func(context.Context) (program.Server, error) {
 		s := &server{public: public}
 		services, err := s.dial(e, c.Services)

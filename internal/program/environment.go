@@ -3,9 +3,11 @@ package program
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -41,6 +43,23 @@ type Environment struct {
 	InFlightMax int
 	// Fail is told when a listener ends that should not.
 	Fail func(error)
+
+	checks []func(now time.Time) error
+}
+
+// Check adds to what `check` looks at: what is right or wrong by the time of day, and keeps nobody from starting.
+func (e *Environment) Check(what func(now time.Time) error) { e.checks = append(e.checks, what) }
+
+// check looks at the program's own certificate, at this moment, and at what was added.
+func (e *Environment) check(now time.Time) error {
+	var problems []error
+	if err := e.Credentials.CheckService(e.Name, now); err != nil {
+		problems = append(problems, fmt.Errorf("tls.certificate: %w", err))
+	}
+	for _, what := range e.checks {
+		problems = append(problems, what(now))
+	}
+	return errors.Join(problems...)
 }
 
 // Installation is the file in force.

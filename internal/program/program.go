@@ -217,7 +217,11 @@ func credentials(ctx context.Context, installation string, c config.TLS, logger 
 	if c.WorkloadAPI != "" {
 		return workload.Credentials(ctx, installation, c.WorkloadAPI, logger)
 	}
-	return rpc.LoadCredentials(installation, rpc.Files{Certificate: c.Certificate, Key: c.Key, Authorities: c.Authorities}, logger)
+	made, err := rpc.LoadCredentials(installation, rpc.Files{Certificate: c.Certificate, Key: c.Key, Authorities: c.Authorities}, logger)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %s with %s and %s: %w", c.Certificate, c.Key, c.Authorities, err)
+	}
+	return made, nil
 }
 
 // collector is where traces go; nil if nowhere.
@@ -249,7 +253,7 @@ func (s Spec[C, P]) check(ctx context.Context, c commands) error {
 	if err != nil {
 		return err
 	}
-	return o.close(ctx)
+	return errors.Join(o.environment.check(time.Now()), o.close(ctx))
 }
 
 // serve runs until ctx ends or a listener fails, then drains: it is not ready first, so that balancers look elsewhere, then

@@ -3,6 +3,7 @@ package program
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -291,5 +292,69 @@ func TestOwnCertificate(t *testing.T) {
 				t.Errorf("%s with %s's %s: exit code %d, started %t: %s", command, tt.installation, tt.service, code, started, said.String())
 			}
 		}
+	}
+}
+
+// `check` says in words what is wrong with the program's own certificate: what it starts with all the same, because a new one may be
+// on its way, and what it does not start with.
+func TestCheckCertificate(t *testing.T) {
+	r := newRunning(t, func(*Environment) Starter {
+		return func(context.Context) (Server, error) { return nil, errors.New("it has started") }
+	})
+	check := func() (int, string) {
+		var said bytes.Buffer
+		code := r.spec.run(t.Context(), []string{"--config", r.file, "check"}, &said, &said)
+		return code, said.String()
+	}
+	if code, said := check(); code != exitOK || !strings.Contains(said, "every file is there and fits") {
+		t.Errorf("a certificate with nothing wrong: exit code %d: %s", code, said)
+	}
+	other, err := devcert.NewAuthority("another", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	for _, tt := range []struct {
+		name    string
+		by      *devcert.Authority
+		is      authz.Service
+		usages  []x509.ExtKeyUsage
+		made    time.Duration // ago
+		another bool          // Its key is of another certificate.
+		want    []string
+	}{
+		{"expired", r.ca, authz.Ledger, both, 91 * 24 * time.Hour, false, []string{"tls.certificate: has expired on "}},
+		{"not yet", r.ca, authz.Ledger, both, -time.Hour, false, []string{"tls.certificate: is good from ", " only; it is "}},
+		{"another authority's", other, authz.Ledger, both, 0, false, []string{"tls.certificate: is not signed by the authorities"}},
+		{"a server's alone", r.ca, authz.Ledger, both[:1], 0, false, []string{"tls.certificate: is not for each of the uses"}},
+		{"a client's alone", r.ca, authz.Ledger, both[1:], 0, false, []string{"tls.certificate: is not for each of the uses that it needs"}},
+		{"two things at once", other, authz.Ledger, both, 91 * 24 * time.Hour, false, []string{"has expired", "; is not signed"}},
+		{"another service's", r.ca, authz.Policy, both, 0, false, []string{"tls.certificate: is the policy's, want the ledger's"}},
+		{"with another key", r.ca, authz.Ledger, both, 0, true, []string{"tls.pem with ", "private key does not match public key"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			pair, err := tt.by.Issue(devcert.Leaf{URI: authz.ID(r.id, tt.is), Usages: tt.usages}, time.Now().Add(-tt.made))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.another {
+				wrong, err := tt.by.Service(r.id, tt.is, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				pair.Key = wrong.Key
+			}
+			for file, content := range map[string][]byte{"tls.pem": pair.Certificate, "tls.key": pair.Key} {
+				if err := os.WriteFile(filepath.Join(filepath.Dir(r.file), file), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			code, said := check()
+			for _, want := range tt.want {
+				if code != exitError || !strings.Contains(said, want) {
+					t.Errorf("exit code %d, want %d and %q: %s", code, exitError, want, said)
+				}
+			}
+		})
 	}
 }

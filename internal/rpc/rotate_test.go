@@ -352,6 +352,30 @@ func TestOwnService(t *testing.T) {
 	}
 }
 
+// A public certificate is looked at as clients do: by the authorities of the installation file, and for the host that they call.
+func TestCheckPublic(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	own := credentialsOf(t, ca, authz.Gateway)
+	now := time.Now()
+	for _, tt := range []struct {
+		name, host string
+		by         []byte
+		now        time.Time
+		want       string
+	}{
+		{"right", "localhost", ca.Certificate(), now, ""},
+		{"an address", "127.0.0.1", ca.Certificate(), now, ""},
+		{"another host", "pay.company.com", ca.Certificate(), now, "does not name the host that clients are sent to, pay.company.com"},
+		{"another authority", "localhost", other.Certificate(), now, "is not signed by the authorities: x509: certificate signed by unknown"},
+		{"expired", "localhost", ca.Certificate(), now.Add(91 * 24 * time.Hour), "has expired on "},
+	} {
+		err := own.CheckPublic(tt.by, tt.host, tt.now)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 // watchHealth opens a stream, and gives the error that it ends with.
 func watchHealth(t testing.TB, conn *grpc.ClientConn) <-chan error {
 	t.Helper()
