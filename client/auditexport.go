@@ -45,6 +45,8 @@ type ExportedEntry struct {
 	// Recipient is the recipient's key in hex and Purpose the agent's words, where the entry brings the intent.
 	Recipient string `json:"recipient,omitempty"`
 	Purpose   string `json:"purpose,omitempty"`
+	// X402 is the HTTP request whose answer it pays for, its URL without query: `GET https://api.example/report`.
+	X402 string `json:"x402,omitempty"`
 	// Asset and Units are what moved, was held or was freed; Available and Held are the balance after it.
 	Asset     string `json:"asset,omitempty"`
 	Units     string `json:"units,omitempty"`
@@ -84,6 +86,9 @@ func NewExportedEntry(b []byte) (*ExportedEntry, error) {
 		request, intent := new(typev1.Request), new(typev1.Intent)
 		if s.GetPayloadType() == evidence.TypeRequest && evidence.Peek(s, request) == nil && evidence.Unmarshal(request.GetIntent(), intent) == nil {
 			out.Recipient, out.Purpose = hex.EncodeToString(intent.GetRecipient()), intent.GetPurpose()
+			if x := intent.GetX402(); x != nil {
+				out.X402 = x.GetMethod() + " " + x.GetScheme() + "://" + x.GetHost() + x.GetPath()
+			}
 		}
 	}
 	return out, nil

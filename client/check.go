@@ -29,6 +29,8 @@ type Payment struct {
 	Purpose string
 	// Deadline is the last moment at which it may be authorized.
 	Deadline time.Time
+	// X402 is the HTTP request whose answer it pays for, as the agent said; nil if it pays for none.
+	X402 *typev1.X402Context
 	// Settlement is the ledger's verified statement, once SETTLED.
 	Settlement *typev1.Settlement
 	// Proto is the answer itself.
@@ -72,7 +74,7 @@ func readPayment(
 	out := &Payment{
 		Name: p.GetName(), ID: id, State: p.GetState(), Light: p.GetLight(), Results: p.GetResults(),
 		Asset: intent.GetAsset(), Units: units, Recipient: [32]byte(intent.GetRecipient()), Purpose: intent.GetPurpose(),
-		Deadline: time.UnixMilli(intent.GetDeadlineMillis()), Proto: p,
+		Deadline: time.UnixMilli(intent.GetDeadlineMillis()), X402: intent.GetX402(), Proto: p,
 	}
 	if p.GetState() != settled {
 		return out, nil

@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +30,16 @@ type Order struct {
 	Purpose string
 	// Deadline is how long it may be authorized, a person's answer included: at most 7 days, 0 means 24 hours.
 	Deadline time.Duration
+	// X402 is the HTTP request whose answer it pays for, as X402Context makes it; nil if it pays for none.
+	X402 *typev1.X402Context
+}
+
+// X402Context is the context of a payment for the answer to an HTTP request, as an Order takes it: what of the request guard rails
+// judge and a person reviews. bodyDigest is the SHA-256 of the request's body, of no bytes if it has none. The request must then be
+// sent with this method to this URL: user and password are refused, a fragment is left out, and host and scheme are in lower case.
+func X402Context(method string, u *url.URL, bodyDigest [sha256.Size]byte) (*typev1.X402Context, error) {
+	m, err := evidence.X402Of(method, u, bodyDigest)
+	return m, wrap("pay", err, notMoved)
 }
 
 const (
@@ -61,6 +73,7 @@ func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]b
 		Recipient:      recipient[:],
 		Purpose:        o.Purpose,
 		DeadlineMillis: now.Add(o.Deadline).UnixMilli(),
+		X402:           o.X402,
 	})
 	if err != nil {
 		return nil, wrap("pay", err, notMoved)
@@ -138,6 +151,8 @@ func sameOrder(r *PaymentRecord, o Order, recipient [32]byte) error {
 		field = "recipient"
 	case m.GetPurpose() != o.Purpose:
 		field = "purpose"
+	default:
+		field = evidence.X402Differs(m.GetX402(), o.X402)
 	}
 	if field != "" {
 		return local("pay", typev1.Reason_REASON_PAYMENT_DIFFERS, "the payment exists, and this order is not a repeat of it", "field", field)

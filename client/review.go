@@ -28,6 +28,8 @@ type Review struct {
 	Purpose   string
 	// RecipientName is what this home knows the recipient as, or empty.
 	RecipientName string
+	// X402 is the HTTP request whose answer it pays for, in the agent's signed words too; nil if it pays for none.
+	X402 *typev1.X402Context
 	// Deadline is the last moment at which it may be authorized.
 	Deadline time.Time
 	// FormerKey says that it was asked for under a request key that the wallet has no longer: after a leak the thief may have asked.
@@ -145,7 +147,7 @@ func readReview(a *evidence.Attempt, head *evidence.Head, record *typev1.WalletR
 	r := &Review{
 		Payment: p.GetName(), Wallet: a.Request.GetWallet(), Handle: record.GetHandle(), State: p.GetState(),
 		Asset: a.Intent.GetAsset(), Units: a.Units, Recipient: [32]byte(a.Intent.GetRecipient()), Purpose: a.Intent.GetPurpose(),
-		Deadline: a.Deadline(), intentDigest: a.IntentDigest, intent: a.Request.GetIntent(), head: head,
+		X402: a.Intent.GetX402(), Deadline: a.Deadline(), intentDigest: a.IntentDigest, intent: a.Request.GetIntent(), head: head,
 	}
 	own := guardrails.Judge(head.Document, guardrails.Facts{
 		Rail: a.Intent.GetRail(), Asset: r.Asset, Units: r.Units, Recipient: r.Recipient,

@@ -231,13 +231,14 @@ func (f *fields) intent(m *typev1.Intent) {
 	f.key("recipient", m.GetRecipient())
 	f.text("purpose", m.GetPurpose(), PurposeMax)
 	f.millis("deadline_millis", m.GetDeadlineMillis())
+	f.x402(m.GetX402())
 }
 
 func (f *fields) request(m *typev1.Request) {
 	f.installation(m.GetInstallation())
 	f.wallet(m.GetWallet())
 	f.payment(m.GetPayment(), m.GetWallet())
-	f.check(len(m.GetIntent()) > 0 && len(m.GetIntent()) <= IntentMax, "intent", "is not 1 byte to 2 KiB")
+	f.check(len(m.GetIntent()) > 0 && len(m.GetIntent()) <= IntentMax, "intent", "is not 1 byte to 3 KiB")
 	f.digest("message_digest", m.GetMessageDigest())
 	f.size("commitment", m.GetCommitment(), commitmentSize)
 	f.numbered("seen_entry", "seen_hash", m.GetSeenEntry(), m.GetSeenHash())

@@ -26,7 +26,7 @@ import (
 // TestSamplesAreWhole: every message of the contract that is signed or hashed has a sample, and every one of its fields is set
 // in one of them, but for those that must be empty. What is not in a sample is in no test below.
 func TestSamplesAreWhole(t *testing.T) {
-	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey"}
+	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey", "X402Context"}
 	empty := []string{
 		"OwnerRegistration.wallet", "OwnerKeys.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet", "Unfreeze.wallet", "Acknowledgement.owner",
 		"Installation.predecessor", "Entry.freeze_id", "Entry.scope", "Entry.signature",
@@ -294,6 +294,9 @@ func TestUnmarshalRefusesOtherEncodings(t *testing.T) {
 	}
 }
 
+// x402Sample is the sample of an intent that has a context.
+const x402Sample = "intent for an HTTP resource"
+
 // TestFields: every bound of the contract, by the field that a refusal must name.
 func TestFields(t *testing.T) {
 	rows := []struct {
@@ -315,6 +318,20 @@ func TestFields(t *testing.T) {
 		{"intent", "purpose", func(m proto.Message) { m.(*typev1.Intent).Purpose = "pay \u202egnihton" }},
 		{"intent", "deadline_millis", func(m proto.Message) { m.(*typev1.Intent).DeadlineMillis = 0 }},
 		{"intent", "deadline_millis", func(m proto.Message) { m.(*typev1.Intent).DeadlineMillis = 1 << 62 }},
+		{x402Sample, "x402.method", func(m proto.Message) { m.(*typev1.Intent).X402.Method = "" }},
+		{x402Sample, "x402.method", func(m proto.Message) { m.(*typev1.Intent).X402.Method = "get" }},
+		{x402Sample, "x402.method", func(m proto.Message) { m.(*typev1.Intent).X402.Method = "ABCDEFGHIJKLMNOPQ" }},
+		{x402Sample, "x402.scheme", func(m proto.Message) { m.(*typev1.Intent).X402.Scheme = "" }},
+		{x402Sample, "x402.scheme", func(m proto.Message) { m.(*typev1.Intent).X402.Scheme = "HTTPS" }},
+		{x402Sample, "x402.host", func(m proto.Message) { m.(*typev1.Intent).X402.Host = "" }},
+		{x402Sample, "x402.host", func(m proto.Message) { m.(*typev1.Intent).X402.Host = "API.example" }},
+		{x402Sample, "x402.host", func(m proto.Message) { m.(*typev1.Intent).X402.Host = "api.example:443" }},
+		{x402Sample, "x402.path", func(m proto.Message) { m.(*typev1.Intent).X402.Path = "" }},
+		{x402Sample, "x402.path", func(m proto.Message) { m.(*typev1.Intent).X402.Path = "/a?b" }},
+		{x402Sample, "x402.path", func(m proto.Message) { m.(*typev1.Intent).X402.Path = "/a/%2e%2E/b" }},
+		{x402Sample, "x402.path", func(m proto.Message) { m.(*typev1.Intent).X402.Path = "/" + strings.Repeat("a", 1024) }},
+		{x402Sample, "x402.url_digest", func(m proto.Message) { m.(*typev1.Intent).X402.UrlDigest = nil }},
+		{x402Sample, "x402.body_digest", func(m proto.Message) { m.(*typev1.Intent).X402.BodyDigest = make([]byte, 31) }},
 		{"request", "intent", func(m proto.Message) { m.(*typev1.Request).Intent = nil }},
 		{"request", "intent", func(m proto.Message) { m.(*typev1.Request).Intent = make([]byte, evidence.IntentMax+1) }},
 		{"request", "message_digest", func(m proto.Message) { m.(*typev1.Request).MessageDigest = nil }},

@@ -14,8 +14,8 @@ import (
 const (
 	// PurposeMax bounds an intent's purpose: a line that a person reads before approving.
 	PurposeMax = 256
-	// IntentMax bounds an intent's bytes: two names, an asset, a purpose and change.
-	IntentMax = 2 << 10
+	// IntentMax bounds an intent's bytes: two names, an asset, a purpose, a host with a path, and change.
+	IntentMax = 3 << 10
 	// AssetMax bounds a CAIP-19 asset id: its grammar ends at 41 + 1 + 137 bytes and a token id of 79.
 	AssetMax = 258
 	// MessageMax bounds a message to be signed; a Solana message fits one packet of 1,232 bytes.

@@ -184,6 +184,9 @@ func TestGoldenByHand(t *testing.T) {
 	i := sampleOf(t, "intent").(*typev1.Intent)
 	intent := hand(nil).text(1, i.GetInstallation()).text(2, i.GetWallet()).text(3, i.GetPayment()).number(4, uint64(i.GetRail())).
 		text(5, i.GetAsset()).text(6, i.GetUnits()).bytes(7, i.GetRecipient()).text(8, i.GetPurpose()).number(9, uint64(i.GetDeadlineMillis()))
+	x := sampleOf(t, x402Sample).(*typev1.Intent).GetX402()
+	bought := append(hand(nil), intent...).bytes(10, hand(nil).text(1, x.GetMethod()).text(2, x.GetScheme()).text(3, x.GetHost()).
+		text(4, x.GetPath()).bytes(5, x.GetUrlDigest()).bytes(6, x.GetBodyDigest()))
 	q := sampleOf(t, "request").(*typev1.Request)
 	request := hand(nil).text(1, q.GetInstallation()).text(2, q.GetWallet()).text(3, q.GetPayment()).bytes(4, intent).
 		bytes(5, q.GetMessageDigest()).bytes(6, q.GetCommitment()).number(7, q.GetSeenEntry()).bytes(8, q.GetSeenHash()).number(9, uint64(q.GetTimeMillis()))
@@ -236,7 +239,7 @@ func TestGoldenByHand(t *testing.T) {
 	}
 	entry = entry.bytes(16, n.GetMessage()).text(20, n.GetCaller())
 
-	byHand := map[string]hand{"intent": intent, "request": request, "verdict": verdict, "guard-rails": document, "entry": entry}
+	byHand := map[string]hand{"intent": intent, x402Sample: bought, "request": request, "verdict": verdict, "guard-rails": document, "entry": entry}
 	for _, vec := range readGolden(t).Statements {
 		if h, ok := byHand[vec.Name]; ok {
 			if got := hex.EncodeToString(h); got != vec.Payload {

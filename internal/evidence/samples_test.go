@@ -2,6 +2,8 @@ package evidence_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
@@ -65,6 +67,8 @@ func samples(t testing.TB) []sample {
 	message := evidence.MessageDigest(p.MessageBytes).Bytes()
 	peek := func(e *typev1.Envelope, m proto.Message) proto.Message { w.Decode(e, m); return m }
 
+	bought := proto.CloneOf(p.Intent)
+	bought.X402 = boughtOf(t)
 	keyStart := &typev1.KeyGenerationStart{
 		Installation: id, Wallet: wallet, Run: bytes.Repeat([]byte{9}, 16), StaticKey: evidencetest.Public(w.Key("agent static")),
 		RequestKey: evidencetest.Public(l.RequestKey), Handle: l.Handle, OwnerEmail: "you@company.example",
@@ -87,6 +91,7 @@ func samples(t testing.TB) []sample {
 	enrolled := w.ClaimedWallet(evidencetest.WalletConfig{ID: "enrolled", Token: w.Key("token/enrolled"), TokenExpiry: start.Add(24 * time.Hour)})
 	return []sample{
 		{"intent", evidence.TypeIntent, p.Intent, ""},
+		{"intent for an HTTP resource", evidence.TypeIntent, bought, ""},
 		{"request", evidence.TypeRequest, peek(p.Request, new(typev1.Request)), "request/research"},
 		{"registration", evidence.TypeRegistration, peek(l.Registration, new(typev1.Registration)), "request/research"},
 		{"keygen-start", evidence.TypeKeyGenerationStart, keyStart, "request/research"},
@@ -184,6 +189,20 @@ func samples(t testing.TB) []sample {
 			Installation: id, Wallet: wallet, Entry: 4, EntryHash: digestOf(4), TimeMillis: now,
 		}, "ledger"},
 	}
+}
+
+// boughtOf is the context of a request with a query and a body.
+func boughtOf(t testing.TB) *typev1.X402Context {
+	t.Helper()
+	u, err := url.Parse("https://api.example:8443/v1/reports%2F7?year=2026")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := evidence.X402Of("POST", u, sha256.Sum256([]byte(`{"pages":3}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // sampleOf returns a copy of the sample's message.

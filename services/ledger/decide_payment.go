@@ -335,6 +335,8 @@ func differs(recordedIntent []byte, now *typev1.Intent) string {
 		return "purpose"
 	case before.GetDeadlineMillis() != now.GetDeadlineMillis():
 		return "deadline_millis"
+	case evidence.X402Differs(before.GetX402(), now.GetX402()) != "":
+		return evidence.X402Differs(before.GetX402(), now.GetX402())
 	case !proto.Equal(before, now):
 		return "intent" // A field that this list does not know.
 	}

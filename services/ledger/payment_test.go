@@ -211,7 +211,7 @@ func TestPaymentDiffers(t *testing.T) {
 	payer, payee := f.two()
 	third := f.wallet("third", loose)
 	f.setGuardRails(payer, evidencetest.Allow(third.GroupKey))
-	base := evidencetest.PaymentConfig{To: payee.GroupKey, Purpose: "a", Deadline: noon.Add(time.Hour)}
+	base := evidencetest.PaymentConfig{To: payee.GroupKey, Purpose: "a", Deadline: noon.Add(time.Hour), EditIntent: buys("api.example")}
 	f.must(f.payment(payer, base), authorized)
 	for _, tt := range []struct {
 		name, field string
@@ -221,6 +221,8 @@ func TestPaymentDiffers(t *testing.T) {
 		{"recipient", "recipient", func(c *evidencetest.PaymentConfig) { c.To = third.GroupKey }},
 		{"purpose", "purpose", func(c *evidencetest.PaymentConfig) { c.Purpose = "b" }},
 		{"deadline", "deadline_millis", func(c *evidencetest.PaymentConfig) { c.Deadline = noon.Add(2 * time.Hour) }},
+		{"without its HTTP request", "x402", func(c *evidencetest.PaymentConfig) { c.EditIntent = nil }},
+		{"another HTTP host", "x402.host", func(c *evidencetest.PaymentConfig) { c.EditIntent = buys("other.example") }},
 		{"message", "message", func(c *evidencetest.PaymentConfig) { c.Expiry = noon.Add(80 * time.Second) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -242,6 +244,15 @@ func TestPaymentDiffers(t *testing.T) {
 	c.Units = 2 * usd
 	_, err := f.create(f.payment(payer, c))
 	wantReason(t, err, typev1.Reason_REASON_PAYMENT_DIFFERS, movedYes)
+}
+
+// buys makes an intent one that pays for an HTTP resource of this host.
+func buys(host string) func(*typev1.Intent) {
+	return func(m *typev1.Intent) {
+		m.X402 = &typev1.X402Context{
+			Method: "GET", Scheme: "https", Host: host, Path: "/report", UrlDigest: make([]byte, 32), BodyDigest: make([]byte, 32),
+		}
+	}
 }
 
 // A repeat of an AUTHORIZED payment has one hold, is counted once, and gets a fresh receipt.

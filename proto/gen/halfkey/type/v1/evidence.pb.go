@@ -860,8 +860,10 @@ type Intent struct {
 	Purpose string `protobuf:"bytes,8,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	// Last moment at which it may be authorized; at most 7 days after the request.
 	DeadlineMillis int64 `protobuf:"varint,9,opt,name=deadline_millis,json=deadlineMillis,proto3" json:"deadline_millis,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The HTTP resource that it pays for; absent if it pays for none.
+	X402          *X402Context `protobuf:"bytes,10,opt,name=x402,proto3" json:"x402,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Intent) Reset() {
@@ -957,6 +959,107 @@ func (x *Intent) GetDeadlineMillis() int64 {
 	return 0
 }
 
+func (x *Intent) GetX402() *X402Context {
+	if x != nil {
+		return x.X402
+	}
+	return nil
+}
+
+// X402Context is the request for the HTTP resource that a payment buys, as the agent will send it. Host and path are in clear, so
+// that rules and people see them; query and body may hold what is nobody's business, so only digests of these leave the agent.
+type X402Context struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HTTP method: 1 to 16 upper-case letters.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// `https` or `http`.
+	Scheme string `protobuf:"bytes,2,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// Host, as in the URL's authority: lower case, a DNS name in ASCII without a final dot or an IP address in its canonical text,
+	// version 6 in brackets; then `:` and the port unless it is the scheme's default. At most 261 bytes.
+	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	// Path as it is sent, escaped: begins with `/`, without query and fragment, at most 1,024 bytes of what RFC 3986 allows in a path.
+	// No segment of it, unescaped, is `.` or `..`.
+	Path string `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	// SHA-256 over the whole URL, 32 bytes: `scheme://host/path?query`, without user and fragment.
+	UrlDigest []byte `protobuf:"bytes,5,opt,name=url_digest,json=urlDigest,proto3" json:"url_digest,omitempty"`
+	// SHA-256 over the request's body, 32 bytes; over no bytes if it has none.
+	BodyDigest    []byte `protobuf:"bytes,6,opt,name=body_digest,json=bodyDigest,proto3" json:"body_digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *X402Context) Reset() {
+	*x = X402Context{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *X402Context) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*X402Context) ProtoMessage() {}
+
+func (x *X402Context) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use X402Context.ProtoReflect.Descriptor instead.
+func (*X402Context) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *X402Context) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *X402Context) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *X402Context) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *X402Context) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *X402Context) GetUrlDigest() []byte {
+	if x != nil {
+		return x.UrlDigest
+	}
+	return nil
+}
+
+func (x *X402Context) GetBodyDigest() []byte {
+	if x != nil {
+		return x.BodyDigest
+	}
+	return nil
+}
+
 // Request is the agent's statement for one attempt to pay, under its request key.
 type Request struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -984,7 +1087,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[3]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1099,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[3]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1112,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{3}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Request) GetInstallation() string {
@@ -1094,7 +1197,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[4]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1209,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[4]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1222,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{4}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Registration) GetInstallation() string {
@@ -1180,7 +1283,7 @@ type KeyGenerationStart struct {
 
 func (x *KeyGenerationStart) Reset() {
 	*x = KeyGenerationStart{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[5]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1295,7 @@ func (x *KeyGenerationStart) String() string {
 func (*KeyGenerationStart) ProtoMessage() {}
 
 func (x *KeyGenerationStart) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[5]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1308,7 @@ func (x *KeyGenerationStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyGenerationStart.ProtoReflect.Descriptor instead.
 func (*KeyGenerationStart) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{5}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *KeyGenerationStart) GetInstallation() string {
@@ -1276,7 +1379,7 @@ type KeyGenerationAnswer struct {
 
 func (x *KeyGenerationAnswer) Reset() {
 	*x = KeyGenerationAnswer{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[6]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1391,7 @@ func (x *KeyGenerationAnswer) String() string {
 func (*KeyGenerationAnswer) ProtoMessage() {}
 
 func (x *KeyGenerationAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[6]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1404,7 @@ func (x *KeyGenerationAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyGenerationAnswer.ProtoReflect.Descriptor instead.
 func (*KeyGenerationAnswer) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{6}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *KeyGenerationAnswer) GetInstallation() string {
@@ -1356,7 +1459,7 @@ type RegistrationEnd struct {
 
 func (x *RegistrationEnd) Reset() {
 	*x = RegistrationEnd{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[7]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1471,7 @@ func (x *RegistrationEnd) String() string {
 func (*RegistrationEnd) ProtoMessage() {}
 
 func (x *RegistrationEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[7]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1484,7 @@ func (x *RegistrationEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationEnd.ProtoReflect.Descriptor instead.
 func (*RegistrationEnd) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{7}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RegistrationEnd) GetInstallation() string {
@@ -1433,7 +1536,7 @@ type WalletRecord struct {
 
 func (x *WalletRecord) Reset() {
 	*x = WalletRecord{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[8]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1548,7 @@ func (x *WalletRecord) String() string {
 func (*WalletRecord) ProtoMessage() {}
 
 func (x *WalletRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[8]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1561,7 @@ func (x *WalletRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletRecord.ProtoReflect.Descriptor instead.
 func (*WalletRecord) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{8}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WalletRecord) GetInstallation() string {
@@ -1529,7 +1632,7 @@ type ResharingOrder struct {
 
 func (x *ResharingOrder) Reset() {
 	*x = ResharingOrder{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1644,7 @@ func (x *ResharingOrder) String() string {
 func (*ResharingOrder) ProtoMessage() {}
 
 func (x *ResharingOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[9]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1657,7 @@ func (x *ResharingOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResharingOrder.ProtoReflect.Descriptor instead.
 func (*ResharingOrder) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{9}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResharingOrder) GetInstallation() string {
@@ -1632,7 +1735,7 @@ type ResharingStart struct {
 
 func (x *ResharingStart) Reset() {
 	*x = ResharingStart{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1747,7 @@ func (x *ResharingStart) String() string {
 func (*ResharingStart) ProtoMessage() {}
 
 func (x *ResharingStart) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[10]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1760,7 @@ func (x *ResharingStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResharingStart.ProtoReflect.Descriptor instead.
 func (*ResharingStart) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{10}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResharingStart) GetInstallation() string {
@@ -1716,7 +1819,7 @@ type ResharingAnswer struct {
 
 func (x *ResharingAnswer) Reset() {
 	*x = ResharingAnswer{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1831,7 @@ func (x *ResharingAnswer) String() string {
 func (*ResharingAnswer) ProtoMessage() {}
 
 func (x *ResharingAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1844,7 @@ func (x *ResharingAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResharingAnswer.ProtoReflect.Descriptor instead.
 func (*ResharingAnswer) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResharingAnswer) GetInstallation() string {
@@ -1809,7 +1912,7 @@ type SharingRecord struct {
 
 func (x *SharingRecord) Reset() {
 	*x = SharingRecord{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1924,7 @@ func (x *SharingRecord) String() string {
 func (*SharingRecord) ProtoMessage() {}
 
 func (x *SharingRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[12]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1937,7 @@ func (x *SharingRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SharingRecord.ProtoReflect.Descriptor instead.
 func (*SharingRecord) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{12}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SharingRecord) GetInstallation() string {
@@ -1904,7 +2007,7 @@ type RecoveryConfirmation struct {
 
 func (x *RecoveryConfirmation) Reset() {
 	*x = RecoveryConfirmation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2019,7 @@ func (x *RecoveryConfirmation) String() string {
 func (*RecoveryConfirmation) ProtoMessage() {}
 
 func (x *RecoveryConfirmation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[13]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2032,7 @@ func (x *RecoveryConfirmation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoveryConfirmation.ProtoReflect.Descriptor instead.
 func (*RecoveryConfirmation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{13}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RecoveryConfirmation) GetInstallation() string {
@@ -1981,7 +2084,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2096,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[14]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2109,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Limit) GetUnit() string {
@@ -2066,7 +2169,7 @@ type Recipients struct {
 
 func (x *Recipients) Reset() {
 	*x = Recipients{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2181,7 @@ func (x *Recipients) String() string {
 func (*Recipients) ProtoMessage() {}
 
 func (x *Recipients) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[15]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2194,7 @@ func (x *Recipients) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipients.ProtoReflect.Descriptor instead.
 func (*Recipients) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Recipients) GetAllow() [][]byte {
@@ -2152,7 +2255,7 @@ type GuardRails struct {
 
 func (x *GuardRails) Reset() {
 	*x = GuardRails{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2267,7 @@ func (x *GuardRails) String() string {
 func (*GuardRails) ProtoMessage() {}
 
 func (x *GuardRails) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[16]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2280,7 @@ func (x *GuardRails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardRails.ProtoReflect.Descriptor instead.
 func (*GuardRails) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GuardRails) GetInstallation() string {
@@ -2302,7 +2405,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2417,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2430,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Enrolment) GetInstallation() string {
@@ -2400,7 +2503,7 @@ type RuleResult struct {
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2515,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2528,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RuleResult) GetRule() Rule {
@@ -2502,7 +2605,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2617,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2630,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Verdict) GetInstallation() string {
@@ -2645,7 +2748,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2760,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2773,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Receipt) GetInstallation() string {
@@ -2790,7 +2893,7 @@ type Review struct {
 
 func (x *Review) Reset() {
 	*x = Review{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2802,7 +2905,7 @@ func (x *Review) String() string {
 func (*Review) ProtoMessage() {}
 
 func (x *Review) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2815,7 +2918,7 @@ func (x *Review) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Review.ProtoReflect.Descriptor instead.
 func (*Review) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Review) GetInstallation() string {
@@ -2882,7 +2985,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +2997,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3010,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Settlement) GetInstallation() string {
@@ -3001,7 +3104,7 @@ type DeadMessage struct {
 
 func (x *DeadMessage) Reset() {
 	*x = DeadMessage{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3116,7 @@ func (x *DeadMessage) String() string {
 func (*DeadMessage) ProtoMessage() {}
 
 func (x *DeadMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3129,7 @@ func (x *DeadMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadMessage.ProtoReflect.Descriptor instead.
 func (*DeadMessage) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeadMessage) GetInstallation() string {
@@ -3090,7 +3193,7 @@ type Unfreeze struct {
 
 func (x *Unfreeze) Reset() {
 	*x = Unfreeze{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3205,7 @@ func (x *Unfreeze) String() string {
 func (*Unfreeze) ProtoMessage() {}
 
 func (x *Unfreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3218,7 @@ func (x *Unfreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unfreeze.ProtoReflect.Descriptor instead.
 func (*Unfreeze) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Unfreeze) GetInstallation() string {
@@ -3173,7 +3276,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3288,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3301,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Revocation) GetInstallation() string {
@@ -3267,7 +3370,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3279,7 +3382,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3292,7 +3395,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Acknowledgement) GetInstallation() string {
@@ -3391,7 +3494,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3506,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3519,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Deposit) GetInstallation() string {
@@ -3469,7 +3572,7 @@ type Redemption struct {
 
 func (x *Redemption) Reset() {
 	*x = Redemption{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3584,7 @@ func (x *Redemption) String() string {
 func (*Redemption) ProtoMessage() {}
 
 func (x *Redemption) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3597,7 @@ func (x *Redemption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
 func (*Redemption) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Redemption) GetInstallation() string {
@@ -3539,7 +3642,7 @@ type AcceptLoss struct {
 
 func (x *AcceptLoss) Reset() {
 	*x = AcceptLoss{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3551,7 +3654,7 @@ func (x *AcceptLoss) String() string {
 func (*AcceptLoss) ProtoMessage() {}
 
 func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3564,7 +3667,7 @@ func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLoss.ProtoReflect.Descriptor instead.
 func (*AcceptLoss) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AcceptLoss) GetInstallation() string {
@@ -3626,7 +3729,7 @@ type SetTime struct {
 
 func (x *SetTime) Reset() {
 	*x = SetTime{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3638,7 +3741,7 @@ func (x *SetTime) String() string {
 func (*SetTime) ProtoMessage() {}
 
 func (x *SetTime) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3651,7 +3754,7 @@ func (x *SetTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTime.ProtoReflect.Descriptor instead.
 func (*SetTime) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetTime) GetInstallation() string {
@@ -3705,7 +3808,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3717,7 +3820,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3730,7 +3833,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Token) GetInstallation() string {
@@ -3802,7 +3905,7 @@ type OwnerRegistration struct {
 
 func (x *OwnerRegistration) Reset() {
 	*x = OwnerRegistration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3814,7 +3917,7 @@ func (x *OwnerRegistration) String() string {
 func (*OwnerRegistration) ProtoMessage() {}
 
 func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3827,7 +3930,7 @@ func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRegistration.ProtoReflect.Descriptor instead.
 func (*OwnerRegistration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OwnerRegistration) GetInstallation() string {
@@ -3886,7 +3989,7 @@ type OwnerInvitation struct {
 
 func (x *OwnerInvitation) Reset() {
 	*x = OwnerInvitation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4001,7 @@ func (x *OwnerInvitation) String() string {
 func (*OwnerInvitation) ProtoMessage() {}
 
 func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4014,7 @@ func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerInvitation.ProtoReflect.Descriptor instead.
 func (*OwnerInvitation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OwnerInvitation) GetInstallation() string {
@@ -3976,7 +4079,7 @@ type OwnerKeys struct {
 
 func (x *OwnerKeys) Reset() {
 	*x = OwnerKeys{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3988,7 +4091,7 @@ func (x *OwnerKeys) String() string {
 func (*OwnerKeys) ProtoMessage() {}
 
 func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4001,7 +4104,7 @@ func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerKeys.ProtoReflect.Descriptor instead.
 func (*OwnerKeys) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OwnerKeys) GetInstallation() string {
@@ -4054,7 +4157,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4066,7 +4169,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4079,7 +4182,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ServiceKey) GetPurpose() Purpose {
@@ -4132,7 +4235,7 @@ type Installation struct {
 
 func (x *Installation) Reset() {
 	*x = Installation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4144,7 +4247,7 @@ func (x *Installation) String() string {
 func (*Installation) ProtoMessage() {}
 
 func (x *Installation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4157,7 +4260,7 @@ func (x *Installation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Installation.ProtoReflect.Descriptor instead.
 func (*Installation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Installation) GetInstallation() string {
@@ -4279,7 +4382,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4394,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4407,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Entry) GetInstallation() string {
@@ -4466,7 +4569,7 @@ type JournalHead struct {
 
 func (x *JournalHead) Reset() {
 	*x = JournalHead{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4478,7 +4581,7 @@ func (x *JournalHead) String() string {
 func (*JournalHead) ProtoMessage() {}
 
 func (x *JournalHead) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4491,7 +4594,7 @@ func (x *JournalHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalHead.ProtoReflect.Descriptor instead.
 func (*JournalHead) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *JournalHead) GetInstallation() string {
@@ -4543,7 +4646,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\tSignature\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x96\x02\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xc8\x02\n" +
 	"\x06Intent\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -4553,7 +4656,18 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x05units\x18\x06 \x01(\tR\x05units\x12\x1c\n" +
 	"\trecipient\x18\a \x01(\fR\trecipient\x12\x18\n" +
 	"\apurpose\x18\b \x01(\tR\apurpose\x12'\n" +
-	"\x0fdeadline_millis\x18\t \x01(\x03R\x0edeadlineMillis\"\x9b\x02\n" +
+	"\x0fdeadline_millis\x18\t \x01(\x03R\x0edeadlineMillis\x120\n" +
+	"\x04x402\x18\n" +
+	" \x01(\v2\x1c.halfkey.type.v1.X402ContextR\x04x402\"\xa5\x01\n" +
+	"\vX402Context\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
+	"\x06scheme\x18\x02 \x01(\tR\x06scheme\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"url_digest\x18\x05 \x01(\fR\turlDigest\x12\x1f\n" +
+	"\vbody_digest\x18\x06 \x01(\fR\n" +
+	"bodyDigest\"\x9b\x02\n" +
 	"\aRequest\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -4982,7 +5096,7 @@ func file_halfkey_type_v1_evidence_proto_rawDescGZIP() []byte {
 }
 
 var file_halfkey_type_v1_evidence_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(Rail)(0),                    // 0: halfkey.type.v1.Rail
 	(Light)(0),                   // 1: halfkey.type.v1.Light
@@ -4998,77 +5112,79 @@ var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(*Envelope)(nil),             // 11: halfkey.type.v1.Envelope
 	(*Signature)(nil),            // 12: halfkey.type.v1.Signature
 	(*Intent)(nil),               // 13: halfkey.type.v1.Intent
-	(*Request)(nil),              // 14: halfkey.type.v1.Request
-	(*Registration)(nil),         // 15: halfkey.type.v1.Registration
-	(*KeyGenerationStart)(nil),   // 16: halfkey.type.v1.KeyGenerationStart
-	(*KeyGenerationAnswer)(nil),  // 17: halfkey.type.v1.KeyGenerationAnswer
-	(*RegistrationEnd)(nil),      // 18: halfkey.type.v1.RegistrationEnd
-	(*WalletRecord)(nil),         // 19: halfkey.type.v1.WalletRecord
-	(*ResharingOrder)(nil),       // 20: halfkey.type.v1.ResharingOrder
-	(*ResharingStart)(nil),       // 21: halfkey.type.v1.ResharingStart
-	(*ResharingAnswer)(nil),      // 22: halfkey.type.v1.ResharingAnswer
-	(*SharingRecord)(nil),        // 23: halfkey.type.v1.SharingRecord
-	(*RecoveryConfirmation)(nil), // 24: halfkey.type.v1.RecoveryConfirmation
-	(*Limit)(nil),                // 25: halfkey.type.v1.Limit
-	(*Recipients)(nil),           // 26: halfkey.type.v1.Recipients
-	(*GuardRails)(nil),           // 27: halfkey.type.v1.GuardRails
-	(*Enrolment)(nil),            // 28: halfkey.type.v1.Enrolment
-	(*RuleResult)(nil),           // 29: halfkey.type.v1.RuleResult
-	(*Verdict)(nil),              // 30: halfkey.type.v1.Verdict
-	(*Receipt)(nil),              // 31: halfkey.type.v1.Receipt
-	(*Review)(nil),               // 32: halfkey.type.v1.Review
-	(*Settlement)(nil),           // 33: halfkey.type.v1.Settlement
-	(*DeadMessage)(nil),          // 34: halfkey.type.v1.DeadMessage
-	(*Unfreeze)(nil),             // 35: halfkey.type.v1.Unfreeze
-	(*Revocation)(nil),           // 36: halfkey.type.v1.Revocation
-	(*Acknowledgement)(nil),      // 37: halfkey.type.v1.Acknowledgement
-	(*Deposit)(nil),              // 38: halfkey.type.v1.Deposit
-	(*Redemption)(nil),           // 39: halfkey.type.v1.Redemption
-	(*AcceptLoss)(nil),           // 40: halfkey.type.v1.AcceptLoss
-	(*SetTime)(nil),              // 41: halfkey.type.v1.SetTime
-	(*Token)(nil),                // 42: halfkey.type.v1.Token
-	(*OwnerRegistration)(nil),    // 43: halfkey.type.v1.OwnerRegistration
-	(*OwnerInvitation)(nil),      // 44: halfkey.type.v1.OwnerInvitation
-	(*OwnerKeys)(nil),            // 45: halfkey.type.v1.OwnerKeys
-	(*ServiceKey)(nil),           // 46: halfkey.type.v1.ServiceKey
-	(*Installation)(nil),         // 47: halfkey.type.v1.Installation
-	(*Entry)(nil),                // 48: halfkey.type.v1.Entry
-	(*JournalHead)(nil),          // 49: halfkey.type.v1.JournalHead
+	(*X402Context)(nil),          // 14: halfkey.type.v1.X402Context
+	(*Request)(nil),              // 15: halfkey.type.v1.Request
+	(*Registration)(nil),         // 16: halfkey.type.v1.Registration
+	(*KeyGenerationStart)(nil),   // 17: halfkey.type.v1.KeyGenerationStart
+	(*KeyGenerationAnswer)(nil),  // 18: halfkey.type.v1.KeyGenerationAnswer
+	(*RegistrationEnd)(nil),      // 19: halfkey.type.v1.RegistrationEnd
+	(*WalletRecord)(nil),         // 20: halfkey.type.v1.WalletRecord
+	(*ResharingOrder)(nil),       // 21: halfkey.type.v1.ResharingOrder
+	(*ResharingStart)(nil),       // 22: halfkey.type.v1.ResharingStart
+	(*ResharingAnswer)(nil),      // 23: halfkey.type.v1.ResharingAnswer
+	(*SharingRecord)(nil),        // 24: halfkey.type.v1.SharingRecord
+	(*RecoveryConfirmation)(nil), // 25: halfkey.type.v1.RecoveryConfirmation
+	(*Limit)(nil),                // 26: halfkey.type.v1.Limit
+	(*Recipients)(nil),           // 27: halfkey.type.v1.Recipients
+	(*GuardRails)(nil),           // 28: halfkey.type.v1.GuardRails
+	(*Enrolment)(nil),            // 29: halfkey.type.v1.Enrolment
+	(*RuleResult)(nil),           // 30: halfkey.type.v1.RuleResult
+	(*Verdict)(nil),              // 31: halfkey.type.v1.Verdict
+	(*Receipt)(nil),              // 32: halfkey.type.v1.Receipt
+	(*Review)(nil),               // 33: halfkey.type.v1.Review
+	(*Settlement)(nil),           // 34: halfkey.type.v1.Settlement
+	(*DeadMessage)(nil),          // 35: halfkey.type.v1.DeadMessage
+	(*Unfreeze)(nil),             // 36: halfkey.type.v1.Unfreeze
+	(*Revocation)(nil),           // 37: halfkey.type.v1.Revocation
+	(*Acknowledgement)(nil),      // 38: halfkey.type.v1.Acknowledgement
+	(*Deposit)(nil),              // 39: halfkey.type.v1.Deposit
+	(*Redemption)(nil),           // 40: halfkey.type.v1.Redemption
+	(*AcceptLoss)(nil),           // 41: halfkey.type.v1.AcceptLoss
+	(*SetTime)(nil),              // 42: halfkey.type.v1.SetTime
+	(*Token)(nil),                // 43: halfkey.type.v1.Token
+	(*OwnerRegistration)(nil),    // 44: halfkey.type.v1.OwnerRegistration
+	(*OwnerInvitation)(nil),      // 45: halfkey.type.v1.OwnerInvitation
+	(*OwnerKeys)(nil),            // 46: halfkey.type.v1.OwnerKeys
+	(*ServiceKey)(nil),           // 47: halfkey.type.v1.ServiceKey
+	(*Installation)(nil),         // 48: halfkey.type.v1.Installation
+	(*Entry)(nil),                // 49: halfkey.type.v1.Entry
+	(*JournalHead)(nil),          // 50: halfkey.type.v1.JournalHead
 }
 var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	12, // 0: halfkey.type.v1.Envelope.signatures:type_name -> halfkey.type.v1.Signature
 	0,  // 1: halfkey.type.v1.Intent.rail:type_name -> halfkey.type.v1.Rail
-	2,  // 2: halfkey.type.v1.Limit.measure:type_name -> halfkey.type.v1.Measure
-	3,  // 3: halfkey.type.v1.Limit.window:type_name -> halfkey.type.v1.Window
-	1,  // 4: halfkey.type.v1.Limit.crossed:type_name -> halfkey.type.v1.Light
-	1,  // 5: halfkey.type.v1.Recipients.unknown:type_name -> halfkey.type.v1.Light
-	0,  // 6: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
-	25, // 7: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
-	26, // 8: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
-	11, // 9: halfkey.type.v1.GuardRails.enrolment:type_name -> halfkey.type.v1.Envelope
-	4,  // 10: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
-	1,  // 11: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
-	1,  // 12: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
-	29, // 13: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
-	1,  // 14: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
-	29, // 15: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
-	5,  // 16: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
-	6,  // 17: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
-	7,  // 18: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
-	6,  // 19: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
-	8,  // 20: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
-	46, // 21: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
-	9,  // 22: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
-	10, // 23: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
-	1,  // 24: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
-	29, // 25: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
-	11, // 26: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
-	6,  // 27: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	14, // 2: halfkey.type.v1.Intent.x402:type_name -> halfkey.type.v1.X402Context
+	2,  // 3: halfkey.type.v1.Limit.measure:type_name -> halfkey.type.v1.Measure
+	3,  // 4: halfkey.type.v1.Limit.window:type_name -> halfkey.type.v1.Window
+	1,  // 5: halfkey.type.v1.Limit.crossed:type_name -> halfkey.type.v1.Light
+	1,  // 6: halfkey.type.v1.Recipients.unknown:type_name -> halfkey.type.v1.Light
+	0,  // 7: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
+	26, // 8: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
+	27, // 9: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
+	11, // 10: halfkey.type.v1.GuardRails.enrolment:type_name -> halfkey.type.v1.Envelope
+	4,  // 11: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
+	1,  // 12: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
+	1,  // 13: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
+	30, // 14: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
+	1,  // 15: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
+	30, // 16: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
+	5,  // 17: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
+	6,  // 18: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
+	7,  // 19: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
+	6,  // 20: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
+	8,  // 21: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
+	47, // 22: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
+	9,  // 23: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
+	10, // 24: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
+	1,  // 25: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
+	30, // 26: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
+	11, // 27: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
+	6,  // 28: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_evidence_proto_init() }
@@ -5082,7 +5198,7 @@ func file_halfkey_type_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_evidence_proto_rawDesc), len(file_halfkey_type_v1_evidence_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
