@@ -31,6 +31,9 @@ const (
 	watchTimeout = 10 * time.Minute
 	// answerMax bounds one answer: a full page of journal entries, each with a payment's three statements.
 	answerMax = 16 << 20
+	// answerWindow is how much the gateway may send before this end has read it. It is fixed: gRPC sizes it by itself only by pings
+	// for what it receives, which of a payment's small answers makes two exchanges each.
+	answerWindow = 4 << 20
 	// tokenBefore is how far before the estimated present a token's life begins, so that a clock which is off by half a
 	// minute, either way, still authenticates its first call, from which the ledger's time is then learned.
 	tokenBefore = evidence.TokenLife / 2
@@ -79,6 +82,8 @@ func dialGateway(
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithStatsHandler(sentMarks{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerMax)),
+		grpc.WithStaticStreamWindowSize(answerWindow),
+		grpc.WithStaticConnWindowSize(answerWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: 2, Jitter: 0.2, MaxDelay: reconnectMax},
 			MinConnectTimeout: callTimeout,

@@ -73,6 +73,8 @@ type DialConfig struct {
 	Credentials *Credentials
 	// TLS is PublicClientTLS, for a client of the gateway.
 	TLS *tls.Config
+	// LookUpEvery is how often the addresses behind a name are asked for again; 0 is 30 s.
+	LookUpEvery time.Duration
 	// Dialer makes the connection; nil means TCP.
 	Dialer func(ctx context.Context, address string) (net.Conn, error)
 	// Stats observes calls, for traces and metrics. May be nil.
@@ -113,8 +115,11 @@ func Dial(c DialConfig) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(AnswerBytesMax), grpc.MaxCallSendMsgSize(RequestBytesMax)),
 		grpc.WithMaxHeaderListSize(headerBytesMax),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: clientPingEvery, Timeout: clientPingTimeout}),
 		grpc.WithConnectParams(reconnect()),
+		grpc.WithResolvers(names(c.LookUpEvery)),
 	}
 	if c.Dialer != nil {
 		options = append(options, grpc.WithContextDialer(c.Dialer))

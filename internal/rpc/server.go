@@ -50,6 +50,15 @@ const (
 	// one connection to each service.
 	streamsPublicMax   = 128
 	streamsInternalMax = 16384
+	// streamWindow and connectionWindow are how much a peer may send before it has to wait for whoever reads. They are fixed: gRPC
+	// sizes them by itself only by a ping for what it receives, which of a small call and its answer makes three exchanges.
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+	// streamWindowPublic is the least that gRPC knows: on a public listener a call's request fits it, but for the largest documents.
+	streamWindowPublic = 64 << 10
+	// streamWorkers are goroutines that are kept for calls: a new one grows its stack anew for each call. Further calls get one of
+	// their own, so this bounds nothing.
+	streamWorkers = 16
 	// connectionAgeMax makes clients connect again, so that new replicas get load and certificates are shown afresh.
 	connectionAgeMax   = 5 * time.Minute
 	connectionAgeGrace = callMax
@@ -138,9 +147,9 @@ func NewServer(c Config) (*Server, error) {
 		checkStream(c.Validate),
 		drainStream(draining),
 	}
-	streams := uint32(streamsInternalMax)
+	streams, window := uint32(streamsInternalMax), int32(streamWindow)
 	if c.Listener == authz.Public {
-		streams = streamsPublicMax
+		streams, window = streamsPublicMax, streamWindowPublic
 	}
 	options := []grpc.ServerOption{
 		grpc.Creds(c.Credentials.server(c.Listener, c.Logger)),
@@ -152,6 +161,9 @@ func NewServer(c Config) (*Server, error) {
 		grpc.MaxSendMsgSize(AnswerBytesMax),
 		grpc.MaxHeaderListSize(headerBytesMax),
 		grpc.MaxConcurrentStreams(streams),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(handshakeMax),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMin, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
