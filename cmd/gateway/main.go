@@ -97,6 +97,9 @@ func (s *server) dial(e *program.Environment, c config.Services) (map[authz.Serv
 	return services, nil
 }
 
+// Leave tells balancers.
+func (s *server) Leave() { s.edge.Leave() }
+
 // Shutdown drains the listeners and then closes the connections.
 func (s *server) Shutdown(ctx context.Context) error {
 	return errors.Join(s.edge.Shutdown(ctx), s.close())

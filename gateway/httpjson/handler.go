@@ -76,7 +76,7 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), healthMax)
 	defer cancel()
 	if s.healthy(ctx) != nil {
-		http.Error(w, "a service does not answer", http.StatusServiceUnavailable)
+		http.Error(w, "a service does not answer, or the gateway is about to end", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	example "github.com/halfkey/halfkey/deploy/config"
 	"github.com/halfkey/halfkey/internal/config"
@@ -54,6 +55,9 @@ func TestExamples(t *testing.T) {
 		if into.Common().DrainMax() != config.DrainDefault {
 			t.Errorf("%s: drains for %s", name, into.Common().DrainMax())
 		}
+		if into.Common().PauseBeforeDrain() != config.DrainPauseDefault {
+			t.Errorf("%s: pauses for %s", name, into.Common().PauseBeforeDrain())
+		}
 		for _, key := range keys(reflect.TypeOf(into).Elem()) {
 			if !strings.Contains(text, key+":") && !strings.Contains(text, key+" and ") && !strings.Contains(text, " and "+key) {
 				t.Errorf("%s.yaml says nothing of %s", name, key)
@@ -75,6 +79,19 @@ func keys(of reflect.Type) []string {
 		}
 	}
 	return found
+}
+
+// What may be left out has its default, and no pause is none.
+func TestDrainPause(t *testing.T) {
+	t.Parallel()
+	for to, want := range map[string]time.Duration{"": config.DrainPauseDefault, "drain_pause: 0s": 0, "drain_pause: 7s": 7 * time.Second} {
+		into := new(config.Policy)
+		if err := config.Load(write(t, swap("drain_pause: 2s", to)(exampleOf(t, "policy"))), into); err != nil {
+			t.Errorf("%q: %v", to, err)
+		} else if got := into.Common().PauseBeforeDrain(); got != want {
+			t.Errorf("%q: a pause of %s, want %s", to, got, want)
+		}
+	}
 }
 
 // What is wrong is named, all of it at once, and nothing is guessed.
@@ -107,7 +124,9 @@ func TestRefusals(t *testing.T) {
 		{"a user without a password", "policy", swap("namespace: halfkey/policy", "namespace: halfkey/policy\n  username: policy"), []string{"password_file"}},
 		{"a share above one", "policy", swap("sample: 0.1", "sample: 10"), []string{"telemetry.sample"}},
 		{"a time that is none", "policy", swap("drain: 20s", "drain: 20"), []string{"Duration"}},
-		{"a time without end", "policy", swap("drain: 20s", "drain: 100h"), []string{"drain"}},
+		{"a time without end", "policy", swap("drain: 20s", "drain: 100h"), []string{"drain: "}},
+		{"a pause without end", "policy", swap("drain_pause: 2s", "drain_pause: 100h"), []string{"drain_pause: "}},
+		{"a pause before now", "policy", swap("drain_pause: 2s", "drain_pause: -1s"), []string{"drain_pause: "}},
 		{
 			"a collector with and without TLS", "policy",
 			swap("sample: 0.1", "otlp: {endpoint: 'collector:4317', authorities: a, insecure: true}"),

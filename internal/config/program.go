@@ -28,13 +28,20 @@ type Common struct {
 	InFlight int `yaml:"calls_in_flight"`
 	// Drain bounds how long running calls may take to end after SIGTERM; 0 is 20 s.
 	Drain time.Duration `yaml:"drain"`
+	// DrainPause is how long after SIGTERM calls are still taken by a program that says already that it is not ready; left out it is
+	// 2 s, and 0s is none.
+	DrainPause *time.Duration `yaml:"drain_pause"`
 }
 
-// DrainDefault is shorter than the 30 s that Kubernetes waits before it kills.
-const DrainDefault = 20 * time.Second
-
-// drainMax is what an operator would still wait for.
-const drainMax = 10 * time.Minute
+const (
+	// DrainDefault is shorter than the 30 s that Kubernetes waits before it kills, with the pause before and the last spans after it.
+	DrainDefault = 20 * time.Second
+	// DrainPauseDefault is what it takes until a balancer that asks every second, or a cluster that tells its nodes, sends nobody here
+	// any more.
+	DrainPauseDefault = 2 * time.Second
+	// drainMax is what an operator would still wait for.
+	drainMax = 10 * time.Minute
+)
 
 // Common is itself.
 func (c *Common) Common() *Common { return c }
@@ -45,6 +52,14 @@ func (c *Common) DrainMax() time.Duration {
 		return DrainDefault
 	}
 	return c.Drain
+}
+
+// PauseBeforeDrain is DrainPause or its default.
+func (c *Common) PauseBeforeDrain() time.Duration {
+	if c.DrainPause == nil {
+		return DrainPauseDefault
+	}
+	return *c.DrainPause
 }
 
 func (c *Common) files() []*string {
@@ -71,6 +86,8 @@ func (c *Common) problems() []string {
 	}
 	p.want(c.InFlight >= 0, "calls_in_flight: a number of calls")
 	p.want(c.Drain >= 0 && c.Drain <= drainMax, "drain: a duration up to 10m, such as 20s")
+	pause := c.PauseBeforeDrain()
+	p.want(pause >= 0 && pause <= drainMax, "drain_pause: a duration up to 10m, such as 2s, or 0s for none")
 	return p
 }
 

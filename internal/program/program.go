@@ -51,6 +51,12 @@ type Server interface {
 	Shutdown(ctx context.Context) error
 }
 
+// Leaver is a server that balancers ask by other ways than the operations listener.
+type Leaver interface {
+	// Leave says there that nobody should be sent here any more. Whoever comes is still answered.
+	Leave()
+}
+
 // Starter opens what the service needs from elsewhere and serves. It is called again after an error that says UNAVAILABLE.
 type Starter func(ctx context.Context) (Server, error)
 
@@ -256,8 +262,8 @@ func (s Spec[C, P]) check(ctx context.Context, c commands) error {
 	return errors.Join(o.environment.check(time.Now()), o.close(ctx))
 }
 
-// serve runs until ctx ends or a listener fails, then drains: it is not ready first, so that balancers look elsewhere, then
-// running calls end, then stores close.
+// serve runs until ctx ends or a listener fails, then drains: it is not ready first, and answers still until balancers have seen
+// that, then running calls end, then stores close.
 func (s Spec[C, P]) serve(ctx context.Context, c commands, stderr io.Writer) (err error) {
 	o, err := s.open(ctx, c, stderr)
 	if err != nil {
@@ -287,6 +293,12 @@ func (s Spec[C, P]) serve(ctx context.Context, c commands, stderr io.Writer) (er
 	<-serving.Done()
 	ops.ready.Store(false)
 	o.environment.Logger.Info("draining")
+	if l, ok := server.(Leaver); ok {
+		l.Leave()
+	}
+	if ctx.Err() != nil { // Where a listener failed there is nothing to go on with.
+		time.Sleep(o.common.PauseBeforeDrain())
+	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.common.DrainMax())
 	defer cancel()
 	err = server.Shutdown(drain)

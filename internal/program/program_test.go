@@ -98,6 +98,7 @@ operations: %s
 tls: {certificate: tls.pem, key: tls.key, authorities: ca.pem}
 statement_key: statement.key
 database: ledger.db
+drain_pause: 0s
 `, operations),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
@@ -109,6 +110,18 @@ database: ledger.db
 		spec: Spec[config.Ledger, *config.Ledger]{
 			Name: authz.Ledger, About: "A ledger.", Open: func(e *Environment, _ *config.Ledger) (Starter, error) { return start(e), nil },
 		},
+	}
+}
+
+// pause sets the time between not being ready and taking no further calls.
+func (r *running) pause(d time.Duration) {
+	r.t.Helper()
+	text, err := os.ReadFile(r.file)
+	if err == nil {
+		err = os.WriteFile(r.file, bytes.Replace(text, []byte("drain_pause: 0s"), fmt.Appendf(nil, "drain_pause: %s", d), 1), 0o600)
+	}
+	if err != nil {
+		r.t.Fatal(err)
 	}
 }
 
@@ -159,6 +172,7 @@ func (r *running) health() int {
 // A program that is told to end is not ready first, then waits for what runs, and ends with exit code 0.
 func TestDrain(t *testing.T) {
 	draining, leave := make(chan struct{}), make(chan struct{})
+	const pause = 500 * time.Millisecond
 	r := newRunning(t, func(*Environment) Starter {
 		return func(context.Context) (Server, error) {
 			return shutdown(func(ctx context.Context) error {
@@ -171,13 +185,18 @@ func TestDrain(t *testing.T) {
 	if code := r.health(); code != exitError {
 		t.Errorf("before it runs, health is %d", code)
 	}
+	r.pause(pause)
 	r.serve()
 	r.awaits("it is ready", func() bool { return r.get(pathReady) == http.StatusOK })
 	if code := r.health(); code != exitOK {
 		t.Errorf("while it serves, health is %d", code)
 	}
+	told := time.Now()
 	r.stop()
 	<-draining
+	if took := time.Since(told); took < pause {
+		t.Errorf("calls were refused %s after it was told to end, want not before %s", took, pause)
+	}
 	if got := r.get(pathReady); got != http.StatusServiceUnavailable {
 		t.Errorf("while calls end, %s is %d, want 503", pathReady, got)
 	}

@@ -309,7 +309,7 @@ func newSite(t testing.TB, replicas ...string) *site {
 				"installation: [installation.json]", "installation: " + installations, "operations: :9090", "operations: " + operations,
 				"listen: :7443", "listen: " + listen, "endpoints: [etcd:2379]", "endpoints: [" + s.member.Address + "]",
 				"database: /var/lib/halfkey/ledger.db", "database: ledger.db", "listen: :8443", "listen: " + publics[min(n, len(publics)-1)],
-				"https: :8444", "https: " + overJSON,
+				"https: :8444", "https: " + overJSON, "drain_pause: 2s", "drain_pause: 0s",
 			}
 			for to, at := range targets {
 				changes = append(changes, fmt.Sprintf("%s: dns:///%s:7443", to, to), to+": "+strings.Join(at, ","))

@@ -6,11 +6,15 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/halfkey/halfkey/internal/rpc"
 )
 
 // programsSeed repeats a random order.
@@ -154,4 +158,40 @@ func TestProgramsDrain(t *testing.T) {
 	if code := gateway.wait(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// Between saying that it is not ready and closing its listeners a gateway answers whoever comes: balancers need a moment to see it.
+func TestProgramsPauseBeforeDrain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*comesUp)
+	defer cancel()
+	s := newSite(t)
+	gateway := s.programs["gateway"]
+	write(t, gateway.config, strings.Replace(read(t, gateway.config), "drain_pause: 0s", "drain_pause: 1m", 1))
+	s.up()
+	p := s.people(ctx, t, 1)
+	trusts, err := rpc.PublicClientTLS([]byte(read(t, filepath.Join(s.made.Dir, "ca.pem"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	balancer := http.Client{Transport: &http.Transport{TLSClientConfig: trusts, DisableKeepAlives: true}}
+	healthz := func() int {
+		answer, err := balancer.Get("https://" + s.made.HTTPS + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode
+	}
+	if code := healthz(); code != 200 {
+		t.Errorf("while it serves, /healthz is %d", code)
+	}
+	gateway.signal(t, syscall.SIGTERM)
+	awaits(t, "the gateway says 503", func() bool { code, _ := gateway.get("/readyz"); return code == 503 })
+	awaits(t, "it says so to whoever asks over HTTPS", func() bool { return healthz() == 503 })
+	p.pay(ctx, t, 0, "in-the-pause")
+	if shown(s.listens["gateway"]) == "" {
+		t.Error("it takes no new connections")
+	}
+	gateway.kill()
 }
