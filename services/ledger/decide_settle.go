@@ -18,11 +18,15 @@ type settlement struct {
 	// heldMillis is how long its hold has lasted by the ledger's time since the last authorization, if this is what settled it.
 	heldMillis int64
 	moved      bool
+	// payment and paid are the payment and its entry, if this is what settled it.
+	payment payment
+	paid    *draft
 }
 
 // decideSettle moves the money, exactly once: from the payer's hold to the recipient's balance, with an entry in both
 // journals. It needs an AUTHORIZED payment whose message has not expired, and a wallet that is not frozen.
 func decideSettle(s *state, a *settlement) error {
+	a.moved, a.paid = false, nil // A batch that could not be stored is decided again.
 	p, ok := s.payments.get(a.key)
 	if !ok {
 		return errNotFound
@@ -59,19 +63,21 @@ func decideSettle(s *state, a *settlement) error {
 	if r := s.checkTakes(p.payee); r != nil {
 		return r
 	}
-	if err := s.settle(w, p, a.signature, at); err != nil {
+	paid, err := s.settle(w, p, a.signature, at)
+	if err != nil {
 		return err
 	}
 	a.moved, a.heldMillis = true, at-p.updatedMillis
+	a.payment, a.paid = s.payments.value(p.key()), paid
 	return nil
 }
 
-func (s *state) settle(w wallet, p payment, signature []byte, at int64) error {
+func (s *state) settle(w wallet, p payment, signature []byte, at int64) (*draft, error) {
 	if !s.move(balanceKey{p.wallet, p.asset}, 0, -p.units) {
 		panic("ledger: a hold is not in its balance")
 	}
 	if !s.move(balanceKey{p.payee, p.asset}, p.units, 0) {
-		return refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "the recipient's balance does not fit its number")
+		return nil, refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "the recipient's balance does not fit its number")
 	}
 	paid := s.append(&draft{
 		chain: p.wallet,
@@ -104,5 +110,5 @@ func (s *state) settle(w wallet, p payment, signature []byte, at int64) error {
 	}
 	s.payments.put(s, p.key(), p)
 	s.addOpen(p.wallet, -1)
-	return nil
+	return paid, nil
 }

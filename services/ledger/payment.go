@@ -273,13 +273,16 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 	if err != nil {
 		return nil, err
 	}
-	var p payment
-	err = s.store.look(ctx, func(v *view) (err error) {
-		p, err = v.payment(ctx, key)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	known, remembered := s.recent.get(key)
+	p := known.payment
+	if !remembered {
+		err = s.store.look(ctx, func(v *view) (err error) {
+			p, err = v.payment(ctx, key)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	instrument.Payment(ctx, key.wallet, key.name())
 	a := &settlement{key: key, signature: req.GetSignature()}
@@ -298,8 +301,14 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 		return nil, err
 	}
 	s.instruments.settled(ctx, a)
-	out, err := s.payment(ctx, key)
-	return out, done(err, movedYes)
+	if a.paid == nil || !remembered || a.payment.judgedEntry != p.judgedEntry || len(a.payment.deadEntries) > 0 {
+		out, err := s.payment(ctx, key)
+		return out, done(err, movedYes)
+	}
+	// What the batch has stored, and the entry by which the payment was judged, are all that the database could tell.
+	out := a.payment.show(chain{number: a.paid.number(), hash: a.paid.hash.Bytes(), clockMillis: a.payment.updatedMillis}, s.clock().UnixMilli())
+	showPaid(out, a.paid.entry)
+	return out, done(showJudged(out, known.judged), movedYes)
 }
 
 // callerMax bounds a caller's name: an agent's or owner's.

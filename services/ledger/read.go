@@ -177,14 +177,9 @@ func (v *view) show(ctx context.Context, p payment, tip chain) (*typev1.Payment,
 	if err != nil {
 		return nil, err
 	}
-	if s := judgedEntry.GetStatements(); len(s) >= 2 {
-		out.Request, out.Verdict = s[0], s[1]
-	}
-	verdict := new(typev1.Verdict)
-	if err := evidence.Peek(out.Verdict, verdict); err != nil {
+	if err := showJudged(out, judgedEntry); err != nil {
 		return nil, err
 	}
-	out.Results = append(verdict.GetResults(), judgedEntry.GetResults()...)
 	if err := v.showSettled(ctx, p, out); err != nil {
 		return nil, err
 	}
@@ -219,11 +214,29 @@ func (v *view) showSettled(ctx context.Context, p payment, out *typev1.Payment) 
 	if err != nil {
 		return err
 	}
+	showPaid(out, e)
+	return nil
+}
+
+// showJudged adds what a payment was judged by, from the entry that holds it.
+func showJudged(out *typev1.Payment, e *typev1.Entry) error {
+	if s := e.GetStatements(); len(s) >= 2 {
+		out.Request, out.Verdict = s[0], s[1]
+	}
+	verdict := new(typev1.Verdict)
+	if err := evidence.Peek(out.Verdict, verdict); err != nil {
+		return err
+	}
+	out.Results = append(verdict.GetResults(), e.GetResults()...)
+	return nil
+}
+
+// showPaid adds what settled a payment, from the entry that holds it.
+func showPaid(out *typev1.Payment, e *typev1.Entry) {
 	out.Signature = e.GetSignature()
 	if s := e.GetStatements(); len(s) == 1 {
 		out.Settlement = s[0]
 	}
-	return nil
 }
 
 // show is what the row itself says.

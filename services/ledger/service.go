@@ -62,6 +62,7 @@ type Service struct {
 	combiner *combiner
 	watchers watchers
 	pins     pins
+	recent   recent
 
 	stop   context.CancelFunc
 	sweeps sync.WaitGroup
@@ -140,6 +141,7 @@ func (s *Service) write(ctx context.Context, o *op) error {
 func (s *Service) stored(st *state) {
 	s.instruments.stored(st)
 	s.pins.stored(st)
+	s.recent.stored(st)
 	for k := range st.payments.dirty {
 		s.watchers.wake(k.name())
 	}
