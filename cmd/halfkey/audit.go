@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/escape"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -197,7 +198,7 @@ func (c *auditExportCommand) Run(ctx context.Context, a *app) error {
 
 // print writes to standard output. One that was cut off has no last line, and does not verify.
 func (c *auditExportCommand) print(ctx context.Context, a *app, export func(context.Context, io.Writer) error) error {
-	out := &lines{w: a.stdout, safe: safeJSON}
+	out := &lines{w: a.stdout, safe: escape.JSON}
 	if c.Format == "csv" {
 		out = &lines{w: terminal{a.stdout}}
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/escape"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -53,7 +54,7 @@ func writeJSON(w io.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := w.Write(safeJSON(b.Bytes()))
+	_, err := w.Write(escape.JSON(b.Bytes()))
 	return err
 }
 
@@ -94,7 +95,7 @@ func (p *printer) table(rows [][]string) {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i := range row {
-			cells[i] = safe(row[i])
+			cells[i] = escape.Line(row[i])
 		}
 		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) // A strings.Builder takes everything.
 	}
@@ -118,7 +119,7 @@ func safeArgs(args []any) []any {
 		case int, int64, uint64, uint32, bool:
 			out[i] = v
 		default:
-			out[i] = safe(fmt.Sprint(v))
+			out[i] = escape.Line(fmt.Sprint(v))
 		}
 	}
 	return out

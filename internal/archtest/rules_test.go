@@ -44,7 +44,12 @@ var (
 	services = []string{"./services/identity", "./services/policy", "./services/cosigner", "./services/ledger"}
 
 	// pure packages decide about money from values alone.
-	pure = []string{"./frost/...", "./internal/guardrails/...", "./internal/evidence/...", "./internal/chain/...", "./internal/resource/..."}
+	pure = []string{
+		"./frost/...", "./internal/guardrails/...", "./internal/evidence/...", "./internal/chain/...", "./internal/resource/...", "./internal/x402/...",
+		"./internal/escape/...",
+	}
+	// chainNodes stands beside the codecs of chains and asks nodes.
+	chainNodes = []string{"./internal/chain/solanarpc/..."}
 
 	cel = []string{
 		"cel.dev/...", "github.com/google/cel-go/...", "github.com/antlr4-go/antlr/...", "buf.build/go/protovalidate/...",
@@ -103,7 +108,7 @@ func rules() []rule {
 			breaks: []string{"./halfkeytest", "./services/policy"},
 		},
 		{
-			name: "pure packages reach no store and no network", scope: linked, from: pure,
+			name: "pure packages reach no store and no network", scope: linked, from: pure, except: chainNodes,
 			reason: "the same judgement in client, policy, ledger and co-signer, from values alone, testable without a server",
 			deny: slices.Concat(etcd, sql, grpc, cel, above,
 				[]string{
@@ -115,7 +120,7 @@ func rules() []rule {
 			breaks: []string{"./internal/guardrails", "./internal/x", "google.golang.org/grpc"},
 		},
 		{
-			name: "pure packages take no context", scope: direct, from: pure,
+			name: "pure packages take no context", scope: direct, from: pure, except: chainNodes,
 			reason: "a decision that can be cancelled or traced has learned of something besides its values",
 			deny:   []string{"context"},
 			breaks: []string{"./internal/chain/book", "context"},
@@ -172,6 +177,15 @@ func rules() []rule {
 			breaks: []string{"./services/policy", "database/sql"},
 		},
 		{
+			name: "chains are asked by the ledger", scope: linked, from: []string{"./..."},
+			except: slices.Concat(chainNodes, []string{
+				"./services/ledger/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/ledger/...", "./cmd/halfkey-dev/...", "./test/...",
+			}),
+			reason: "what a node says is believed in one place; policy, co-signer and client judge the bytes themselves",
+			deny:   chainNodes,
+			breaks: []string{"./services/policy", "./internal/chain/solanarpc"},
+		},
+		{
 			name: "internal packages know no service", scope: directOrTest, from: []string{"./internal/..."},
 			except: []string{"./internal/allinone/..."},
 			reason: "they are what services stand on",
@@ -199,8 +213,31 @@ func rules() []rule {
 			allow: []string{
 				"./client/...", "./frost/...", "./proto/gen/...", "./internal/chain/...", "./internal/evidence/...", "./internal/guardrails/...",
 				"./internal/fault/...", "./internal/rpc/...", "./internal/resource/...", "./internal/authz/...", "./internal/recoverywork/...",
+				"./internal/x402/...", "./internal/webclient/...", "./internal/escape/...",
 			},
 			breaks: []string{"./client", "./internal/rpc", "./internal/etcdstore"},
+		},
+		{
+			name: "what is fetched is fetched on the agent's machine", scope: linked,
+			from: []string{
+				"./services/...", "./gateway/...", "./cmd/gateway", "./cmd/identity", "./cmd/policy", "./cmd/cosigner", "./cmd/ledger",
+				"./internal/allinone/...",
+			},
+			reason: "a service that fetches what an agent names reaches its own network for whoever talked the agent into it; services judge and sign",
+			deny:   []string{"./internal/webclient/...", "./internal/x402/..."},
+			breaks: []string{"./services/policy", "./internal/x", "./internal/webclient"},
+		},
+		{
+			name: "webclient knows the web and not the money", scope: linked, from: []string{"./internal/webclient/..."}, ours: true,
+			reason: "what talks with hostile servers holds no key, no share and no statement",
+			allow:  []string{"./internal/webclient/...", "./internal/resource/...", "./internal/escape/..."},
+			breaks: []string{"./internal/webclient", "./internal/x402"},
+		},
+		{
+			name: "x402 is words only", scope: direct, from: []string{"./internal/x402/..."},
+			reason: "the wire forms are the same whatever carries them; carriers, rails and evidence come to them, not they to these",
+			allow:  []string{"./internal/x402/...", "./internal/resource/...", "./internal/escape/..."},
+			breaks: []string{"./internal/x402", "./internal/evidence"},
 		},
 		{
 			name: "client links no store", scope: linked, from: []string{"./client/..."},
