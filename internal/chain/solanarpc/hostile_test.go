@@ -1,0 +1,612 @@
+package solanarpc_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/chain/solana"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc"
+)
+
+// clientTimeout is long for loopback, and what a row with a slow node takes.
+const clientTimeout = 3 * time.Second
+
+// story is a chain on which a message was signed over the hash of the block at height 100.
+type story struct {
+	genesis solana.Key
+	tip     *modelBlock
+	tx      *modelTx
+	watch   solanarpc.Watch
+}
+
+const (
+	lost   = "lost"   // The message did not land, and its window is over and settled.
+	landed = "landed" // It landed in the last block that could hold it.
+	failed = "failed" // It landed there with an error.
+	open   = "open"   // It has not landed, and may still.
+)
+
+// tell makes a story. Every fifth slot has no block, and a stranger names the account now and then.
+func tell(t *testing.T, kind string) *story {
+	t.Helper()
+	s := &story{genesis: newPerson("genesis").key}
+	height := uint64(100 + 150 + 1 + 32)
+	if kind == open {
+		height--
+	}
+	account := mustATA(wallet.key)
+	for slot := uint64(1000); s.tip == nil || s.tip.height < height; slot++ {
+		if slot%5 == 0 && s.tip != nil {
+			continue
+		}
+		s.tip = newBlock(s.tip, slot, 0)
+		if s.tip.height%40 == 0 {
+			s.tip.txs = append(s.tip.txs, dust(account, slot))
+		}
+		if s.tip.height == 100 {
+			s.tx = payment(t, s.tip.hash, "one")
+			s.tx.failed = kind == failed
+			s.watch = solanarpc.Watch{
+				Account: account, Payer: wallet.key, Message: s.tx.message,
+				BlockHash: solanarpc.BlockHash{Hash: s.tip.hash, Slot: s.tip.slot, LastValidHeight: 250},
+			}
+		}
+		if s.tip.height == 251 && (kind == landed || kind == failed) {
+			if !s.tip.takes(s.tx, s.watch.BlockHash.Hash) {
+				t.Fatal("the model does not take the message")
+			}
+			s.tip.txs = append(s.tip.txs, s.tx)
+		}
+	}
+	return s
+}
+
+// node shows a story.
+func (s *story) node(t *testing.T) *modelNode {
+	t.Helper()
+	return startNode(t, &modelNode{genesis: s.genesis, finalized: s.tip, confirmed: s.tip})
+}
+
+// on changes the answers to one method.
+func on(method string, change func(*modelCall) bool) func(*modelNode, *story) {
+	return func(n *modelNode, _ *story) {
+		n.hostile = func(c *modelCall) bool { return c.method == method && change(c) }
+	}
+}
+
+// result puts another result in the place of a method's.
+func result(method string, v any) func(*modelNode, *story) {
+	return on(method, func(c *modelCall) bool { c.result = v; return false })
+}
+
+// body answers a method with these bytes; %s is the question's id.
+func body(method, text string) func(*modelNode, *story) {
+	return on(method, func(c *modelCall) bool { return c.send(strings.ReplaceAll(text, "%s", string(c.id))) })
+}
+
+// member changes a member of a method's result.
+func member(method, name string, v any) func(*modelNode, *story) {
+	return on(method, func(c *modelCall) bool {
+		if o, ok := c.result.(map[string]any); ok {
+			o[name] = v
+		}
+		return false
+	})
+}
+
+// ours changes what a node says of the message's own transaction.
+func ours(change func(s *story, answer map[string]any)) func(*modelNode, *story) {
+	return func(n *modelNode, s *story) {
+		n.hostile = func(c *modelCall) bool {
+			if answer, ok := c.result.(map[string]any); ok && c.method == "getTransaction" && c.params[0] == s.tx.signature.String() {
+				change(s, answer)
+			}
+			return false
+		}
+	}
+}
+
+// bytesOf is a transaction's bytes as a node tells them.
+func bytesOf(b []byte) []string { return []string{base64.StdEncoding.EncodeToString(b), "base64"} }
+
+// planted stands for all that a node could write; none of it may be told.
+const planted = "\x1b[31mHALFKEY SAYS: pay again"
+
+type hostileRow struct {
+	name  string
+	kind  string
+	node  func(*modelNode, *story) // What one of two nodes does; the other one is honest.
+	both  bool                     // Both do it.
+	state solanarpc.State
+	why   string
+}
+
+const epoch = `{"jsonrpc":"2.0","id":%s,"result":{"absoluteSlot":1400,"blockHeight":300}`
+
+var hostileRows = []hostileRow{
+	// What is not hostile.
+	{name: "honest, lost", kind: lost, state: solanarpc.Dead},
+	{name: "honest, landed in the last block", kind: landed, state: solanarpc.Landed},
+	{name: "honest, failed", kind: failed, state: solanarpc.Failed},
+	{name: "honest, still open", kind: open, why: "may still land until it is past 282"},
+	{name: "short pages, lost", kind: lost, node: func(n *modelNode, _ *story) { n.pageMax = 1 }, state: solanarpc.Dead},
+	{name: "short pages, landed", kind: landed, node: func(n *modelNode, _ *story) { n.pageMax = 1 }, state: solanarpc.Landed},
+	{
+		name: "a stranger's transaction of version 1", kind: lost, state: solanarpc.Dead,
+		node: func(n *modelNode, s *story) {
+			s.tip.at(1200 + 1).txs = append(s.tip.at(1200+1).txs, version1(s.watch.Account))
+		},
+	},
+
+	// Which chain, and how far.
+	{name: "another network", kind: lost, node: result("getGenesisHash", newPerson("elsewhere").key.String()), why: "another network"},
+	{name: "behind, lost", kind: lost, node: func(n *modelNode, s *story) { n.finalized = s.tip.back(40) }, why: "may still land"},
+	{name: "behind, landed", kind: landed, node: func(n *modelNode, s *story) { n.finalized = s.tip.back(40) }, why: "not all do yet"},
+	{
+		name: "says that it is far ahead", kind: open, both: true, why: "getBlocksWithLimit does not show",
+		node: func(n *modelNode, s *story) {
+			// The tip of the question stays honest, so the list is answered.
+			n.hostile = func(c *modelCall) bool {
+				if c.method == "getEpochInfo" {
+					c.result = map[string]any{"absoluteSlot": s.tip.slot, "blockHeight": s.tip.slot}
+				}
+				if c.method == "getBlocksWithLimit" {
+					c.result = c.result.([]uint64)[:151]
+				}
+				return false
+			}
+		},
+	},
+	{name: "says more blocks than slots", kind: lost, node: member("getEpochInfo", "blockHeight", 1<<50), why: "more blocks than slots"},
+	{
+		name: "height goes back", kind: lost, why: "has gone back",
+		node: func(n *modelNode, _ *story) {
+			asked := 0
+			n.hostile = func(c *modelCall) bool {
+				if c.method == "getEpochInfo" {
+					if asked++; asked == 2 {
+						c.result.(map[string]any)["blockHeight"] = 260
+					}
+				}
+				return false
+			}
+		},
+	},
+	{
+		name: "a node behind answers the list", kind: landed, why: "getSignaturesForAddress was refused",
+		node: on("getSignaturesForAddress", func(c *modelCall) bool {
+			// Of a pool behind one address, one that has not finalised the block with the message yet.
+			if c.config()["minContextSlot"] == nil {
+				c.result = []any{}
+			} else {
+				c.result = rpcError(-32016)
+			}
+			return false
+		}),
+	},
+	{
+		name: "another block in the hash's slot", kind: lost, why: "another block hash",
+		node: member("getBlock", "blockhash", shop.key.String()),
+	},
+	{name: "another height of the hash's block", kind: lost, node: member("getBlock", "blockHeight", 99), why: "150 blocks"},
+
+	// What it has.
+	{
+		name: "pruned", kind: lost, why: "getBlocksWithLimit does not show",
+		node: func(n *modelNode, s *story) { n.first = s.watch.BlockHash.Slot + 1 },
+	},
+	{name: "says that it is pruned", kind: lost, node: result("getFirstAvailableBlock", 1200), why: "does not reach back"},
+	{name: "pruned, landed", kind: landed, node: func(n *modelNode, _ *story) { n.first = 1320 }, why: "not all do yet"},
+	{
+		name: "a hole around the message", kind: landed, why: "not all do yet",
+		node: func(n *modelNode, _ *story) { n.holeFrom, n.holeTo = 1305, 1320 },
+	},
+	{
+		name: "a hole in the window", kind: lost, why: "blocks are missing in between",
+		node: func(n *modelNode, _ *story) { n.holeFrom, n.holeTo = 1301, 1301 },
+	},
+	{
+		name: "a window with a slot twice", kind: lost, why: "not in order",
+		node: on("getBlocksWithLimit", func(c *modelCall) bool {
+			slots := c.result.([]uint64)
+			slots[5] = slots[4]
+			return false
+		}),
+	},
+	{
+		name: "a window that is shorter", kind: lost, why: "does not show",
+		node: on("getBlocksWithLimit", func(c *modelCall) bool { c.result = c.result.([]uint64)[:151]; return false }),
+	},
+
+	// What it lists.
+	{name: "hides it", kind: landed, node: result("getSignaturesForAddress", []any{}), why: "another shows all blocks"},
+	{
+		name: "lists in circles", kind: lost, why: "in circles",
+		node: on("getSignaturesForAddress", func(c *modelCall) bool {
+			c.result = []any{map[string]any{"signature": shop.sign(nil).String(), "slot": 1300, "err": nil}}
+			return false
+		}),
+	},
+	{
+		name: "lists out of order", kind: lost, why: "not in order",
+		node: on("getSignaturesForAddress", func(c *modelCall) bool { slices.Reverse(c.result.([]map[string]any)); return false }),
+	},
+	{
+		name: "lists what is not finalised", kind: landed, why: "not finalised",
+		node: on("getSignaturesForAddress", func(c *modelCall) bool {
+			c.result.([]map[string]any)[0]["confirmationStatus"] = "confirmed"
+			return false
+		}),
+	},
+	{
+		name: "lists more than was asked for", kind: lost, why: "longer than was asked for",
+		node: result("getSignaturesForAddress", make([]int, 1001)),
+	},
+	{
+		name: "lists without a result", kind: lost, why: "lacks err",
+		node: on("getSignaturesForAddress", func(c *modelCall) bool {
+			for _, one := range c.result.([]map[string]any) {
+				delete(one, "err")
+			}
+			return false
+		}),
+	},
+	{
+		name: "lists a signature that is none", kind: lost, why: "where a signature in base58 belongs",
+		node: result("getSignaturesForAddress", []any{map[string]any{"signature": planted, "slot": 1300, "err": nil}}),
+	},
+
+	// What it shows of a transaction.
+	{name: "lists and does not show", kind: landed, node: result("getTransaction", nil), why: "knows nothing of a transaction"},
+	{
+		name: "another transaction's bytes", kind: landed, why: "has another transaction",
+		node: ours(func(s *story, answer map[string]any) { answer["transaction"] = bytesOf(renamed(s).wire) }),
+	},
+	{
+		name: "the same signature with other bytes", kind: landed, why: "does not verify",
+		node: ours(func(s *story, answer map[string]any) {
+			wire := slices.Clone(s.tx.wire)
+			wire[len(wire)-2] ^= 1
+			answer["transaction"] = bytesOf(wire)
+		}),
+	},
+	{
+		name: "an error that the other does not see", kind: landed, why: "different transactions, slots or with different results",
+		node: func(n *modelNode, s *story) {
+			n.hostile = func(c *modelCall) bool {
+				switch answer := c.result.(type) {
+				case []map[string]any:
+					for _, one := range answer {
+						if one["signature"] == s.tx.signature.String() {
+							one["err"] = planted
+						}
+					}
+				case map[string]any:
+					if meta, ok := answer["meta"].(map[string]any); ok && c.params[0] == s.tx.signature.String() {
+						meta["err"] = planted
+					}
+				}
+				return false
+			}
+		},
+	},
+	{
+		name: "an error that its own list does not have", kind: landed, why: "another slot or result",
+		node: ours(func(_ *story, answer map[string]any) { answer["meta"].(map[string]any)["err"] = planted }),
+	},
+	{
+		name: "an error less than its own list has", kind: failed, why: "another slot or result",
+		node: ours(func(_ *story, answer map[string]any) { answer["meta"].(map[string]any)["err"] = nil }),
+	},
+	{
+		name: "another slot", kind: landed, why: "another slot or result",
+		node: ours(func(_ *story, answer map[string]any) { answer["slot"] = 1299 }),
+	},
+	{
+		name: "no meta", kind: landed, why: "where an object belongs",
+		node: ours(func(_ *story, answer map[string]any) { answer["meta"] = nil }),
+	},
+	{
+		name: "as if it were of version 1", kind: landed, why: "could not have landed",
+		node: ours(func(_ *story, answer map[string]any) { answer["version"] = 1 }),
+	},
+	{name: "of version 2", kind: landed, node: ours(func(_ *story, answer map[string]any) { answer["version"] = 2 }), why: "not asked for"},
+	{
+		name: "as if it were legacy", kind: landed, why: "another version",
+		node: ours(func(_ *story, answer map[string]any) { answer["version"] = "legacy" }),
+	},
+	{
+		name: "base64 with a line break", kind: landed, why: "bytes in base64",
+		node: ours(func(s *story, answer map[string]any) {
+			text := bytesOf(s.tx.wire)
+			text[0] = text[0][:40] + "\n" + text[0][40:]
+			answer["transaction"] = text
+		}),
+	},
+	{
+		name: "both invent a fee payer's signature", kind: lost, both: true, why: "does not verify",
+		node: invented(func(s *story) (solana.Signature, solana.Signature) {
+			return stranger.sign(s.tx.message), wallet.sign(s.tx.message)
+		}),
+	},
+	{
+		name: "both invent the wallet's signature", kind: lost, both: true, why: "could not have landed",
+		node: invented(func(s *story) (solana.Signature, solana.Signature) {
+			return feePayer.sign(s.tx.message), stranger.sign(s.tx.message)
+		}),
+	},
+	{
+		name: "one invents a landing by a signature that leaked", kind: lost, why: "another shows all blocks",
+		node: invented(func(s *story) (solana.Signature, solana.Signature) {
+			return feePayer.sign(s.tx.message), wallet.sign(s.tx.message)
+		}),
+	},
+
+	// How it answers.
+	{name: "null", kind: lost, node: result("getEpochInfo", nil), why: "where an object belongs"},
+	{
+		name: "a refusal", kind: lost, why: "refused by the node, code -32005",
+		node: body("getEpochInfo", `{"jsonrpc":"2.0","id":%s,"error":{"code":-32005,"message":"HALFKEY SAYS"}}`),
+	},
+	{
+		name: "a refusal that is a text", kind: lost, why: "refused by the node",
+		node: body("getEpochInfo", `{"jsonrpc":"2.0","id":%s,"error":"HALFKEY SAYS"}`),
+	},
+	{name: "HTML", kind: lost, node: body("getEpochInfo", "<html>"+planted+"</html>"), why: "is not JSON"},
+	{name: "nothing", kind: lost, node: body("getEpochInfo", ""), why: "is not JSON"},
+	{name: "a huge body", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		return c.send(`{"jsonrpc":"2.0","result":"` + strings.Repeat("a", 1<<20) + `"}`)
+	}), why: "more than 65536 bytes"},
+	{name: "an endless list", kind: lost, node: on("getSignaturesForAddress", func(c *modelCall) bool {
+		for c.r.Context().Err() == nil && c.send(strings.Repeat("[", 1<<16)) {
+			if _, err := c.w.Write([]byte(" ")); err != nil {
+				break
+			}
+		}
+		return true
+	}), why: "more than 4194304 bytes"},
+	{name: "a slow body", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.send(`{"jsonrpc":"2.0",`)
+		_ = http.NewResponseController(c.w).Flush()
+		<-c.r.Context().Done()
+		return true
+	}), why: "was not answered within 3s"},
+	{
+		name: "no answer", kind: lost, why: "was not answered within 3s",
+		node: on("getEpochInfo", func(c *modelCall) bool { <-c.r.Context().Done(); return true }),
+	},
+	{name: "cut off", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.w.Header().Set("Content-Length", "1000")
+		c.send(`{"jsonrpc":"2.0",`)
+		panic(http.ErrAbortHandler)
+	}), why: "was cut off"},
+	{name: "a redirect to who answers", kind: lost, node: func(n *modelNode, s *story) {
+		other := s.node(n.t)
+		n.hostile = func(c *modelCall) bool {
+			http.Redirect(c.w, c.r, other.url, http.StatusTemporaryRedirect)
+			return true
+		}
+	}, why: "redirects are not followed"},
+	{name: "an answer with status 500", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.w.WriteHeader(http.StatusInternalServerError)
+		return false
+	}), why: "HTTP status 500"},
+	{name: "too many requests", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.w.WriteHeader(http.StatusTooManyRequests)
+		return c.send(planted)
+	}), why: "HTTP status 429"},
+	{name: "a gzip bomb", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.w.Header().Set("Content-Encoding", "gzip")
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(bytes.Repeat([]byte(" "), 1<<24))
+		_ = z.Close()
+		return c.send(b.String())
+	}), why: "compressed"},
+	{name: "headers without end", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
+		c.w.Header().Set("X-Padding", strings.Repeat("a", 64<<10))
+		return false
+	}), why: "did not get through"},
+	{
+		name: "another question's id", kind: lost, why: "another question",
+		node: body("getEpochInfo", `{"jsonrpc":"2.0","id":9%s,"result":{"absoluteSlot":1400,"blockHeight":300}}`),
+	},
+	{
+		name: "an id that is a text", kind: lost, why: "whole number",
+		node: body("getEpochInfo", `{"jsonrpc":"2.0","id":"%s","result":{"absoluteSlot":1400,"blockHeight":300}}`),
+	},
+	{
+		name: "another protocol", kind: lost, why: "another protocol",
+		node: body("getEpochInfo", `{"jsonrpc":"1.0","id":%s,"result":{"absoluteSlot":1400,"blockHeight":300}}`),
+	},
+	{name: "result and error", kind: lost, node: body("getEpochInfo", epoch+`,"error":null}`), why: "both or neither"},
+	{name: "neither result nor error", kind: lost, node: body("getEpochInfo", `{"jsonrpc":"2.0","id":%s}`), why: "both or neither"},
+	{name: "something after the answer", kind: lost, node: body("getEpochInfo", epoch+`}{}`), why: "is not JSON"},
+	{name: "a member twice", kind: lost, node: body("getEpochInfo", epoch+`,"result":null}`), why: "a member twice"},
+	{
+		name: "a member in other letters", kind: lost, why: "both or neither",
+		node: body("getEpochInfo", `{"jsonrpc":"2.0","id":%s,"Result":{"absoluteSlot":1400,"blockHeight":300}}`),
+	},
+	{name: "not UTF-8", kind: lost, node: body("getEpochInfo", epoch+`,"a":"`+"\xff"+`"}`), why: "is not JSON"},
+	{
+		name: "nested too deeply", kind: lost, why: "nested too deeply",
+		node: body("getEpochInfo", epoch+`,"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}`),
+	},
+	{
+		name: "too many values", kind: lost, why: "too many values",
+		node: body("getSignaturesForAddress", `{"jsonrpc":"2.0","id":%s,"result":[`+strings.Repeat("0,", 300_000)+`0]}`),
+	},
+	{
+		name: "a height beyond 64 bits", kind: lost, why: "whole number",
+		node: member("getEpochInfo", "blockHeight", json.Number("18446744073709551616")),
+	},
+	{
+		name: "a height beyond 2^60", kind: lost, why: "whole number",
+		node: member("getEpochInfo", "blockHeight", json.Number("1152921504606846977")),
+	},
+	{name: "a negative height", kind: lost, node: member("getEpochInfo", "blockHeight", -1), why: "whole number"},
+	{name: "a height with an exponent", kind: lost, node: member("getEpochInfo", "blockHeight", json.Number("3e2")), why: "whole number"},
+	{name: "a height that is a text", kind: lost, node: member("getEpochInfo", "blockHeight", "300"), why: "whole number"},
+	{name: "no height", kind: lost, node: member("getEpochInfo", "blockHeight", nil), why: "whole number"},
+}
+
+// version1 is a stranger's transaction in the newest form, whose bytes this package does not read.
+func version1(account solana.Key) *modelTx {
+	tx := dust(account, 1)
+	tx.version, tx.wire = 1, append([]byte{0x81}, tx.wire...)
+	return tx
+}
+
+// renamed is a transaction of the same signers with another memo.
+func renamed(s *story) *modelTx {
+	message := slices.Clone(s.tx.message)
+	message[len(message)-2] ^= 1
+	wire, _ := solana.Wire(message, feePayer.sign(message), wallet.sign(message))
+	return &modelTx{wire: wire}
+}
+
+// invented shows the message as landed, in a transaction with these signatures of fee payer and wallet.
+func invented(sign func(*story) (solana.Signature, solana.Signature)) func(*modelNode, *story) {
+	return func(n *modelNode, s *story) {
+		first, second := sign(s)
+		wire, _ := solana.Wire(s.tx.message, first, second)
+		n.hostile = func(c *modelCall) bool {
+			switch {
+			case c.method == "getSignaturesForAddress":
+				list := c.result.([]map[string]any)
+				at := slices.IndexFunc(list, func(one map[string]any) bool { return one["slot"].(uint64) < 1301 })
+				if at >= 0 {
+					c.result = slices.Insert(list, at, map[string]any{"signature": first.String(), "slot": 1301, "err": nil})
+				}
+			case c.method == "getTransaction" && c.params[0] == first.String():
+				c.result = map[string]any{
+					"slot": 1301, "blockTime": nil, "version": 0, "transaction": bytesOf(wire), "meta": map[string]any{"err": nil},
+				}
+			}
+			return false
+		}
+	}
+}
+
+func TestOutcomeOfHostileNodes(t *testing.T) {
+	for _, row := range hostileRows {
+		for _, place := range []string{"first", "second"} {
+			t.Run(row.name+"/"+place, func(t *testing.T) {
+				t.Parallel()
+				s := tell(t, row.kind)
+				nodes := []*modelNode{s.node(t), s.node(t)}
+				if place == "second" {
+					slices.Reverse(nodes)
+				}
+				for i, n := range nodes {
+					if row.node != nil && (row.both || (i == 0) == (place == "first")) {
+						row.node(n, s)
+					}
+				}
+				got, err := newClient(t, nodes...).Outcome(t.Context(), s.watch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.State != row.state || !strings.Contains(got.Why, row.why) || (got.State == solanarpc.Unknown) != (got.Why != "") {
+					t.Fatalf("%v: %q, want %v: %q", got.State, got.Why, row.state, row.why)
+				}
+				if strings.Contains(got.Why, "HALFKEY SAYS") || strings.ContainsFunc(got.Why, func(r rune) bool { return r < ' ' || r > '~' }) {
+					t.Errorf("%q tells what a node wrote", got.Why)
+				}
+				seen := got.State == solanarpc.Landed || got.State == solanarpc.Failed
+				if seen != (got.Signature == s.tx.signature) || seen == got.Time.IsZero() {
+					t.Errorf("signature %v, time %v", got.Signature, got.Time)
+				}
+			})
+		}
+	}
+}
+
+// TestOneOfManyDelays: three honest endpoints and one that says anything.
+func TestOneOfManyDelays(t *testing.T) {
+	s := tell(t, landed)
+	liar := s.node(t)
+	var asked atomic.Int64
+	liar.hostile = func(c *modelCall) bool {
+		asked.Add(1)
+		if c.method == "getSignaturesForAddress" {
+			c.result = []any{}
+		}
+		return false
+	}
+	nodes := []*modelNode{s.node(t), s.node(t), s.node(t), liar}
+	client := newClient(t, nodes...)
+	got, err := client.Outcome(t.Context(), s.watch)
+	if err != nil || got.State != solanarpc.Unknown {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	liar.mu.Lock()
+	liar.hostile = nil
+	liar.mu.Unlock()
+	got, err = client.Outcome(t.Context(), s.watch)
+	if want := (solanarpc.Outcome{
+		State: solanarpc.Landed, Signature: s.tx.signature, Slot: s.tip.holding(s.tx.message).slot,
+		Time: time.Unix(nodes[0].time(s.tip.holding(s.tx.message)), 0).UTC(),
+	}); err != nil || got != want {
+		t.Fatalf("%+v, %v, want %+v", got, err, want)
+	}
+	if asked.Load() == 0 {
+		t.Error("nobody asked the fourth endpoint")
+	}
+}
+
+// TestDownEndpoint: nobody there, and no word of the URL's key.
+func TestDownEndpoint(t *testing.T) {
+	s := tell(t, lost)
+	client, err := solanarpc.New(solanarpc.Config{
+		Network:   "solana:" + s.genesis.String()[:32],
+		Endpoints: []string{s.node(t).url, "http://127.0.0.1:1/v1/key-in-path?api-key=key-in-query"}, Timeout: clientTimeout,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	got, err := client.Outcome(t.Context(), s.watch)
+	why := "endpoint 2 (127.0.0.1:1): getGenesisHash did not get through"
+	if err != nil || got.State != solanarpc.Unknown || !strings.Contains(got.Why, why) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	_, blockHashErr := client.BlockHash(t.Context())
+	checkErr := client.Check(t.Context())
+	_, transfersErr := client.Transfers(t.Context(), s.watch.Account, solanarpc.Cursor{})
+	for _, text := range []string{got.Why, fmt.Sprint(blockHashErr), fmt.Sprint(checkErr), fmt.Sprint(transfersErr)} {
+		if strings.Contains(text, "key-in") || !strings.Contains(text, "endpoint 2") {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
+// TestManyTransactions: one look fetches so many, remembers them, and the next goes on.
+func TestManyTransactions(t *testing.T) {
+	s := tell(t, lost)
+	for i := range uint64(1500) {
+		b := s.tip.at(1151 + i%3)
+		b.txs = append(b.txs, dust(s.watch.Account, 1_000_000+i))
+	}
+	client := newClient(t, s.node(t))
+	var states []solanarpc.State
+	for range 3 {
+		got, err := client.Outcome(t.Context(), s.watch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, got.State)
+	}
+	if want := []solanarpc.State{solanarpc.Unknown, solanarpc.Unknown, solanarpc.Dead}; !slices.Equal(states, want) {
+		t.Errorf("%v, want %v", states, want)
+	}
+}
