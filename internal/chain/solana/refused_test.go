@@ -362,13 +362,17 @@ func TestRefusedFrames(t *testing.T) {
 	for _, layout := range layouts {
 		good := encode(t, sample(t, layout))
 		for name, b := range map[string][]byte{
-			"nil": nil, "empty": {}, "first byte alone": good[:1], "twice": append(bytes.Clone(good), good...),
+			"nil":                            nil,
+			"empty":                          {},
+			"first byte alone":               good[:1],
+			"twice":                          append(bytes.Clone(good), good...),
 			"a megabyte":                     append(bytes.Clone(good), make([]byte, 1<<20)...),
 			"counts that reach past the end": append([]byte{0x80}, bytes.Repeat([]byte{0xff}, 200)...),
-			"all 0x80":                       bytes.Repeat([]byte{0x80}, len(good)), "a book message": []byte("\xffhalfkey/book/v1" + strings.Repeat("a", 300)),
-			"a key test":                []byte("\xffhalfkey/keygen-test/v1" + strings.Repeat("a", 300)),
-			"text":                      []byte(strings.Repeat("Sign in with your account. ", 12)),
-			"the transaction around it": append([]byte{1}, append(make([]byte, 64), good...)...),
+			"all 0x80":                       bytes.Repeat([]byte{0x80}, len(good)),
+			"a book message":                 []byte("\xffhalfkey/book/v1" + strings.Repeat("a", 300)),
+			"a key test":                     []byte("\xffhalfkey/keygen-test/v1" + strings.Repeat("a", 300)),
+			"text":                           []byte(strings.Repeat("Sign in with your account. ", 12)),
+			"the transaction around it":      append([]byte{1}, append(make([]byte, 64), good...)...),
 		} {
 			var refused *solana.Error
 			if m, err := solana.Decode(b, recipient, mints(t)); !errors.As(err, &refused) || m != (solana.Message{}) {

@@ -3,17 +3,14 @@ package solana
 // WireMax is the largest transaction in bytes: what one packet of the network carries.
 const WireMax = 1232
 
-// signaturesMax is how many signatures fit a transaction at all.
-const signaturesMax = (WireMax - 1) / len(Signature{})
-
 // Wire puts signatures before a message: one for each of its signers, in their order, and zero for one that has not signed yet,
-// such as an x402 fee payer. It checks the number and not the signatures.
+// such as the fee payer of X402. It checks their number, and not what they sign.
 func Wire(message []byte, signatures ...Signature) ([]byte, error) {
 	if err := checkSigners(message, len(signatures)); err != nil {
 		return nil, err
 	}
 	b := make([]byte, 0, 1+len(signatures)*len(Signature{})+len(message))
-	b = append(b, byte(len(signatures)))
+	b = append(b, byte(len(signatures))) // below 128, for they fit a transaction
 	for i := range signatures {
 		b = append(b, signatures[i][:]...)
 	}
@@ -48,7 +45,7 @@ func checkSigners(message []byte, n int) error {
 		return refuse("message", why)
 	}
 	switch {
-	case len(message) < 2 || n == 0 || n > signaturesMax || int(message[1]) != n:
+	case len(message) < 2 || n == 0 || int(message[1]) != n:
 		return refuse("transaction", "does not hold one signature for each signer of its message")
 	case 1+n*len(Signature{})+len(message) > WireMax:
 		return refuse("transaction", "is longer than 1,232 bytes")
