@@ -68,15 +68,18 @@ func answerExtensions(raw json.RawMessage, identifier string) json.RawMessage {
 	})
 }
 
-// replace writes an object again with one member changed, which is added if it is missing. The values of the others stay as they
-// are, byte for byte, and in their order.
+// replace writes an object again with one member changed, which is added if it is missing. The others stay as they are, byte for
+// byte, and in their order.
 func replace(raw json.RawMessage, name string, change func(json.RawMessage) json.RawMessage) json.RawMessage {
 	var w writer
 	found := false
 	d := json.NewDecoder(bytes.NewReader(raw))
 	_, _ = d.Token() // the brace: that this is an object was checked
 	for d.More() {
+		from := d.InputOffset()
 		key, _ := d.Token()
+		// The name as it is written: between it and what was before stand a comma, at most, and white space.
+		written := bytes.TrimLeft(raw[from:d.InputOffset()], ", \t\r\n")
 		var value json.RawMessage
 		if d.Decode(&value) != nil {
 			return raw
@@ -85,7 +88,7 @@ func replace(raw json.RawMessage, name string, change func(json.RawMessage) json
 			found = true
 			value = change(value)
 		}
-		w.member(key.(string), value)
+		w.pair(written, value)
 	}
 	if !found {
 		w.member(name, change(nil))

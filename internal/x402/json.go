@@ -117,18 +117,22 @@ func (o object) version() int64 {
 // writer puts an object together from parts that must stay as they are, byte for byte; encoding/json would compact them.
 type writer struct{ bytes.Buffer }
 
-func (w *writer) member(name string, raw json.RawMessage) {
-	if len(raw) == 0 {
-		return
+// member writes a member, and nothing if it has no value.
+func (w *writer) member(name string, value json.RawMessage) {
+	if len(value) > 0 {
+		w.pair(text(name), value)
 	}
+}
+
+func (w *writer) pair(name, value json.RawMessage) {
 	if w.Len() == 0 {
 		w.WriteByte('{')
 	} else {
 		w.WriteByte(',')
 	}
-	w.Write(text(name))
+	w.Write(name)
 	w.WriteByte(':')
-	w.Write(raw)
+	w.Write(value)
 }
 
 // words writes a member that is a string, and nothing if it is empty.
