@@ -105,6 +105,9 @@ type modelNode struct {
 	unindexed uint64
 	// first is its oldest slot; blocks between holeFrom and holeTo it has not.
 	first, holeFrom, holeTo uint64
+	// lags are how many blocks each call's answer is behind, in turn: many machines behind one address.
+	lags  []uint64
+	calls int
 	// pages are shorter than asked for, if set.
 	pageMax int
 	// balances are token accounts as they are told, by address: mint, owner and units.
@@ -112,6 +115,7 @@ type modelNode struct {
 	// hostile may change an answer, or give one of its own and return true.
 	hostile func(*modelCall) bool
 	url     string
+	close   func()
 }
 
 type modelAccount struct {
@@ -152,10 +156,16 @@ func (c *modelCall) config() map[string]any {
 // startNode serves a node on loopback.
 func startNode(t *testing.T, n *modelNode) *modelNode {
 	t.Helper()
+	serveNode(t, n)
+	t.Cleanup(n.close)
+	return n
+}
+
+// serveNode serves a node until it is closed.
+func serveNode(t *testing.T, n *modelNode) *modelNode {
 	n.t = t
 	server := httptest.NewServer(n)
-	t.Cleanup(server.Close)
-	n.url = server.URL
+	n.url, n.close = server.URL, server.Close
 	return n
 }
 
@@ -196,6 +206,9 @@ func (n *modelNode) answer(c *modelCall) any {
 	tip := n.finalized
 	if config["commitment"] == "confirmed" {
 		tip = n.confirmed
+	}
+	if n.calls++; len(n.lags) != 0 {
+		tip = tip.back(n.lags[n.calls%len(n.lags)])
 	}
 	if least, ok := config["minContextSlot"].(float64); ok && tip.slot < uint64(least) {
 		return rpcError(-32016)
