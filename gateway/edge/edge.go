@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,7 +50,6 @@ type Edge struct {
 	gateway *gateway.Service
 	grpc    *rpc.Server
 	https   *httpjson.Server
-	leaving atomic.Bool
 	stop    context.CancelFunc
 	sweep   sync.WaitGroup
 }
@@ -85,19 +83,14 @@ func Serve(e *program.Environment, c Config) (_ *Edge, err error) {
 	pipe := rpc.NewPipe()
 	s.https, err = httpjson.New(httpjson.Config{
 		TLS: c.Credentials.PublicTLS(), Connect: pipe.Dial, ConnectTLS: connect, Logger: e.Logger,
-		Healthy: func(ctx context.Context) error {
-			if s.leaving.Load() {
-				return errors.New("the gateway is about to end")
-			}
-			return everyServiceServes(ctx, c.Services)
-		},
+		Healthy: func(ctx context.Context) error { return everyServiceServes(ctx, c.Services) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	e.Serve(s.grpc, c.GRPC)
 	e.Serve(s.grpc, pipe)
-	e.Serve(s.https, c.HTTPS)
+	e.Serve(s.https, c.Credentials.Hold(c.HTTPS, e.Logger))
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.sweep.Go(func() { s.endExpired(ctx, e.Logger) })
@@ -106,7 +99,7 @@ func Serve(e *program.Environment, c Config) (_ *Edge, err error) {
 
 // Leave makes /healthz say that nobody should be sent here any more. Calls are still answered, and gRPC's own health check, which
 // clients of one gateway go by, says so until Shutdown.
-func (s *Edge) Leave() { s.leaving.Store(true) }
+func (s *Edge) Leave() { s.https.Leave() }
 
 // Shutdown takes no further calls and lets running ones end until ctx does.
 func (s *Edge) Shutdown(ctx context.Context) error {

@@ -73,10 +73,14 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 		notAllowed(r.Method, http.MethodGet).write(w)
 		return
 	}
+	if s.leaving.Load() {
+		http.Error(w, "the gateway is about to end", http.StatusServiceUnavailable)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), healthMax)
 	defer cancel()
 	if s.healthy(ctx) != nil {
-		http.Error(w, "a service does not answer, or the gateway is about to end", http.StatusServiceUnavailable)
+		http.Error(w, "a service does not answer", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -58,6 +59,7 @@ type Server struct {
 	tls     *tls.Config
 	healthy func(ctx context.Context) error
 	logger  *slog.Logger
+	leaving atomic.Bool
 }
 
 // New makes a server.
@@ -117,6 +119,9 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	return err
 }
+
+// Leave makes /healthz say that nobody should be sent here any more. Requests are still answered.
+func (s *Server) Leave() { s.leaving.Store(true) }
 
 // Shutdown takes no further requests and waits for those that run until ctx ends. Streams end with the gRPC server that
 // they come from: shut that down first.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -206,6 +207,34 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if _, err := httpjson.New(httpjson.Config{TLS: good, ConnectTLS: good, Connect: connect, Healthy: healthy}); err != nil {
 		t.Errorf("one that has all: %v", err)
+	}
+}
+
+// A balancer that asks by HTTPS is told that the gateway is about to end before it ends; what it sends all the same is answered.
+func TestLeave(t *testing.T) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	s, err := httpjson.New(httpjson.Config{
+		TLS: config, ConnectTLS: config,
+		Connect: func(context.Context, net.Addr) (net.Conn, error) { return nil, net.ErrClosed },
+		Healthy: func(context.Context) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return w.Code, w.Body.String()
+	}
+	if code, said := get("/healthz"); code != http.StatusOK {
+		t.Errorf("before: %d %q", code, said)
+	}
+	s.Leave()
+	if code, said := get("/healthz"); code != http.StatusServiceUnavailable || !strings.Contains(said, "about to end") {
+		t.Errorf("after: %d %q, want 503", code, said)
+	}
+	if code, said := get("/v1/openapi.json"); code != http.StatusOK {
+		t.Errorf("another request: %d %.100q", code, said)
 	}
 }
 

@@ -76,17 +76,48 @@ func (h *holding) hold(raw net.Conn, own *material, conn net.Conn, info credenti
 		return nil, nil, err
 	}
 	state := info.(credentials.TLSInfo).State //nolint:forcetypeassert // credentials.NewTLS gives nothing else
-	held := &heldConn{Conn: conn, closed: make(chan struct{})}
+	held := newHeldConn(conn)
 	go h.watch(held, func() error {
-		if time.Now().After(own.certificate.Leaf.NotAfter) {
-			return errors.New("rpc: the certificate that this connection was made with has expired")
-		}
-		if h.peer == nil {
-			return nil
+		if err := own.expired(time.Now()); err != nil || h.peer == nil {
+			return err
 		}
 		return h.peer(state)
 	}, raw)
 	return held, info, nil
+}
+
+// Hold is a listener below PublicTLS whose connections are held as those of gRPC are: what speaks HTTPS cuts them when the
+// certificate has expired that was in force when they came. The logger, nil meaning slog.Default, is told.
+func (c *Credentials) Hold(l net.Listener, logger *slog.Logger) net.Listener {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &heldListener{Listener: l, by: &holding{own: c.current, logger: logger}}
+}
+
+type heldListener struct {
+	net.Listener
+
+	by *holding
+}
+
+// Accept returns the next connection, which is looked at from now on.
+func (l *heldListener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	own, held := l.by.own(), newHeldConn(raw)
+	go l.by.watch(held, func() error { return own.expired(time.Now()) }, raw)
+	return held, nil
+}
+
+// expired is an error from when the certificate is good no longer.
+func (m *material) expired(now time.Time) error {
+	if now.After(m.certificate.Leaf.NotAfter) {
+		return errors.New("rpc: the certificate that this connection was made with has expired")
+	}
+	return nil
 }
 
 // watch cuts a connection when it no longer stands, and ends with it.
@@ -108,12 +139,14 @@ func (h *holding) watch(held *heldConn, stands func() error, raw net.Conn) {
 	}
 }
 
-// heldConn says when it is closed, which gRPC does with every connection, also with one that was cut.
+// heldConn says when it is closed, which gRPC and net/http do with every connection, also with one that was cut.
 type heldConn struct {
 	net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
+
+func newHeldConn(conn net.Conn) *heldConn { return &heldConn{Conn: conn, closed: make(chan struct{})} }
 
 // Close closes the connection.
 func (c *heldConn) Close() error {

@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,6 +186,77 @@ func TestPublicShowsWhatIsInForce(t *testing.T) {
 	for name, address := range listeners {
 		eventually(t, name+" shows the new certificate", func() bool { return shown(address).Cmp(serial(t, second)) == 0 })
 	}
+}
+
+// HTTPS stops with a certificate that has expired: the connection that is open ends within seconds, also under a request that is being
+// answered, nobody is shown it any more, and a new one is shown at once. A connection under another certificate goes on beside it.
+func TestHTTPSExpires(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	source := &changing{m: materialOf(t, authz.Gateway, brief, ca, ca)}
+	serve := func(own *rpc.Credentials) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		web := &http.Server{ErrorLog: stdlog.New(io.Discard, "", 0), ReadHeaderTimeout: within}
+		web.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+		go func() { _ = web.Serve(tls.NewListener(own.Hold(l, slog.New(slog.DiscardHandler)), own.PublicTLS())) }()
+		t.Cleanup(func() { web.Close() })
+		return l.Addr().String()
+	}
+	careless := &tls.Config{MinVersion: tls.VersionTLS13}
+	careless.InsecureSkipVerify = true //nolint:forbidigo // Who looks at no certificate is not served under an expired one either.
+	// open asks for what is never answered to its end, and tells when the connection has ended.
+	open := func(address string) <-chan error {
+		conn, err := tls.Dial("tcp", address, careless)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		answer := bufio.NewReader(conn)
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := answer.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+			t.Fatalf("answer %q: %v", line, err)
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := io.Copy(io.Discard, answer); ended <- err }()
+		return ended
+	}
+	expires, stays := serve(source.watch(t)), serve(credentialsOf(t, ca, authz.Gateway))
+	bad, good := open(expires), open(stays)
+	select {
+	case <-bad:
+	case <-time.After(within):
+		t.Errorf("not cut within %s", within)
+	}
+	select {
+	case err := <-good:
+		t.Errorf("a good connection was cut: %v", err)
+	default:
+	}
+	if conn, err := tls.Dial("tcp", expires, careless); err == nil {
+		conn.Close()
+		t.Error("it shows a certificate that has expired")
+	}
+	source.set(materialOf(t, authz.Gateway, 0, ca, ca))
+	trust, err := rpc.PublicClientTLS(ca.Certificate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new certificate is shown", func() bool {
+		conn, err := tls.Dial("tcp", expires, trust)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
 }
 
 // withH2 is a configuration for a client of gRPC or HTTPS.

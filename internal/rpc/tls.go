@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/authz"
 )
@@ -131,13 +132,14 @@ func (c *Credentials) serverTLS() *tls.Config {
 	return outer
 }
 
-// PublicTLS is for a public listener: it shows its certificate and asks for none. A Server takes it by itself; it is
-// exported for what speaks HTTPS.
+// PublicTLS is for a public listener: it shows its certificate, until that has expired, and asks for none. A Server takes it by itself;
+// it is exported for what speaks HTTPS, on a listener that Hold has made.
 func (c *Credentials) PublicTLS() *tls.Config {
 	outer := base()
 	outer.NextProtos = nil // The same certificate serves gRPC, which adds h2 itself, and HTTPS.
 	outer.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return &c.current().certificate, nil
+		m := c.current()
+		return &m.certificate, m.expired(time.Now())
 	}
 	return outer
 }

@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -152,6 +155,70 @@ func TestProgramsCertificatesReplaced(t *testing.T) {
 	accepted("the gateway has another certificate")
 	p.pay(ctx, t, 0, "at-last")
 	wantBalance(ctx, t, p.shop, int64(paid+3)*usd)
+}
+
+// The gateway's public certificate expires: both of its listeners hang up on who is connected, and show it to nobody; with a new one on
+// disk they go on, without a restart.
+func TestProgramsPublicCertificateExpires(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	s := newSite(t)
+	s.up()
+	p := s.people(ctx, t, 1)
+	give := func(life time.Duration) {
+		t.Helper()
+		pair, err := s.authority(t).Issue(devcert.Leaf{
+			Hosts: []string{"127.0.0.1"}, Life: life, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(s.made.Dir, "gateway", "public.key"), string(pair.Key))
+		write(t, filepath.Join(s.made.Dir, "gateway", "public.pem"), string(pair.Certificate))
+	}
+	s.changes(t, ofService, func() { give(life) }, "gateway")
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	config.InsecureSkipVerify = true //nolint:forbidigo // Who looks at no certificate is not served under an expired one either.
+	open := make(map[string]*tls.Conn)
+	for name, address := range map[string]string{"gRPC": s.listens["gateway"], "HTTPS": s.made.HTTPS} {
+		config := config.Clone()
+		if name == "gRPC" {
+			config.NextProtos = []string{"h2"}
+		}
+		conn, err := tls.Dial("tcp", address, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		open[name] = conn
+	}
+	if _, err := io.WriteString(open["HTTPS"], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for name, conn := range open {
+		if err := conn.SetReadDeadline(time.Now().Add(comesUp)); err != nil {
+			t.Fatal(err)
+		}
+		var late net.Error
+		if _, err := io.Copy(io.Discard, conn); errors.As(err, &late) && late.Timeout() {
+			t.Errorf("%s is not cut", name)
+		}
+	}
+	for name, address := range map[string]string{"gRPC": s.listens["gateway"], "HTTPS": s.made.HTTPS} {
+		if shown(address) != "" {
+			t.Errorf("%s shows a certificate that has expired", name)
+		}
+	}
+	// A connection that was made under the certificate before, which is good, stays.
+	p.pay(ctx, t, 0, "meanwhile")
+	s.changes(t, ofService, func() { give(time.Hour) }, "gateway")
+	for name, address := range map[string]string{"gRPC": s.listens["gateway"], "HTTPS": s.made.HTTPS} {
+		if got, want := shown(address), serial(t, filepath.Join(s.made.Dir, "gateway", "public.pem")); got != want {
+			t.Errorf("%s shows certificate %q, want the new one, %s", name, got, want)
+		}
+	}
+	p.pay(ctx, t, 0, "renewed")
 }
 
 // ofAll are the credentials that a program has: the gateway's towards services and towards the public. ofService are the former.
