@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/recoverywork"
+	"github.com/halfkey/halfkey/internal/webclient"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -30,8 +31,12 @@ type Options struct {
 	// Keys and Payments keep secrets and payments; nil means the home.
 	Keys     KeyStore
 	Payments PaymentStore
+	// Fetches keeps what was fetched and not yet had; nil means the home.
+	Fetches FetchStore
 	// RecoveryWork is what one try at a recovery file's passphrase costs. The zero value is right; another one exists for tests alone.
 	RecoveryWork recoverywork.Factor
+	// WebTimeouts is how long servers that are fetched from are waited for. The zero value is right; others exist for tests alone.
+	WebTimeouts webclient.Timeouts
 	// Tracer records each payment with the steps that are taken here; the gateway goes on under the same trace, and whether its
 	// side is recorded is its own decision. Nil records none. Spans name wallets, payments, states and reasons, and no
 	// recipient, amount, purpose or secret.
@@ -45,6 +50,7 @@ type Client struct {
 	dial     func(ctx context.Context, addr string) (net.Conn, error)
 	keys     KeyStore
 	payments PaymentStore
+	fetches  FetchStore
 
 	// mu guards what follows. It is not held during calls.
 	mu           sync.Mutex
@@ -64,7 +70,11 @@ type Client struct {
 	following sync.Mutex // One goroutine follows at a time.
 	caughtUp  time.Time  // When an answer last gave reason to; following guards it.
 	work      nameLocks
-	handles   sync.Map // The handles of this home's own agents by wallet, as HandleOf has found them.
+
+	webTimeouts webclient.Timeouts
+	webs        sync.Map // A webclient.Client for each Reach that was asked for.
+
+	handles sync.Map // The handles of this home's own agents by wallet, as HandleOf has found them.
 }
 
 // Open opens a client on a connected home. It connects on first use.
@@ -73,7 +83,10 @@ func Open(h *Home, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{home: h, clock: o.Clock, dial: o.Dial, keys: o.Keys, payments: o.Payments, installation: i, recoveryWork: o.RecoveryWork.Power()}
+	c := &Client{
+		home: h, clock: o.Clock, dial: o.Dial, keys: o.Keys, payments: o.Payments, fetches: o.Fetches, installation: i,
+		recoveryWork: o.RecoveryWork.Power(), webTimeouts: o.WebTimeouts,
+	}
 	c.tracers, c.tracer = o.Tracer, tracer(o.Tracer)
 	if c.clock == nil {
 		c.clock = time.Now
@@ -84,6 +97,9 @@ func Open(h *Home, o Options) (*Client, error) {
 	if c.payments == nil {
 		c.payments = h
 	}
+	if c.fetches == nil {
+		c.fetches = h
+	}
 	c.followed = c.followedBefore()
 	return c, nil
 }
@@ -93,6 +109,10 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	c.webs.Range(func(_, web any) bool {
+		web.(*webclient.Client).Close() //nolint:forcetypeassert // nothing else is ever stored there
+		return true
+	})
 	return c.disconnect()
 }
 

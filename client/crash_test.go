@@ -57,6 +57,10 @@ func (c *crashingHome) SavePayment(r *client.PaymentRecord) error {
 	return c.write(func() error { return c.Home.SavePayment(r) })
 }
 
+func (c *crashingHome) SaveFetch(r *client.FetchRecord) error {
+	return c.write(func() error { return c.Home.SaveFetch(r) })
+}
+
 func (c *crashingHome) SetSeen(wallet string, entry uint64, hash []byte) error {
 	return c.write(func() error { return c.Home.SetSeen(wallet, entry, hash) })
 }
@@ -96,7 +100,7 @@ func crashes(t *testing.T, life func(t *testing.T, number int, store *crashingHo
 func openOn(t *testing.T, home *client.Home, store *crashingHome) *client.Client {
 	t.Helper()
 	store.Home = home
-	c, err := client.Open(home, client.Options{Keys: store, Payments: store, RecoveryWork: recoverywork.ForTests()})
+	c, err := client.Open(home, client.Options{Keys: store, Payments: store, Fetches: store, RecoveryWork: recoverywork.ForTests()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,7 @@ func MoneyMovedOf(err error) typev1.MoneyMoved {
 const (
 	notMoved = typev1.MoneyMoved_MONEY_MOVED_NO
 	unknown  = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN
+	moved    = typev1.MoneyMoved_MONEY_MOVED_YES
 )
 
 // wrap makes an error of this package. What the error itself does not say about money is moved: the caller knows what an

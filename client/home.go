@@ -21,13 +21,14 @@ const (
 	homeKeys         = "keys"
 	homePayments     = "payments"
 	homeUnfinished   = "unfinished"
+	homeFetches      = "fetches"
 	homeSeen         = "seen"
 	homePins         = "pins"
 	recordSuffix     = ".json"
 )
 
 // Home is a directory that holds what an agent, an owner or both keep on a machine: the pinned installation file, keys,
-// unfinished payments, and what was seen. It is a KeyStore and a PaymentStore.
+// unfinished payments, fetches, and what was seen. It is a KeyStore, a PaymentStore and a FetchStore.
 //
 // Its files have mode 0600 and its directories 0700, and it refuses to work with any that others can read. Each write takes
 // a lock against other processes and is durable, whole or not at all.
@@ -38,6 +39,7 @@ type Home struct {
 var (
 	_ KeyStore     = (*Home)(nil)
 	_ PaymentStore = (*Home)(nil)
+	_ FetchStore   = (*Home)(nil)
 )
 
 // OpenHome opens a home, making it if it is not there. An empty dir means HALFKEY_HOME, or else `halfkey` in the user's

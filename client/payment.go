@@ -81,7 +81,8 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 }
 
 // Resume continues a payment of this home from wherever it stopped: after a crash, a lost answer, a person's approval, or
-// the proven death of its message.
+// the proven death of its message. A payment of a fetch that is not authorized is only returned: ConfirmFetch continues it, for the
+// server has to be asked again first.
 func (a *Agent) Resume(ctx context.Context, id string) (*Payment, error) {
 	name, unlock, err := a.lockPayment(ctx, "resume payment", id)
 	if err != nil {
@@ -96,6 +97,9 @@ func (a *Agent) Resume(ctx context.Context, id string) (*Payment, error) {
 	}
 	if err != nil {
 		return nil, wrap("resume payment", err, notMoved)
+	}
+	if fetched, err := a.ofFetch(name); err != nil || fetched {
+		return a.resumeFetched(ctx, r, err)
 	}
 	return a.resume(ctx, r)
 }

@@ -149,7 +149,8 @@ func (a *Agent) Wait(ctx context.Context, id string) (*Payment, error) {
 		p, err := a.Resume(ctx, id)
 		moved, risk := false, unknown
 		if err == nil {
-			if last = p; ended(p.State) {
+			// What is READY after it was resumed is a fetch's, which ConfirmFetch continues.
+			if last = p; ended(p.State) || p.State == ready {
 				return p, nil
 			}
 			risk = notMoved // It waits for a person.

@@ -1,0 +1,306 @@
+package client_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/halfkeytest"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+const moved = typev1.MoneyMoved_MONEY_MOVED_YES
+
+// market is an installation with a buyer and a seller who sells over HTTP on this machine.
+type market struct {
+	t      *testing.T
+	h      *halfkeytest.System
+	seller *client.Agent
+	buyer  *client.Agent
+	home   *client.Home // The buyer's.
+	url    string
+	server *httptest.Server
+	// front stands before the seller, and served counts what the seller's handler made.
+	front  atomic.Pointer[http.HandlerFunc]
+	price  atomic.Int64
+	served atomic.Int64
+	paid   atomic.Int64 // Requests that carried a payment.
+}
+
+// newMarket starts one, with weather for half a dollar. The buyer has 100 dollars under the standard guard rails.
+func newMarket(t *testing.T, options ...halfkeytest.Option) *market {
+	t.Helper()
+	m := &market{t: t, h: halfkeytest.Start(t, options...)}
+	m.price.Store(usd / 2)
+	m.seller = m.h.Agent("Weather Shop")
+	m.home = m.h.Home()
+	m.buyer = m.agent("Buyer")
+	m.h.GuardRails(m.buyer, client.StandardRules(m.seller.GroupKey()))
+	m.h.Fund(m.buyer, 100*usd)
+	m.server = httptest.NewUnstartedServer(nil)
+	m.url = "http://" + m.server.Listener.Addr().String()
+	seller, err := m.seller.NewSeller(client.SellerConfig{
+		Origin: m.url, Dir: filepath.Join(t.TempDir(), "sold"),
+		Price: func(r *http.Request) (client.Goods, bool) {
+			return client.Goods{Units: m.price.Load(), Description: "the weather"}, !strings.HasPrefix(r.URL.Path, "/free")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sold := seller.Sell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := m.served.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Answer", fmt.Sprint(n))
+		fmt.Fprintf(w, "sunny %d %s", n, body)
+	}))
+	m.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Payment-Signature") != "" {
+			m.paid.Add(1)
+		}
+		if front := m.front.Load(); front != nil {
+			(*front)(w, r)
+			return
+		}
+		sold.ServeHTTP(w, r)
+	})
+	m.server.Start()
+	t.Cleanup(m.server.Close)
+	return m
+}
+
+// agent makes an agent on the market's home.
+func (m *market) agent(name string) *client.Agent {
+	m.t.Helper()
+	c := m.h.Client(m.home)
+	r, err := c.Register(testContext(m.t), client.RegisterOptions{Name: name, OwnerEmail: halfkeytest.Email})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := m.h.Owner().Claim(testContext(m.t), r.ClaimCode); err != nil {
+		m.t.Fatal(err)
+	}
+	a, err := c.Agent(r.Wallet)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return a
+}
+
+func (m *market) request() client.FetchRequest {
+	return client.FetchRequest{URL: m.url + "/weather?city=Berlin", Reach: client.Reach{Loopback: true}}
+}
+
+// fetch fetches the price.
+func (m *market) fetch() *client.Fetch {
+	m.t.Helper()
+	f, err := m.buyer.Fetch(testContext(m.t), m.request())
+	if err != nil {
+		m.t.Fatalf("Fetch: %v", err)
+	}
+	if f.State != client.FetchQuoted || f.MoneyMoved != notMoved {
+		m.t.Fatalf("got %+v", f)
+	}
+	return f
+}
+
+// payments counts the buyer's payments that moved money, or may.
+func (m *market) payments() (n int) {
+	m.t.Helper()
+	all, err := m.buyer.Payments(testContext(m.t), false)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.State == settled || p.State == authorized {
+			n++
+		}
+	}
+	return n
+}
+
+// TestFetch fetches, confirms and delivers, and is told the truth at each step.
+func TestFetch(t *testing.T) {
+	m := newMarket(t)
+	ctx := testContext(t)
+
+	t.Run("nothing to pay", func(t *testing.T) {
+		req := m.request()
+		req.URL = m.url + "/free"
+		f, err := m.buyer.Fetch(ctx, req)
+		if err != nil || f.Response == nil || f.ID != "" {
+			t.Fatalf("got %+v, %v", f, err)
+		}
+		defer f.Response.Body.Close()
+		if b, err := io.ReadAll(f.Response.Body); err != nil || !strings.HasPrefix(string(b), "sunny") {
+			t.Errorf("got %q, %v", b, err)
+		}
+	})
+
+	t.Run("paid", func(t *testing.T) {
+		req := m.request()
+		req.Method, req.Body, req.Header = "POST", []byte("please"), http.Header{"X-Asked": {"yes"}}
+		before, served := balance(t, m.buyer), m.served.Load()
+		f, err := m.buyer.Fetch(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Units != usd/2 || f.Recipient != m.seller.GroupKey() || f.Description != `"the weather"` || f.Judged != authorized ||
+			f.DryRun == nil || f.PayTo != m.seller.Wallet() {
+			t.Errorf("got %+v", f)
+		}
+		if balance(t, m.buyer) != before || m.served.Load() != served {
+			t.Error("a price was paid, or a resource given, before it was confirmed")
+		}
+		shown, err := m.buyer.ShowFetch(ctx, f.ID)
+		if err != nil || shown.State != client.FetchQuoted || shown.MoneyMoved != notMoved {
+			t.Errorf("got %+v, %v", shown, err)
+		}
+		var out bytes.Buffer
+		done, err := m.buyer.ConfirmFetch(ctx, f.ID, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.State != client.FetchDelivered || done.MoneyMoved != moved || done.Answer.Status != 200 ||
+			!strings.HasSuffix(out.String(), "please") ||
+			done.Answer.Bytes != int64(out.Len()) || !strings.HasPrefix(done.Answer.Claim, "paid") || done.Payment.State != settled {
+			t.Errorf("got %+v and %q", done, out.String())
+		}
+		if got := before - balance(t, m.buyer); got != usd/2 {
+			t.Errorf("paid %d, want %d", got, usd/2)
+		}
+		if intent := done.Payment.X402; intent.GetMethod() != "POST" || intent.GetPath() != "/weather" || intent.GetScheme() != "http" {
+			t.Errorf("got intent %v", intent)
+		}
+		_, err = m.buyer.ConfirmFetch(ctx, f.ID, &out)
+		wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+		if got := before - balance(t, m.buyer); got != usd/2 {
+			t.Errorf("paid %d in all, want %d", got, usd/2)
+		}
+	})
+
+	t.Run("waits for a person", func(t *testing.T) {
+		m.price.Store(20 * usd)
+		defer m.price.Store(usd / 2)
+		f := m.fetch()
+		if f.Judged != pending {
+			t.Errorf("judged %v", f.Judged)
+		}
+		var out bytes.Buffer
+		waits, err := m.buyer.ConfirmFetch(ctx, f.ID, &out)
+		if err != nil || waits.State != client.FetchConfirmed || waits.MoneyMoved != notMoved || waits.Payment.State != pending || out.Len() > 0 {
+			t.Fatalf("got %+v, %v", waits, err)
+		}
+		if _, err := m.h.Owner().Approve(ctx, f.Name); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := m.buyer.Resume(ctx, f.ID); err != nil || p.State != ready {
+			t.Errorf("resuming the payment of a fetch: %v, %v", p, err)
+		}
+		shown, err := m.buyer.ShowFetch(ctx, f.ID)
+		if err != nil || shown.MoneyMoved != notMoved || shown.Payment.State != ready {
+			t.Errorf("got %+v, %v", shown, err)
+		}
+		done, err := m.buyer.ConfirmFetch(ctx, f.ID, &out)
+		if err != nil || done.State != client.FetchDelivered || done.MoneyMoved != moved {
+			t.Errorf("got %+v, %v", done, err)
+		}
+	})
+
+	t.Run("another price after the approval", func(t *testing.T) {
+		m.price.Store(20 * usd)
+		defer m.price.Store(usd / 2)
+		f := m.fetch()
+		if _, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.h.Owner().Approve(ctx, f.Name); err != nil {
+			t.Fatal(err)
+		}
+		m.price.Store(19 * usd)
+		before := balance(t, m.buyer)
+		_, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard)
+		if e := wantReason(t, err, typev1.Reason_REASON_PAYMENT_DIFFERS, notMoved); e.Metadata["field"] != "units" {
+			t.Errorf("got field %q", e.Metadata["field"])
+		}
+		ended, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard)
+		if err != nil || ended.State != client.FetchEnded || ended.MoneyMoved != notMoved || balance(t, m.buyer) != before {
+			t.Errorf("got %+v, %v", ended, err)
+		}
+		if p, err := m.buyer.Payment(ctx, f.ID); err != nil || p.State != canceled {
+			t.Errorf("the payment is %v, %v", p, err)
+		}
+	})
+
+	t.Run("refused", func(t *testing.T) {
+		m.price.Store(101 * usd)
+		defer m.price.Store(usd / 2)
+		f := m.fetch()
+		if f.Judged != denied {
+			t.Errorf("judged %v", f.Judged)
+		}
+		ended, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard)
+		if err != nil || ended.State != client.FetchEnded || ended.MoneyMoved != notMoved || ended.Ended != "the payment is DENIED" {
+			t.Errorf("got %+v, %v", ended, err)
+		}
+	})
+
+	t.Run("over the maximum", func(t *testing.T) {
+		req := m.request()
+		req.MaxUnits = usd/2 - 1
+		_, err := m.buyer.Fetch(ctx, req)
+		wantReason(t, err, typev1.Reason_REASON_PERMISSION_DENIED, notMoved)
+	})
+
+	t.Run("lists", func(t *testing.T) {
+		all, err := m.buyer.ListFetches()
+		if err != nil || len(all) != 4 {
+			t.Errorf("got %d, %v", len(all), err)
+		}
+		_, err = m.buyer.ShowFetch(ctx, "00000000-0000-7000-8000-000000000000")
+		wantReason(t, err, typev1.Reason_REASON_NOT_FOUND, notMoved)
+	})
+}
+
+// TestTransport pays through an http.Client.
+func TestTransport(t *testing.T) {
+	m := newMarket(t)
+	c := &http.Client{Transport: client.NewTransport(m.buyer, client.TransportConfig{MaxUnits: usd, Reach: client.Reach{Loopback: true}})}
+	get := func() (string, error) {
+		req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, m.url+"/weather", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	before := balance(t, m.buyer)
+	if got, err := get(); err != nil || !strings.HasPrefix(got, "sunny 1") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if all, err := m.buyer.ListFetches(); err != nil || len(all) != 1 || all[0].State != client.FetchDelivered {
+		t.Errorf("got %v, %v", all, err)
+	}
+	if got := before - balance(t, m.buyer); got != usd/2 {
+		t.Errorf("paid %d", got)
+	}
+	m.price.Store(2 * usd)
+	if _, err := get(); client.ReasonOf(err) != typev1.Reason_REASON_PERMISSION_DENIED {
+		t.Errorf("over the maximum: %v", err)
+	}
+	if got := before - balance(t, m.buyer); got != usd/2 {
+		t.Errorf("paid %d in all", got)
+	}
+}

@@ -1,0 +1,252 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"github.com/halfkey/halfkey/internal/chain/book"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// ConfirmFetch pays the price that Fetch stored, sends the same request with the payment, and writes the resource to w. There is at
+// most one payment for one fetch, however often this is called and whatever the server answers; a payment that waits for a person,
+// was refused, or was made without the resource coming back is no error, but what the Fetch says.
+//
+// Called again, it goes on where it stopped: a payment that its owner has approved is paid if the server still asks for exactly
+// what was approved; one that was made and whose resource did not come is sent again, the same one. If w has a method
+// Commit() error it is called once the whole resource was written, before the fetch counts as delivered.
+func (a *Agent) ConfirmFetch(ctx context.Context, id string, w io.Writer) (*Fetch, error) {
+	f, answer, err := a.confirm(ctx, id)
+	if answer == nil {
+		return f, err
+	}
+	defer answer.close()
+	n, problem := answer.copyTo(w)
+	return answer.finish(n, problem)
+}
+
+// confirm brings a fetch as far as its resource, which the caller reads and finishes. There is none unless the fetch is paid and
+// the server hands it over.
+func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, error) {
+	const op = "confirm fetch"
+	r, err := a.loadFetch(op, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	unlock, err := a.c.work.lock(ctx, "fetch "+r.Name)
+	if err != nil {
+		return nil, nil, wrap(op, err, notMoved)
+	}
+	defer unlock()
+	// Again, now that nobody else in this program works on it.
+	if r, err = a.loadFetch(op, id); err != nil {
+		return nil, nil, err
+	}
+	var p *Payment
+	switch r.State {
+	case FetchEnded:
+		return a.view(r), nil, nil
+	case FetchDelivered:
+		return nil, nil, local(op, typev1.Reason_REASON_WRONG_STATE,
+			"this fetch was paid and its resource was delivered: it buys nothing again", "fetch", r.Name)
+	case FetchQuoted, FetchConfirmed:
+		if p, err = a.payFetch(ctx, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.State != FetchPaid {
+		return a.paidView(r, p), nil, nil
+	}
+	answer, err := a.deliver(ctx, r)
+	if err != nil || answer == nil {
+		return a.paidView(r, p), nil, err
+	}
+	answer.payment = p
+	return nil, answer, nil
+}
+
+// payFetch brings the payment of a fetch as far as it goes without a person, and the record with it.
+func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) {
+	const op = "confirm fetch"
+	order, err := r.order()
+	if err != nil {
+		return nil, err
+	}
+	stale := a.c.clock().After(r.Quoted.Add(QuoteLife))
+	var p *Payment
+	if r.State == FetchQuoted {
+		if stale {
+			return nil, a.endFetch(ctx, r, nil, local(op, typev1.Reason_REASON_DEADLINE_EXPIRED, "the price was fetched too long ago: fetch it again"))
+		}
+		r.State = FetchConfirmed
+		// Before anything is signed: whoever finds a fetch that is only QUOTED may rely on that nothing was.
+		if err := a.saveFetch(r, notMoved); err != nil {
+			return nil, err
+		}
+	} else if p, err = a.fetchPayment(ctx, r.Name); err != nil {
+		return nil, err
+	}
+	switch {
+	case p != nil && (ended(p.State) || p.State == pendingReview):
+		return p, a.followPayment(r, p)
+	case p != nil && p.State == authorized:
+		// It may have been paid already, so what the server asks now changes nothing.
+	case p != nil || stale:
+		// Approved, or proven not to have been paid, or never recorded: the server must still ask for exactly this.
+		if err := a.quoteAgain(ctx, r, p); err != nil {
+			return nil, err
+		}
+	}
+	if p, err = a.Pay(ctx, order); err != nil {
+		return nil, err
+	}
+	return p, a.followPayment(r, p)
+}
+
+// followPayment takes over what became of a fetch's payment.
+func (a *Agent) followPayment(r *FetchRecord, p *Payment) error {
+	switch {
+	case p.State == settled:
+		if err := r.pay(p); err != nil {
+			return wrap("confirm fetch", err, moved)
+		}
+		r.State = FetchPaid
+		return a.saveFetch(r, moved)
+	case ended(p.State):
+		r.State, r.Ended = FetchEnded, "the payment is "+stateWord(p.State)
+		return a.saveFetch(r, notMoved)
+	default:
+		return nil
+	}
+}
+
+// endFetch ends a fetch that was not paid, and its payment if that waits, and returns why.
+func (a *Agent) endFetch(ctx context.Context, r *FetchRecord, p *Payment, why error) error {
+	if p != nil {
+		if _, err := a.Cancel(ctx, p.ID); err != nil {
+			return errors.Join(why, err)
+		}
+	}
+	var e *Error
+	if errors.As(why, &e) {
+		r.Ended = e.Message
+	}
+	r.State = FetchEnded
+	return errors.Join(why, a.saveFetch(r, notMoved))
+}
+
+// quoteAgain asks the server once more for its price, and takes the new offer if it asks for exactly what was confirmed. If it does
+// not, the fetch ends: another recipient, asset, amount or resource is another payment, to be seen and confirmed anew.
+func (a *Agent) quoteAgain(ctx context.Context, r *FetchRecord, p *Payment) error {
+	const op = "confirm fetch"
+	resp, err := a.askServer(ctx, r)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusPaymentRequired {
+		_ = resp.Body.Close() // What it has to say is not what was confirmed.
+		return local(op, typev1.Reason_REASON_UNAVAILABLE, "the server does not ask for the payment now: confirm later, or fetch again")
+	}
+	q, err := readRequired(op, resp)
+	if err != nil {
+		return err
+	}
+	chosen, err := a.sameOffer(ctx, q, r)
+	if err == nil && resp.Request.URL.String() != r.URL {
+		err = local(op, typev1.Reason_REASON_PAYMENT_DIFFERS,
+			"the server sends the request elsewhere now: nothing was paid, fetch again", "field", "url")
+	}
+	if err != nil {
+		return a.endFetch(ctx, r, p, err)
+	}
+	r.take(q, chosen)
+	r.Quoted = a.c.clock()
+	return a.saveFetch(r, notMoved)
+}
+
+// fetchPayment is a fetch's payment by the ledger's word, checked against what this home has stored of it; nil if there is none.
+// It signs nothing and continues nothing.
+func (a *Agent) fetchPayment(ctx context.Context, name string) (*Payment, error) {
+	const op = "get payment"
+	unlock, err := a.c.work.lock(ctx, name)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	defer unlock()
+	r, err := a.c.payments.LoadPayment(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // A payment is stored before anything of it is sent.
+	}
+	if err != nil {
+		return nil, wrap(op, err, unknown)
+	}
+	told, err := a.ask(ctx, r)
+	if err != nil || told == nil {
+		return nil, named(err, r)
+	}
+	return a.readStored(ctx, r, told)
+}
+
+// readStored reads what the ledger says of a stored payment.
+func (a *Agent) readStored(ctx context.Context, r *PaymentRecord, told *typev1.Payment) (*Payment, error) {
+	p, err := a.c.readPayment(ctx, a.c.ledgerWord(a.who, a.wallet), told, a.wallet, &a.groupKey)
+	if err == nil {
+		p.RecipientName = r.RecipientName
+	}
+	return p, err
+}
+
+// resumeFetched resumes a fetch's payment as far as that may be done without asking the server: what is authorized may have been
+// paid already, so it is finished.
+func (a *Agent) resumeFetched(ctx context.Context, r *PaymentRecord, err error) (*Payment, error) {
+	const op = "resume payment"
+	if err != nil {
+		return nil, wrap(op, err, a.risk(r))
+	}
+	told, err := a.ask(ctx, r)
+	switch {
+	case err != nil:
+		return nil, named(err, r)
+	case told == nil:
+		return nil, local(op, typev1.Reason_REASON_WRONG_STATE,
+			"the payment was never made, and its fetch alone can make it: confirm the fetch", "payment", r.Name)
+	case told.GetState() == authorized || ended(told.GetState()):
+		p, err := a.drive(ctx, r, told)
+		return p, named(err, r)
+	default:
+		return a.readStored(ctx, r, told)
+	}
+}
+
+// ofFetch reports whether a payment belongs to a fetch, which alone continues it: it asks the server again first.
+func (a *Agent) ofFetch(name string) (bool, error) {
+	_, err := a.c.fetches.LoadFetch(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// paidView is a fetch with its payment.
+func (a *Agent) paidView(r *FetchRecord, p *Payment) *Fetch {
+	f := a.view(r)
+	f.Payment = p
+	if p == nil || r.State != FetchConfirmed {
+		return f
+	}
+	f.MoneyMoved = notMoved
+	if p.State == authorized {
+		f.MoneyMoved = unknown
+		if m, err := book.Decode(p.Proto.GetMessage()); err == nil {
+			f.Until = m.Expiry()
+		}
+	}
+	return f
+}
+
+// stateWord is a payment's state as people read it.
+func stateWord(s typev1.PaymentState) string { return strings.TrimPrefix(s.String(), "PAYMENT_STATE_") }

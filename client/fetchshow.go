@@ -1,0 +1,72 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/chain/book"
+)
+
+// ShowFetch says what became of a fetch: not paid, waiting, paid, or unknown and until when. The ledger judges that, never the
+// server. It signs, pays and sends nothing to the server.
+func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
+	const op = "show fetch"
+	r, err := a.loadFetch(op, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.State != FetchConfirmed {
+		// Nothing was signed, or the ledger's settlement is there, or its word that the payment ended.
+		return a.view(r), nil
+	}
+	p, err := a.fetchPayment(ctx, r.Name)
+	if err != nil {
+		return nil, a.untilKnown(r, err)
+	}
+	f := a.paidView(r, p)
+	if p == nil {
+		f.MoneyMoved = notMoved
+	} else if p.State == settled {
+		f.MoneyMoved = moved
+	}
+	return f, nil
+}
+
+// untilKnown adds to an error, where money may have moved, when that cannot change any more.
+func (a *Agent) untilKnown(r *FetchRecord, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.MoneyMoved == notMoved {
+		return err
+	}
+	p, loading := a.c.payments.LoadPayment(r.Name)
+	if loading != nil || len(p.Messages) == 0 {
+		return err
+	}
+	if m, decoding := book.Decode(p.Messages[len(p.Messages)-1]); decoding == nil {
+		if e.Metadata == nil {
+			e.Metadata = make(map[string]string)
+		}
+		e.Metadata["until"] = m.Expiry().UTC().Format(time.RFC3339)
+	}
+	return e
+}
+
+// ListFetches lists this home's fetches of the wallet, newest first, as the home has them: nobody is asked, so what is CONFIRMED
+// may have been paid.
+func (a *Agent) ListFetches() ([]*Fetch, error) {
+	const op = "list fetches"
+	names, err := a.c.fetches.Fetches(a.wallet)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	all := make([]*Fetch, 0, len(names))
+	for i := len(names) - 1; i >= 0; i-- { // Ids are drawn in ascending order.
+		r, err := a.c.fetches.LoadFetch(names[i])
+		if err != nil {
+			return nil, wrap(op, err, notMoved)
+		}
+		all = append(all, a.view(r))
+	}
+	return all, nil
+}

@@ -1,0 +1,159 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+)
+
+// fetchFile is a fetch's record on disk.
+type fetchFile struct {
+	Version       int                 `json:"version"`
+	Name          string              `json:"name"`
+	Revision      uint64              `json:"revision"`
+	Method        string              `json:"method"`
+	URL           string              `json:"url"`
+	Header        map[string][]string `json:"header"`
+	Body          []byte              `json:"body"`
+	Loopback      bool                `json:"loopback"`
+	Private       bool                `json:"private"`
+	CreatedMillis int64               `json:"created_millis"`
+	QuotedMillis  int64               `json:"quoted_millis"`
+	X402Version   int                 `json:"x402_version"`
+	Required      []byte              `json:"required"`
+	Offer         int                 `json:"offer"`
+	Asset         string              `json:"asset"`
+	Units         int64               `json:"units,string"`
+	PayTo         string              `json:"pay_to"`
+	Recipient     []byte              `json:"recipient"`
+	Judged        string              `json:"judged"`
+	State         FetchState          `json:"state"`
+	Ended         string              `json:"ended"`
+	PaymentHeader string              `json:"payment_header"`
+	PaymentValue  string              `json:"payment_value"`
+	Attempts      int                 `json:"attempts"`
+	AnswerStatus  int                 `json:"answer_status"`
+	AnswerProblem string              `json:"answer_problem"`
+	AnswerClaim   string              `json:"answer_claim"`
+	AnswerBytes   int64               `json:"answer_bytes"`
+}
+
+// fetchStates are the states that a record on disk may have.
+var fetchStates = []FetchState{FetchQuoted, FetchConfirmed, FetchPaid, FetchDelivered, FetchEnded}
+
+// LoadFetch returns a fetch's record.
+func (h *Home) LoadFetch(name string) (*FetchRecord, error) {
+	path, err := h.fetchPath(name)
+	if err != nil {
+		return nil, err
+	}
+	return loadFetch(path, name)
+}
+
+func loadFetch(path, name string) (*FetchRecord, error) {
+	b, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var f fetchFile
+	if err := decodeJSON(b, &f); err != nil {
+		return nil, err
+	}
+	judged, ok := typev1.PaymentState_value[f.Judged]
+	if f.Version != fileVersion || f.Name != name || len(f.Recipient) != 32 || !ok || !slices.Contains(fetchStates, f.State) {
+		return nil, fileErrorf("halfkey: the record of the fetch %s is of another version or fetch", name)
+	}
+	return &FetchRecord{
+		Name: f.Name, Revision: f.Revision, Method: f.Method, URL: f.URL, Header: http.Header(f.Header), Body: f.Body,
+		Reach:   Reach{Loopback: f.Loopback, Private: f.Private},
+		Created: time.UnixMilli(f.CreatedMillis), Quoted: time.UnixMilli(f.QuotedMillis),
+		Version: f.X402Version, Required: f.Required, Offer: f.Offer,
+		Asset: f.Asset, Units: f.Units, PayTo: f.PayTo, Recipient: [32]byte(f.Recipient),
+		Judged: typev1.PaymentState(judged), State: f.State, Ended: f.Ended, Attempts: f.Attempts,
+		PaymentHeader: f.PaymentHeader, PaymentValue: f.PaymentValue,
+		Answer: FetchAnswer{Status: f.AnswerStatus, Problem: f.AnswerProblem, Claim: f.AnswerClaim, Bytes: f.AnswerBytes},
+	}, nil
+}
+
+// SaveFetch puts a fetch's record.
+func (h *Home) SaveFetch(r *FetchRecord) error {
+	path, err := h.fetchPath(r.Name)
+	if err != nil {
+		return err
+	}
+	b, err := encodeJSON(fetchFile{
+		Version: fileVersion, Name: r.Name, Revision: r.Revision + 1, Method: r.Method, URL: r.URL, Header: r.Header, Body: r.Body,
+		Loopback: r.Reach.Loopback, Private: r.Reach.Private,
+		CreatedMillis: r.Created.UnixMilli(), QuotedMillis: r.Quoted.UnixMilli(),
+		X402Version: r.Version, Required: r.Required, Offer: r.Offer,
+		Asset: r.Asset, Units: r.Units, PayTo: r.PayTo, Recipient: r.Recipient[:],
+		Judged: r.Judged.String(), State: r.State, Ended: r.Ended, Attempts: r.Attempts,
+		PaymentHeader: r.PaymentHeader, PaymentValue: r.PaymentValue,
+		AnswerStatus: r.Answer.Status, AnswerProblem: r.Answer.Problem, AnswerClaim: r.Answer.Claim, AnswerBytes: r.Answer.Bytes,
+	})
+	if err != nil {
+		return err
+	}
+	if len(b) > fileMax {
+		return fileErrorf("halfkey: the record of the fetch %s is larger than 1 MiB: its body and headers are too large to be kept", r.Name)
+	}
+	err = h.locked(func() error {
+		stored, err := loadFetch(path, r.Name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			stored = &FetchRecord{}
+			if err := makeDir(filepath.Dir(path)); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		}
+		if stored.Revision != r.Revision {
+			return ErrConflict
+		}
+		return writeFile(path, b)
+	})
+	if err == nil {
+		r.Revision++
+	}
+	return err
+}
+
+// Fetches lists the names of a wallet's fetches.
+func (h *Home) Fetches(wallet string) ([]string, error) {
+	id, err := resource.ParseWallet(wallet)
+	if err != nil {
+		return nil, fmt.Errorf("halfkey: list fetches: %w", err)
+	}
+	files, err := listFiles(h.path(homeFetches, id))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, file := range files {
+		if fetch, ok := strings.CutSuffix(file, recordSuffix); ok && resource.ValidID(fetch) == nil {
+			names = append(names, resource.Payment(wallet, fetch))
+		}
+	}
+	return names, nil
+}
+
+func (h *Home) fetchPath(name string) (string, error) {
+	wallet, id, err := resource.ParsePayment(name)
+	if err != nil {
+		return "", fmt.Errorf("halfkey: fetch: %w", err)
+	}
+	of, err := resource.ParseWallet(wallet)
+	if err != nil {
+		return "", fmt.Errorf("halfkey: fetch: %w", err)
+	}
+	return h.path(homeFetches, of, id+recordSuffix), nil
+}
