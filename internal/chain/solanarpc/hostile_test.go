@@ -461,7 +461,7 @@ var hostileRows = []hostileRow{
 
 // version1 is a stranger's transaction in the newest form, whose bytes this package does not read.
 func version1(account solana.Key) *modelTx {
-	tx := dust(account, 1)
+	tx := dust(account, 1<<40)
 	tx.version, tx.wire = 1, append([]byte{0x81}, tx.wire...)
 	return tx
 }

@@ -1,0 +1,109 @@
+package solanarpc_test
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/halfkey/halfkey/internal/chain/solanarpc"
+)
+
+const mainnet = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"
+
+func TestConfig(t *testing.T) {
+	many := strings.Split(strings.Repeat("https://a.example ", 9), " ")[:9]
+	rows := []struct {
+		name   string
+		config solanarpc.Config
+		want   string
+	}{
+		{"one", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://rpc.example.org"}}, ""},
+		{"a key in path and query", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://rpc.example.org/v1/key?api-key=key"}}, ""},
+		{"loopback", solanarpc.Config{Network: mainnet, Endpoints: []string{"http://127.0.0.1:8899", "http://[::1]:8899"}}, ""},
+		{"no network", solanarpc.Config{Endpoints: []string{"https://a.example"}}, "network"},
+		{"a whole genesis hash", solanarpc.Config{Network: mainnet + "1234567", Endpoints: []string{"https://a.example"}}, "network"},
+		{"another chain", solanarpc.Config{Network: "eip155:1", Endpoints: []string{"https://a.example"}}, "network"},
+		{"no endpoint", solanarpc.Config{Network: mainnet}, "0 given"},
+		{"nine endpoints", solanarpc.Config{Network: mainnet, Endpoints: many}, "9 given"},
+		{"plain http", solanarpc.Config{Network: mainnet, Endpoints: []string{"http://rpc.example.org"}}, "plain http"},
+		{"plain http to a name", solanarpc.Config{Network: mainnet, Endpoints: []string{"http://localhost:8899"}}, "plain http"},
+		{"another scheme", solanarpc.Config{Network: mainnet, Endpoints: []string{"wss://secret.example"}}, "neither https nor"},
+		{"a user", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://user:secret@a.example"}}, "a user before"},
+		{"a fragment", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://a.example#secret"}}, "a fragment"},
+		{"no URL", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://a.example/%zzsecret"}}, "is not a URL"},
+		{"no host", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://:443"}}, "is not a URL"},
+		{
+			"the same twice",
+			solanarpc.Config{Network: mainnet, Endpoints: []string{"https://a.example", "HTTPS://A.example:443/"}},
+			"endpoint 2: is given twice",
+		},
+		{"a negative timeout", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://a.example"}, Timeout: -1}, "timeout"},
+		{"a long timeout", solanarpc.Config{Network: mainnet, Endpoints: []string{"https://a.example"}, Timeout: time.Hour}, "timeout"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := solanarpc.New(row.config)
+			if (err == nil) != (row.want == "") {
+				t.Fatalf("%v, want %q", err, row.want)
+			}
+			if err != nil && (!strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "secret")) {
+				t.Errorf("%v, want %q and nothing of the URL", err, row.want)
+			}
+		})
+	}
+}
+
+// TestAnotherNetworkIsRefusedForGood: also after it has changed its mind.
+func TestAnotherNetworkIsRefusedForGood(t *testing.T) {
+	s := tell(t, lost)
+	right, wrong := s.node(t), s.node(t)
+	var asked atomic.Int64
+	wrong.genesis = newPerson("elsewhere").key
+	wrong.hostile = func(*modelCall) bool { asked.Add(1); return false }
+	client := newClient(t, right, wrong)
+	err := client.Check(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "endpoint 2") || strings.Contains(err.Error(), "endpoint 1") {
+		t.Fatalf("%v", err)
+	}
+	wrong.mu.Lock()
+	wrong.genesis = right.genesis
+	wrong.mu.Unlock()
+	if err := client.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is not asked") {
+		t.Errorf("Check: %v", err)
+	}
+	if _, err := client.BlockHash(t.Context()); err == nil {
+		t.Error("a block hash that one endpoint did not confirm")
+	}
+	if got, err := client.Outcome(t.Context(), s.watch); err != nil || got.State != solanarpc.Unknown {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if b, err := client.Balance(t.Context(), wallet.key, mustKey(usdc)); err != nil || b.Sure {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if asked.Load() != 1 {
+		t.Errorf("it was asked %d times, want once", asked.Load())
+	}
+}
+
+// TestUnreachableAtFirst: an endpoint that was down is asked for its network before anything else.
+func TestUnreachableAtFirst(t *testing.T) {
+	s := tell(t, lost)
+	n := s.node(t)
+	n.hostile = func(c *modelCall) bool {
+		c.w.WriteHeader(http.StatusServiceUnavailable)
+		return c.send("")
+	}
+	client := newClient(t, n)
+	if err := client.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "HTTP status 503") {
+		t.Fatalf("%v", err)
+	}
+	n.mu.Lock()
+	n.hostile = nil
+	n.genesis = newPerson("elsewhere").key
+	n.mu.Unlock()
+	if _, err := client.BlockHash(t.Context()); err == nil || !strings.Contains(err.Error(), "another network") {
+		t.Errorf("%v", err)
+	}
+}
