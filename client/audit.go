@@ -71,7 +71,7 @@ func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evi
 	}
 	return &JournalVerifier{held: true, links: chain{i: i, wallet: wallet}, a: &audit{
 		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
-		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), paid: make(map[string]guardrails.Paid), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
 	}}, nil
 }
 
@@ -150,6 +150,7 @@ type audit struct {
 	balances map[string]Balance
 	deposits map[string]bool
 	windows  map[string]*counted           // By unit of account.
+	paid     map[string]guardrails.Paid    // By what was paid for: a host, or a request.
 	freezes  map[string]bool               // Ids of the wallet's own freezes; true while in force.
 	revoked  map[string]*typev1.Revocation // Those of them that are revocations.
 	last     int64                         // Time of the entry before.
@@ -523,7 +524,7 @@ var errNoHead = errors.New("no account was opened")
 
 // facts is what a payment's message says, as guard rails judge it.
 func (p *auditedPayment) facts() guardrails.Facts {
-	return guardrails.Facts{Rail: p.intent.GetRail(), Asset: p.intent.GetAsset(), Units: p.units, Recipient: p.recipient}
+	return guardrails.Facts{Rail: p.intent.GetRail(), Asset: p.intent.GetAsset(), Units: p.units, Recipient: p.recipient, X402: p.intent.GetX402()}
 }
 
 // sums adds up the windows that a payment is judged by, without the payment itself.

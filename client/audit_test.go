@@ -32,7 +32,8 @@ type scribe struct {
 	previous  []byte
 	available int64
 	held      int64
-	counted   int64 // Units counted in today's window.
+	counted   int64                 // Units counted in today's window.
+	lastPaid  *evidencetest.Payment // For the same HTTP request; nil if nothing was.
 	head      *typev1.Envelope
 }
 
@@ -95,7 +96,7 @@ func (s *scribe) record(p *evidencetest.Payment, kind typev1.EntryKind, units in
 			sums[i].Units -= units
 		}
 	}
-	judged := guardrails.Count(s.w.Head.Document, p.Facts(), sums, s.now)
+	judged := guardrails.Count(s.w.Head.Document, p.Facts(), guardrails.History{Sums: sums, Paid: s.paid()}, s.now)
 	e := &typev1.Entry{
 		Kind: kind, Payment: p.Name, PaymentState: state, Asset: s.asset(), Units: resource.FormatUnits(units),
 		Light: judged.Light, Results: judged.Results, Statements: []*typev1.Envelope{p.Request, p.Verdict}, Message: p.MessageBytes,
@@ -108,6 +109,14 @@ func (s *scribe) record(p *evidencetest.Payment, kind typev1.EntryKind, units in
 	}
 	s.add(e)
 	return p
+}
+
+// paid is what was paid last for the same HTTP request.
+func (s *scribe) paid() guardrails.Paid {
+	if s.lastPaid == nil {
+		return guardrails.Paid{}
+	}
+	return guardrails.Paid{Recipient: s.lastPaid.Message.Recipient, Units: s.lastPaid.Message.Units, Unit: resource.UnitUSD}
 }
 
 func (s *scribe) settle(p *evidencetest.Payment, units int64) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -87,7 +88,7 @@ func NewExportedEntry(b []byte) (*ExportedEntry, error) {
 		if s.GetPayloadType() == evidence.TypeRequest && evidence.Peek(s, request) == nil && evidence.Unmarshal(request.GetIntent(), intent) == nil {
 			out.Recipient, out.Purpose = hex.EncodeToString(intent.GetRecipient()), intent.GetPurpose()
 			if x := intent.GetX402(); x != nil {
-				out.X402 = x.GetMethod() + " " + x.GetScheme() + "://" + x.GetHost() + x.GetPath()
+				_, out.X402 = guardrails.PaidFor(x)
 			}
 		}
 	}

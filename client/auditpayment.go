@@ -172,7 +172,7 @@ func (a *audit) judge(e *typev1.Entry, att *evidence.Attempt, p *auditedPayment)
 		return 0, err
 	}
 	own := guardrails.Judge(a.head.Document, p.facts(), at)
-	counted := guardrails.Count(a.head.Document, p.facts(), a.sums(p, at), at)
+	counted := guardrails.Count(a.head.Document, p.facts(), guardrails.History{Sums: a.sums(p, at), Paid: a.paidBefore(p)}, at)
 	light, results := counted.Light, counted.Results
 	if guardrails.Stricter(own.Light, v.GetLight()) != v.GetLight() {
 		light, results = guardrails.Stricter(own.Light, counted.Light), append(slices.Clone(own.Results), counted.Results...)
@@ -278,6 +278,7 @@ func (a *audit) settled(e *typev1.Entry, p *auditedPayment) error {
 		return refusal("settlement", "", "is not of this payment")
 	}
 	p.state = settled
+	a.notePaid(p)
 	a.move(e.GetAsset(), 0, -p.units)
 	return nil
 }

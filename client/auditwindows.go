@@ -68,3 +68,24 @@ func (c *counted) sum(from, to int64) guardrails.Sum {
 }
 
 func compareQuarter(q *quarterSum, quarter int64) int { return cmp.Compare(q.quarter, quarter) }
+
+// paidBefore is what the journal so far says was paid last for a request like a payment's.
+func (a *audit) paidBefore(p *auditedPayment) guardrails.Paid {
+	if p.intent.GetX402() == nil {
+		return guardrails.Paid{}
+	}
+	host, request := guardrails.PaidFor(p.intent.GetX402())
+	last := a.paid[request]
+	last.Recipient = a.paid[host].Recipient
+	return last
+}
+
+// notePaid keeps what a payment that settled paid for a request.
+func (a *audit) notePaid(p *auditedPayment) {
+	if p.intent.GetX402() == nil {
+		return
+	}
+	host, request := guardrails.PaidFor(p.intent.GetX402())
+	last := guardrails.Paid{Recipient: p.recipient, Units: p.units, Unit: p.unit}
+	a.paid[host], a.paid[request] = last, last
+}

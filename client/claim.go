@@ -199,7 +199,7 @@ func (o *Owner) SetDocument(ctx context.Context, doc *typev1.GuardRails) (*InFor
 		next.RequestKey = bytes.Clone(doc.GetRequestKey())
 	}
 	next.TimeZone, next.Assets, next.Rails = doc.GetTimeZone(), slices.Clone(doc.GetAssets()), slices.Clone(doc.GetRails())
-	next.Limits, next.Recipients = doc.GetLimits(), doc.GetRecipients()
+	next.Limits, next.Recipients, next.X402 = doc.GetLimits(), doc.GetRecipients(), doc.GetX402()
 	if sameRules(next, head.Document) {
 		return o.deliver(ctx, head.Envelope, head)
 	}

@@ -48,7 +48,7 @@ func judged(t *testing.T, doc *typev1.GuardRails, f guardrails.Facts, spent, cou
 	for i := range sums {
 		sums[i] = guardrails.Sum{Units: spent, Count: count}
 	}
-	results := append(guardrails.Judge(doc, f, now).Results, guardrails.Count(doc, f, sums, now).Results...)
+	results := append(guardrails.Judge(doc, f, now).Results, guardrails.Count(doc, f, guardrails.History{Sums: sums}, now).Results...)
 	return &client.Payment{Results: results, Asset: f.Asset, Units: f.Units, Recipient: f.Recipient}
 }
 

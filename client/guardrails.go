@@ -212,6 +212,8 @@ type Rules struct {
 	Assets []string
 	// Limits are further limits.
 	Limits []*typev1.Limit
+	// X402 says for which HTTP requests may be paid; nil judges such payments like any other.
+	X402 *typev1.X402Rules
 }
 
 // dollar is one book dollar in units.
@@ -264,6 +266,7 @@ func (r Rules) document(i *evidence.Installation, head *evidence.Head) (*typev1.
 	for _, l := range r.Limits {
 		doc.Limits = append(doc.Limits, proto.CloneOf(l))
 	}
+	doc.X402 = proto.CloneOf(r.X402)
 	return doc, nil
 }
 

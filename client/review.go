@@ -150,7 +150,7 @@ func readReview(a *evidence.Attempt, head *evidence.Head, record *typev1.WalletR
 		X402: a.Intent.GetX402(), Deadline: a.Deadline(), intentDigest: a.IntentDigest, intent: a.Request.GetIntent(), head: head,
 	}
 	own := guardrails.Judge(head.Document, guardrails.Facts{
-		Rail: a.Intent.GetRail(), Asset: r.Asset, Units: r.Units, Recipient: r.Recipient,
+		Rail: a.Intent.GetRail(), Asset: r.Asset, Units: r.Units, Recipient: r.Recipient, X402: r.X402,
 	}, time.UnixMilli(a.Request.GetTimeMillis()))
 	r.Results = own.Results
 	for _, told := range p.GetResults() {
@@ -163,7 +163,11 @@ func readReview(a *evidence.Attempt, head *evidence.Head, record *typev1.WalletR
 
 // isOwnRule reports whether a result is of a rule that needs no history, which is judged here.
 func isOwnRule(doc *typev1.GuardRails, r *typev1.RuleResult) bool {
-	if r.GetRule() != typev1.Rule_RULE_LIMIT {
+	switch r.GetRule() {
+	case typev1.Rule_RULE_X402_CHANGED_RECIPIENT, typev1.Rule_RULE_X402_DRIFT:
+		return false
+	case typev1.Rule_RULE_LIMIT:
+	default:
 		return true
 	}
 	limits := doc.GetLimits()

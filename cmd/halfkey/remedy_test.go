@@ -85,7 +85,7 @@ func TestRemedy(t *testing.T) {
 			for i := range sums {
 				sums[i] = guardrails.Sum{Units: tt.spent * 1_000_000, Count: tt.count}
 			}
-			results := append(guardrails.Judge(doc, f, now).Results, guardrails.Count(doc, f, sums, now).Results...)
+			results := append(guardrails.Judge(doc, f, now).Results, guardrails.Count(doc, f, guardrails.History{Sums: sums}, now).Results...)
 			if got := explain(results, doc).Remedy; got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// PayloadMax bounds a payload. The largest honest one, guard rails with both recipient lists full, is under 24 KiB, and
-	// a journal entry holds at most three statements.
+	// PayloadMax bounds a payload. The largest honest one, guard rails with both recipient lists full and as many rules about HTTP
+	// requests as they hold, is under 48 KiB; a journal entry that holds it holds nothing else, and others at most three statements.
 	PayloadMax = 64 << 10
 	// SignaturesMax bounds signatures: an owner's registration carries two, everything else one.
 	SignaturesMax = 2
@@ -19,7 +19,7 @@ const (
 	TypeMax = 64
 	// EnvelopeMax bounds an encoded envelope: payload, type, signatures and their framing.
 	EnvelopeMax = PayloadMax + 1<<10
-	// depthMax bounds nesting: entry, envelope, signature is the deepest that the contract knows.
+	// depthMax bounds nesting: guard rails, their rules about HTTP requests, a host, its price is the deepest that the contract knows.
 	depthMax = 8
 )
 

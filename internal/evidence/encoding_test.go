@@ -26,7 +26,7 @@ import (
 // TestSamplesAreWhole: every message of the contract that is signed or hashed has a sample, and every one of its fields is set
 // in one of them, but for those that must be empty. What is not in a sample is in no test below.
 func TestSamplesAreWhole(t *testing.T) {
-	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey", "X402Context"}
+	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey", "X402Context", "X402Price", "X402Host", "X402Rules"}
 	empty := []string{
 		"OwnerRegistration.wallet", "OwnerKeys.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet", "Unfreeze.wallet", "Acknowledgement.owner",
 		"Installation.predecessor", "Entry.freeze_id", "Entry.scope", "Entry.signature",
@@ -367,8 +367,10 @@ func TestFields(t *testing.T) {
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Rule = 0 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Light = 0 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[3].Observed = "-1" }},
-		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[3].Index = 35 }},
+		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[3].Index = 40 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Index = 1 }},
+		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].LastRecipient = digestOf(1) }},
+		{"entry of a payment for an HTTP request", "results", func(m proto.Message) { m.(*typev1.Entry).Results[0].LastRecipient = digestOf(1)[:31] }},
 		{"verdict", "results", func(m proto.Message) {
 			v := m.(*typev1.Verdict)
 			v.Results = slices.Repeat(v.Results, 10)

@@ -22,8 +22,8 @@ const (
 	MessageMax = 2 << 10
 	// EmailMax is the longest address that SMTP carries (RFC 5321, 4.5.3.1.3).
 	EmailMax = 254
-	// ResultsMax bounds a statement's rule results: a document has at most 32 limits and three other rules.
-	ResultsMax = 35
+	// ResultsMax bounds a statement's rule results: a document has at most 32 limits, three other rules, and five for an HTTP request.
+	ResultsMax = 40
 	// EntryStatementsMax bounds the statements of a journal entry: a payment's request, verdict and review are the most.
 	EntryStatementsMax = 4
 	// OwnerKeysMax bounds an owner's keys.
@@ -207,6 +207,8 @@ func (f *fields) results(results []*typev1.RuleResult) {
 		f.amount("results", r.GetObserved())
 		f.amount("results", r.GetLimit())
 		f.amount("results", r.GetRoom())
+		f.check(len(r.GetLastRecipient()) == 0 || (len(r.GetLastRecipient()) == keySize && r.GetRule() == typev1.Rule_RULE_X402_CHANGED_RECIPIENT),
+			"results", "hold a recipient that is not 32 bytes, or not of the rule that has one")
 	}
 }
 

@@ -124,6 +124,16 @@ func samples(t testing.TB) []sample {
 			})
 			doc.Recipients.Deny = [][]byte{evidencetest.Public(w.Key("denied"))}
 		}), "owner/owner"},
+		{"guard-rails for HTTP requests", evidence.TypeGuardRails, l.NextGuardRails(func(doc *typev1.GuardRails) {
+			doc.X402 = &typev1.X402Rules{UnknownHost: red, Hosts: []*typev1.X402Host{
+				{Host: "*.data.example", ChangedRecipient: yellow},
+				{
+					Host: "api.example:8443", Methods: []string{"GET", "POST"}, PathPrefixes: []string{"/v1/reports", "/v2"}, PlainHttp: true,
+					MaxPrice:   &typev1.X402Price{Unit: "USD", Amount: "100000", Crossed: red},
+					Recipients: [][]byte{p.Intent.GetRecipient()}, ChangedRecipient: red, DriftPercent: 20, Drifted: yellow,
+				},
+			}}
+		}), "owner/owner"},
 		{"verdict", evidence.TypeVerdict, peek(p.Verdict, new(typev1.Verdict)), "policy"},
 		{"receipt", evidence.TypeReceipt, peek(p.Receipt, new(typev1.Receipt)), "ledger"},
 		{"review", evidence.TypeReview, peek(p.Review, new(typev1.Review)), "owner/owner"},
@@ -184,6 +194,16 @@ func samples(t testing.TB) []sample {
 				{Rule: typev1.Rule_RULE_LIMIT, Index: 1, Light: yellow, Observed: "60000000", Limit: "50000000", Room: "10000000"},
 			},
 			Statements: []*typev1.Envelope{p.Request, p.Verdict, p.Review}, Message: p.MessageBytes, Caller: "agents/research",
+		}, ""},
+		{"entry of a payment for an HTTP request", evidence.TypeEntry, &typev1.Entry{
+			Installation: id, Wallet: wallet, Number: 5, Previous: digestOf(4), TimeMillis: now, Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT,
+			Payment: p.Name, PaymentState: typev1.PaymentState_PAYMENT_STATE_DENIED, Asset: usdAsset, Units: p.Intent.GetUnits(),
+			Available: "80000000", Held: "0", Light: red,
+			Results: []*typev1.RuleResult{
+				{Rule: typev1.Rule_RULE_X402_CHANGED_RECIPIENT, Light: red, LastRecipient: digestOf(6)},
+				{Rule: typev1.Rule_RULE_X402_DRIFT, Light: yellow, Observed: "20000000", Limit: "12000000", Room: "12000000"},
+			},
+			Statements: []*typev1.Envelope{p.Request, p.Verdict}, Message: p.MessageBytes, Caller: "agents/research",
 		}, ""},
 		{"journal-head", evidence.TypeJournalHead, &typev1.JournalHead{
 			Installation: id, Wallet: wallet, Entry: 4, EntryHash: digestOf(4), TimeMillis: now,

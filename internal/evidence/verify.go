@@ -165,13 +165,14 @@ func checkReceiptAge(r *typev1.Receipt, now time.Time) error {
 	return nil
 }
 
-// judge takes what is paid from the decoded bytes: these are what moves money.
+// judge takes what is paid from the decoded bytes: these are what moves money. What it is paid for stands in the intent alone.
 func judge(doc *typev1.GuardRails, m book.Message, a *Attempt, at time.Time) typev1.Light {
 	light := guardrails.Judge(doc, guardrails.Facts{
 		Rail:      a.Intent.GetRail(),
 		Asset:     m.Asset,
 		Units:     m.Units,
 		Recipient: m.Recipient,
+		X402:      a.Intent.GetX402(),
 	}, at).Light
 	switch light {
 	case typev1.Light_LIGHT_GREEN, typev1.Light_LIGHT_YELLOW:

@@ -75,6 +75,24 @@ func (s *scene) other() *evidencetest.Payment {
 	return p
 }
 
+// sells puts guard rails in force that allow requests to one HTTP host.
+func (s *scene) sells(host string, edits ...func(*typev1.X402Host)) {
+	h := &typev1.X402Host{Host: host}
+	for _, edit := range edits {
+		edit(h)
+	}
+	s.SetGuardRails(func(doc *typev1.GuardRails) {
+		doc.X402 = &typev1.X402Rules{Hosts: []*typev1.X402Host{h}, UnknownHost: typev1.Light_LIGHT_RED}
+	})
+}
+
+// asksFor makes an intent one for a request to an HTTP host.
+func asksFor(host string) func(*typev1.Intent) {
+	return func(m *typev1.Intent) {
+		m.X402 = &typev1.X402Context{Method: "GET", Scheme: "https", Host: host, Path: "/", UrlDigest: digestOf(1), BodyDigest: digestOf(2)}
+	}
+}
+
 // message changes what the bytes say; the request names the changed bytes.
 func (s *scene) message(edit func(*book.Message)) {
 	s.pay.EditMessage = edit
@@ -119,6 +137,12 @@ var opens = []struct {
 }{
 	{"green", func(s *scene) {}},
 	{"yellow with its review", (*scene).reviewed},
+	{"for a request to an HTTP host that they allow, to the recipient pinned there", func(s *scene) {
+		s.sells("api.example", func(h *typev1.X402Host) { h.Recipients = [][]byte{s.payee.GroupKey[:]} })
+		s.SetGuardRails(func(doc *typev1.GuardRails) { doc.Recipients.Allow = nil })
+		s.pay.EditIntent = asksFor("api.example")
+		s.again(s.Wallet)
+	}},
 	{"yellow by the ledger alone", func(s *scene) {
 		s.Answer(typev1.Answer_ANSWER_APPROVE, nil)
 		s.Record(start, func(r *typev1.Receipt) {
@@ -369,6 +393,29 @@ var refusals = []struct {
 	}, rulesChanged, "guard-rails", ""},
 	{"guard rails", "want a review, policy and ledger say green", func(s *scene) {
 		s.pay.Units = 20 * usd
+		s.again(s.Wallet)
+		s.Judge(start, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
+		s.Record(start, nil)
+	}, isMissing, "review", ""},
+	{"guard rails", "HTTP host that they deny, policy and ledger say green", func(s *scene) {
+		s.sells("api.example")
+		s.pay.EditIntent = asksFor("other.example")
+		s.again(s.Wallet)
+		s.Judge(start, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
+		s.Record(start, nil)
+	}, rulesChanged, "guard-rails", ""},
+	{"guard rails", "another recipient than the HTTP host's, policy and ledger say green", func(s *scene) {
+		s.sells("api.example", func(h *typev1.X402Host) { h.Recipients = [][]byte{s.Wallet.GroupKey[:]} })
+		s.pay.EditIntent = asksFor("api.example")
+		s.again(s.Wallet)
+		s.Judge(start, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
+		s.Record(start, nil)
+	}, rulesChanged, "guard-rails", ""},
+	{"guard rails", "HTTP price that wants a review, policy and ledger say green", func(s *scene) {
+		s.sells("api.example", func(h *typev1.X402Host) {
+			h.MaxPrice = &typev1.X402Price{Unit: "USD", Amount: "999999", Crossed: yellow}
+		})
+		s.pay.EditIntent = asksFor("api.example")
 		s.again(s.Wallet)
 		s.Judge(start, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
 		s.Record(start, nil)

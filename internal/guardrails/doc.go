@@ -4,8 +4,9 @@
 // Who should not use it: whoever wants to know whether a document is signed, or in force (package evidence), or what has been
 // paid (the ledger).
 //
-// Rules are judged where their facts are. Judge takes those that need no history: rail, asset, recipient, limits per payment.
-// Count takes limits per window, over sums that the caller has for each of Spans. A payment's light is the stricter of both.
+// Rules are judged where their facts are. Judge takes those that need no history: rail, asset, recipient, HTTP request, limits per
+// payment. Count takes limits per window, over sums that the caller has for each of Spans, and rules about what was paid before for
+// the same HTTP request. A payment's light is the stricter of both.
 //
 // # Promises
 //
@@ -17,6 +18,8 @@
 //   - Windows are strict. Both their ends lie on UTC quarter hours, in which the ledger keeps its sums; an end that would not
 //     is moved outwards. A rolling window counts the whole of its oldest quarter hour, so it is up to 15 minutes too long and
 //     never too short.
+//   - An HTTP request is judged by what the intent says of it, which is the agent's word: these rules hold an agent to what it says
+//     that it buys, and a seller to what it asked before. What can leave the wallet is bounded by the other rules.
 //   - No document opens room by being replaced: sums are over recorded payments, whichever document was in force.
 //
 // # Calendar windows

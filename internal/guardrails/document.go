@@ -141,7 +141,10 @@ func checkRules(doc *typev1.GuardRails) *Refusal {
 	if r := checkAssets(doc); r != nil {
 		return r
 	}
-	return checkRecipients(doc.GetRecipients())
+	if r := checkRecipients(doc.GetRecipients()); r != nil {
+		return r
+	}
+	return checkX402(doc.GetX402())
 }
 
 // checkPaysNothing: a claim is signed before its owner has thought about rules, by one click or a token.
@@ -156,6 +159,8 @@ func checkPaysNothing(doc *typev1.GuardRails) *Refusal {
 		return refuse("limits", why)
 	case doc.GetRecipients() != nil:
 		return refuse("recipients", why)
+	case doc.GetX402() != nil:
+		return refuse("x402", why)
 	}
 	return nil
 }

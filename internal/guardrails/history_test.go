@@ -117,7 +117,7 @@ func TestNoWindowIsExceeded(t *testing.T) {
 				}
 			}
 			f := pays(rapid.Int64Range(1, 10).Draw(t, "units"))
-			got := Stricter(Judge(doc, f, now).Light, Count(doc, f, made.sums(doc, f, now), now).Light)
+			got := Stricter(Judge(doc, f, now).Light, Count(doc, f, History{Sums: made.sums(doc, f, now)}, now).Light)
 			exceeds, nearly := false, false
 			location, err := time.LoadLocation(doc.GetTimeZone())
 			if err != nil {
@@ -172,7 +172,7 @@ func TestTenThousandDays(t *testing.T) {
 				sum.Units += sums[q-Quarter(first)].Units
 				sum.Count += sums[q-Quarter(first)].Count
 			}
-			if Count(doc, pays(dollar), []Sum{sum}, now).Light != green {
+			if Count(doc, pays(dollar), History{Sums: []Sum{sum}}, now).Light != green {
 				continue
 			}
 			sums[Quarter(now)-Quarter(first)].Units += dollar

@@ -20,6 +20,8 @@ type Facts struct {
 	Units int64
 	// Recipient is the key that is paid.
 	Recipient [32]byte
+	// X402 is the HTTP request whose answer is paid for, as the intent says; nil if it says none. It alone is the agent's word.
+	X402 *typev1.X402Context
 }
 
 // Judgement is what rules say of one payment.
@@ -29,6 +31,14 @@ type Judgement struct {
 	// Results holds one result for each rule that speaks of the payment, the document's limits in their order. Observed
 	// includes the payment and stays at 2^63-1 where it would be more; room is what was left before it.
 	Results []*typev1.RuleResult
+}
+
+// History is what was recorded before a payment, without the payment itself.
+type History struct {
+	// Sums are parallel to Spans of the same document, payment and now: a repeat of an authorized payment is not counted twice.
+	Sums []Sum
+	// Paid is what was paid last for HTTP requests; of no concern to a payment for none.
+	Paid Paid
 }
 
 // Sum is what one of Spans has seen, without the payment that is judged.
@@ -51,7 +61,7 @@ func known(l typev1.Light) typev1.Light {
 	return typev1.Light_LIGHT_RED
 }
 
-// Judge judges a payment by the rules that need no history: rail, asset, recipient, and limits per payment. It holds a
+// Judge judges a payment by the rules that need no history: rail, asset, recipient, HTTP request, and limits per payment. It holds a
 // document to the demands of Validate that decide about money, so a head that got past Validate pays nothing either.
 func Judge(doc *typev1.GuardRails, f Facts, now time.Time) Judgement {
 	if !judgeable(doc, f, now) {
@@ -60,7 +70,9 @@ func Judge(doc *typev1.GuardRails, f Facts, now time.Time) Judgement {
 	j := Judgement{Light: typev1.Light_LIGHT_GREEN}
 	j.add(&typev1.RuleResult{Rule: typev1.Rule_RULE_RAIL, Light: judgeRail(doc, f)})
 	j.add(&typev1.RuleResult{Rule: typev1.Rule_RULE_ASSET, Light: judgeAsset(doc, f)})
-	j.add(&typev1.RuleResult{Rule: typev1.Rule_RULE_RECIPIENT, Light: judgeRecipient(doc, f)})
+	entry, host := judgeHost(doc, f)
+	j.add(&typev1.RuleResult{Rule: typev1.Rule_RULE_RECIPIENT, Light: judgeRecipient(doc, f, entry)})
+	j.judgeX402(doc, f, entry, host)
 	unit, _, _ := resource.UnitOf(f.Asset, doc.GetInstallation())
 	for i, l := range doc.GetLimits() {
 		switch _, why := checkLimit(l); {
@@ -74,17 +86,17 @@ func Judge(doc *typev1.GuardRails, f Facts, now time.Time) Judgement {
 	return j
 }
 
-// Count judges a payment by the limits per window. sums are parallel to Spans of the same document, payment and now, and
-// leave this payment out: a repeat of an authorized payment is not counted twice.
-func Count(doc *typev1.GuardRails, f Facts, sums []Sum, now time.Time) Judgement {
+// Count judges a payment by the rules that need history: limits per window, and what was paid before for the same HTTP request.
+func Count(doc *typev1.GuardRails, f Facts, h History, now time.Time) Judgement {
 	spans, ok := windows(doc, f, now)
-	if !ok || len(spans) != len(sums) {
+	if !ok || len(spans) != len(h.Sums) {
 		return denied()
 	}
 	j := Judgement{Light: typev1.Light_LIGHT_GREEN}
 	for i, s := range spans {
-		j.add(judgeLimit(s.Limit, doc.GetLimits()[s.Limit], sums[i], f.Units))
+		j.add(judgeLimit(s.Limit, doc.GetLimits()[s.Limit], h.Sums[i], f.Units))
 	}
+	j.countX402(doc, f, h.Paid)
 	return j
 }
 
@@ -120,7 +132,8 @@ func judgeAsset(doc *typev1.GuardRails, f Facts) typev1.Light {
 	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit))
 }
 
-func judgeRecipient(doc *typev1.GuardRails, f Facts) typev1.Light {
+// judgeRecipient judges by the lists, and by the keys that a payment's HTTP host is pinned to: these are allowed unless they are denied.
+func judgeRecipient(doc *typev1.GuardRails, f Facts, entry *typev1.X402Host) typev1.Light {
 	r := doc.GetRecipients()
 	lists := func(keys [][]byte) bool {
 		// Not a binary search: in a list out of order that would miss a denied key.
@@ -129,7 +142,7 @@ func judgeRecipient(doc *typev1.GuardRails, f Facts) typev1.Light {
 	switch {
 	case f.Recipient == [32]byte{} || lists(r.GetDeny()):
 		return typev1.Light_LIGHT_RED
-	case lists(r.GetAllow()):
+	case lists(r.GetAllow()) || pins(entry, f):
 		return typev1.Light_LIGHT_GREEN
 	case stops(r.GetUnknown()):
 		return r.GetUnknown()

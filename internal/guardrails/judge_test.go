@@ -182,7 +182,7 @@ func TestDefaultDeny(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			g := test.given
 			judged := Judge(g.doc, g.facts, g.now)
-			counted := Count(g.doc, g.facts, make([]Sum, len(Spans(g.doc, g.facts, g.now))), g.now)
+			counted := Count(g.doc, g.facts, History{Sums: make([]Sum, len(Spans(g.doc, g.facts, g.now)))}, g.now)
 			want := func(bit int) typev1.Light {
 				if test.red&bit != 0 {
 					return red
@@ -313,7 +313,7 @@ func TestCount(t *testing.T) {
 			if err := Validate(doc); err != nil {
 				t.Fatalf("Validate: %v", err)
 			}
-			got := Count(doc, pays(test.units), test.sums, noon)
+			got := Count(doc, pays(test.units), History{Sums: test.sums}, noon)
 			if diff := cmp.Diff(test.want, got, protocmp.Transform()); diff != "" {
 				t.Errorf("judgement (-want +got):\n%s", diff)
 			}
@@ -355,7 +355,7 @@ func TestJudgingChangesNothing(t *testing.T) {
 	doc := standard()
 	before := proto.CloneOf(doc)
 	Judge(doc, pays(dollar), noon)
-	Count(doc, pays(dollar), []Sum{{}}, noon)
+	Count(doc, pays(dollar), History{Sums: []Sum{{}}}, noon)
 	if !proto.Equal(before, doc) {
 		t.Error("judging changed the document")
 	}
@@ -374,6 +374,6 @@ func BenchmarkCount(b *testing.B) {
 	sums := make([]Sum, len(Spans(doc, f, noon)))
 	b.ReportAllocs()
 	for b.Loop() {
-		Count(doc, f, sums, noon)
+		Count(doc, f, History{Sums: sums}, noon)
 	}
 }

@@ -108,7 +108,7 @@ func TestGreenMeansEveryAmountHolds(t *testing.T) {
 		}
 		spans := Spans(doc, f, now)
 		sums := genSums(t, len(spans))
-		judged, counted := Judge(doc, f, now), Count(doc, f, sums, now)
+		judged, counted := Judge(doc, f, now), Count(doc, f, History{Sums: sums}, now)
 		light := Stricter(judged.Light, counted.Light)
 		if len(judged.Results)+len(counted.Results) > LimitsMax+3 || len(judged.Results) == 0 || len(counted.Results) == 0 {
 			t.Fatalf("%d and %d results", len(judged.Results), len(counted.Results))
@@ -163,14 +163,14 @@ func TestMoreIsNeverMilder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		doc, f, now := genDocument().Draw(t, "document"), genFacts().Draw(t, "facts"), genTime().Draw(t, "now")
 		sums := genSums(t, len(Spans(doc, f, now)))
-		judged, counted := Judge(doc, f, now).Light, Count(doc, f, sums, now).Light
+		judged, counted := Judge(doc, f, now).Light, Count(doc, f, History{Sums: sums}, now).Light
 
 		larger := f
 		larger.Units += rapid.Int64Range(0, math.MaxInt64-f.Units).Draw(t, "more units")
 		if got := Judge(doc, larger, now).Light; Stricter(got, judged) != got {
 			t.Errorf("Judge: %v for %d units, %v for %d", judged, f.Units, got, larger.Units)
 		}
-		if got := Count(doc, larger, sums, now).Light; Stricter(got, counted) != got {
+		if got := Count(doc, larger, History{Sums: sums}, now).Light; Stricter(got, counted) != got {
 			t.Errorf("Count: %v for %d units, %v for %d", counted, f.Units, got, larger.Units)
 		}
 
@@ -179,7 +179,7 @@ func TestMoreIsNeverMilder(t *testing.T) {
 			more[i].Units += rapid.Int64Range(0, math.MaxInt64-more[i].Units).Draw(t, "more before")
 			more[i].Count += rapid.Int64Range(0, 9).Draw(t, "more payments")
 		}
-		if got := Count(doc, f, more, now).Light; Stricter(got, counted) != got {
+		if got := Count(doc, f, History{Sums: more}, now).Light; Stricter(got, counted) != got {
 			t.Errorf("Count: %v over %v, %v over %v", counted, sums, got, more)
 		}
 
@@ -191,7 +191,7 @@ func TestMoreIsNeverMilder(t *testing.T) {
 		if spans := Spans(longer, f, now); len(spans) > len(sums) {
 			sums = append(sums, genSums(t, 1)...)
 		}
-		if got := Count(longer, f, sums, now).Light; Stricter(got, counted) != got {
+		if got := Count(longer, f, History{Sums: sums}, now).Light; Stricter(got, counted) != got {
 			t.Errorf("Count: %v, and %v with one more limit", counted, got)
 		}
 	})
@@ -251,7 +251,7 @@ func FuzzJudge(f *testing.F) {
 		now := time.Unix(seconds, 0)
 		valid := Validate(doc) == nil
 		spans := Spans(doc, facts, now)
-		judged, counted := Judge(doc, facts, now), Count(doc, facts, slices.Repeat([]Sum{{sumUnits, sumCount}}, len(spans)), now)
+		judged, counted := Judge(doc, facts, now), Count(doc, facts, History{Sums: slices.Repeat([]Sum{{sumUnits, sumCount}}, len(spans))}, now)
 		for _, j := range []Judgement{judged, counted} {
 			if j.Light != green && j.Light != yellow && j.Light != red {
 				t.Fatalf("light %v", j.Light)

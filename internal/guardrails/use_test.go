@@ -92,7 +92,7 @@ func TestRoomIsWhatPasses(t *testing.T) {
 			t.Fatalf("got %v, %v", uses, ok)
 		}
 		light := func(u Use, units int64) typev1.Light {
-			results := Count(doc, pays(units), sums, now).Results
+			results := Count(doc, pays(units), History{Sums: sums}, now).Results
 			if !u.Windowed {
 				results = Judge(doc, pays(units), now).Results
 			}

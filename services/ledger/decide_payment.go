@@ -40,7 +40,9 @@ type attempt struct {
 }
 
 func (a *attempt) facts() guardrails.Facts {
-	return guardrails.Facts{Rail: a.Intent.GetRail(), Asset: a.decoded.Asset, Units: a.decoded.Units, Recipient: a.decoded.Recipient}
+	return guardrails.Facts{
+		Rail: a.Intent.GetRail(), Asset: a.decoded.Asset, Units: a.decoded.Units, Recipient: a.decoded.Recipient, X402: a.Intent.GetX402(),
+	}
 }
 
 // recorded is what became of an attempt.
@@ -223,7 +225,7 @@ func (s *state) judge(w wallet, p payment, a *attempt, at int64) (judged, *refus
 	for i, span := range spans {
 		sums[i] = s.sum(w.name, p.unit, span, without)
 	}
-	counted := guardrails.Count(w.head.Document, facts, sums, now)
+	counted := guardrails.Count(w.head.Document, facts, guardrails.History{Sums: sums, Paid: s.paidBefore(w.name, facts.X402)}, now)
 	j := judged{own: counted.Light, results: counted.Results}
 	if guardrails.Stricter(own.Light, a.verdict.GetLight()) != a.verdict.GetLight() {
 		// Policy was milder than the document: the ledger says so in its own results.

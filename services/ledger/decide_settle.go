@@ -109,6 +109,7 @@ func (s *state) settle(w wallet, p payment, signature []byte, at int64) (*draft,
 		s.noteIncoming(p, got)
 	}
 	s.payments.put(s, p.key(), p)
+	s.notePaid(p)
 	s.addOpen(p.wallet, -1)
 	return paid, nil
 }

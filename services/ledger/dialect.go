@@ -11,13 +11,13 @@ type dialect struct {
 	loadChains, loadHashes                                string
 	loadBalances, loadSupply, loadSums, loadSlots         string
 	loadFreezes, loadUnfreezes, loadOwnerKeys, loadLosses string
-	loadDeposits, loadRedemptions, loadSetTimes           string
+	loadDeposits, loadRedemptions, loadSetTimes, loadPaid string
 
 	putWallet, putVersion, dropOwnerKeys, putOwnerKey    string
 	putChain, putEntry                                   string
 	putBalance, putSupply, putSum, putPayment, putChange string
 	putFreeze, putUnfreeze, putLoss                      string
-	putDeposit, putRedemption, putSetTime                string
+	putDeposit, putRedemption, putSetTime, putPaid       string
 	readPayment, readPayments, readIncoming, readReviews string
 	readOwnerPayments, readOwnerIncoming                 string
 	readSums, readFirstSum, readSpent, readOwnerSpent    string
@@ -72,6 +72,8 @@ var sqlite = dialect{
 		JOIN redemption r ON r.payment = j.value`,
 	loadSetTimes: `SELECT t.wallet, t.id, t.digest FROM (SELECT value FROM json_each(?)) j
 		JOIN set_time t ON t.wallet = j.value ->> 0 AND t.id = j.value ->> 1`,
+	loadPaid: `SELECT p.wallet, p.what, p.recipient, p.unit, p.units FROM (SELECT value FROM json_each(?)) j
+		JOIN x402_paid p ON p.wallet = j.value ->> 0 AND p.what = j.value ->> 1`,
 
 	putWallet: `INSERT INTO wallet (name, handle, group_key, owner, registration, record, head_number, head_digest)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -102,6 +104,8 @@ var sqlite = dialect{
 	putDeposit:    `INSERT INTO deposit (id, digest, wallet, asset, units) VALUES (?, ?, ?, ?, ?)`,
 	putRedemption: `INSERT INTO redemption (payment, digest, asset, units) VALUES (?, ?, ?, ?)`,
 	putSetTime:    `INSERT INTO set_time (wallet, id, digest) VALUES (?, ?, ?)`,
+	putPaid: `INSERT INTO x402_paid (wallet, what, recipient, unit, units) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (wallet, what) DO UPDATE SET recipient = excluded.recipient, unit = excluded.unit, units = excluded.units`,
 
 	readPayment: `SELECT ` + paymentColumns + ` FROM payment WHERE id = ? AND wallet = ?`,
 	readPayments: `SELECT ` + paymentColumns + ` FROM payment

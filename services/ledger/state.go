@@ -37,6 +37,7 @@ type state struct {
 	deposits    table[string, deposit]
 	redemptions table[string, redeemed]
 	setTimes    table[setTimeKey, evidence.Digest]
+	paid        table[paidKey, paid]
 	authorized  map[string][]paymentKey // A wallet's AUTHORIZED payments, where an operation asked for all.
 
 	sums    table[sumKey, guardrails.Sum]

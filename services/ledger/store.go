@@ -44,9 +44,9 @@ func (s *store) prepare(ctx context.Context) error {
 	for _, text := range []string{
 		d.loadPayments, d.loadAuthorized, d.loadWallets, d.loadWalletsByKey, d.loadWalletsByHandle, d.loadHeads, d.loadVersions,
 		d.loadChains, d.loadHashes, d.loadBalances, d.loadSupply, d.loadSums, d.loadSlots, d.loadFreezes, d.loadUnfreezes, d.loadOwnerKeys,
-		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes,
+		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes, d.loadPaid,
 		d.putWallet, d.putVersion, d.dropOwnerKeys, d.putOwnerKey, d.putChain, d.putEntry, d.putBalance, d.putSupply, d.putSum,
-		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime,
+		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime, d.putPaid,
 	} {
 		stmt, err := s.writer.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
 		if err != nil {
@@ -174,6 +174,12 @@ func (t *sqlTransaction) put(ctx context.Context) error {
 	for _, k := range dirty(s.payments, comparePayment) {
 		if err := putPayment(d, s.payments.rows[k], exec); err != nil {
 			return fmt.Errorf("store payment: %w", err)
+		}
+	}
+	for _, k := range dirty(s.paid, comparePaid) {
+		row := s.paid.rows[k]
+		if err := exec(d.putPaid, k.wallet, k.what, row.recipient[:], row.unit, row.units); err != nil {
+			return fmt.Errorf("store what was paid for: %w", err)
 		}
 	}
 	for _, c := range s.changes {

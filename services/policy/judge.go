@@ -68,7 +68,7 @@ func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, e
 		return nil, err
 	}
 	j := guardrails.Judge(h.head.Document, guardrails.Facts{
-		Rail: a.Intent.GetRail(), Asset: m.Asset, Units: m.Units, Recipient: m.Recipient,
+		Rail: a.Intent.GetRail(), Asset: m.Asset, Units: m.Units, Recipient: m.Recipient, X402: a.Intent.GetX402(),
 	}, now)
 	v := &typev1.Verdict{
 		Installation: s.installation.ID(), Wallet: a.Request.GetWallet(), Payment: a.Request.GetPayment(),

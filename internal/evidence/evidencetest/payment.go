@@ -198,7 +198,9 @@ func (p *Payment) Answer(answer typev1.Answer, edit func(*typev1.Review)) *typev
 
 // Facts is what the message says, as guardrails judges it.
 func (p *Payment) Facts() guardrails.Facts {
-	return guardrails.Facts{Rail: p.Intent.GetRail(), Asset: p.Message.Asset, Units: p.Message.Units, Recipient: p.Message.Recipient}
+	return guardrails.Facts{
+		Rail: p.Intent.GetRail(), Asset: p.Message.Asset, Units: p.Message.Units, Recipient: p.Message.Recipient, X402: p.Intent.GetX402(),
+	}
 }
 
 // Bundle is the evidence made so far.

@@ -271,6 +271,16 @@ const (
 	Rule_RULE_ASSET Rule = 3
 	// The rails.
 	Rule_RULE_RAIL Rule = 4
+	// The hosts, schemes, methods and paths that may be paid for.
+	Rule_RULE_X402_HOST Rule = 5
+	// A host's largest price.
+	Rule_RULE_X402_PRICE Rule = 6
+	// A host's recipients.
+	Rule_RULE_X402_RECIPIENT Rule = 7
+	// The recipient that was paid last at the host.
+	Rule_RULE_X402_CHANGED_RECIPIENT Rule = 8
+	// The price that was paid last for the same method, scheme, host and path.
+	Rule_RULE_X402_DRIFT Rule = 9
 )
 
 // Enum value maps for Rule.
@@ -281,13 +291,23 @@ var (
 		2: "RULE_RECIPIENT",
 		3: "RULE_ASSET",
 		4: "RULE_RAIL",
+		5: "RULE_X402_HOST",
+		6: "RULE_X402_PRICE",
+		7: "RULE_X402_RECIPIENT",
+		8: "RULE_X402_CHANGED_RECIPIENT",
+		9: "RULE_X402_DRIFT",
 	}
 	Rule_value = map[string]int32{
-		"RULE_UNSPECIFIED": 0,
-		"RULE_LIMIT":       1,
-		"RULE_RECIPIENT":   2,
-		"RULE_ASSET":       3,
-		"RULE_RAIL":        4,
+		"RULE_UNSPECIFIED":            0,
+		"RULE_LIMIT":                  1,
+		"RULE_RECIPIENT":              2,
+		"RULE_ASSET":                  3,
+		"RULE_RAIL":                   4,
+		"RULE_X402_HOST":              5,
+		"RULE_X402_PRICE":             6,
+		"RULE_X402_RECIPIENT":         7,
+		"RULE_X402_CHANGED_RECIPIENT": 8,
+		"RULE_X402_DRIFT":             9,
 	}
 )
 
@@ -2218,6 +2238,249 @@ func (x *Recipients) GetUnknown() Light {
 	return Light_LIGHT_UNSPECIFIED
 }
 
+// X402Price is the largest price of one request.
+type X402Price struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unit of account, for example `USD`.
+	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Largest price that passes: units, `0` to 2^63-1.
+	Amount string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What happens above it: LIGHT_YELLOW (review) or LIGHT_RED (deny).
+	Crossed       Light `protobuf:"varint,3,opt,name=crossed,proto3,enum=halfkey.type.v1.Light" json:"crossed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *X402Price) Reset() {
+	*x = X402Price{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *X402Price) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*X402Price) ProtoMessage() {}
+
+func (x *X402Price) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use X402Price.ProtoReflect.Descriptor instead.
+func (*X402Price) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *X402Price) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *X402Price) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+func (x *X402Price) GetCrossed() Light {
+	if x != nil {
+		return x.Crossed
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
+// X402Host allows requests to one host, or to all sub-domains of one.
+type X402Host struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Host as in X402Context, or `*.` and a DNS name of two labels or more, with its port if that is not the scheme's default: all
+	// sub-domains of the name at any depth, and not the name itself.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// Methods that it allows, ascending, without repeats; at most 16. None is any.
+	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	// Paths that it allows, and all below them: `/v1` is `/v1` and `/v1/x`, not `/v10`. Ascending, without repeats; at most 16, of at
+	// most 256 bytes. None is any.
+	PathPrefixes []string `protobuf:"bytes,3,rep,name=path_prefixes,json=pathPrefixes,proto3" json:"path_prefixes,omitempty"`
+	// Whether it allows `http` besides `https`.
+	PlainHttp bool `protobuf:"varint,4,opt,name=plain_http,json=plainHttp,proto3" json:"plain_http,omitempty"`
+	// The largest price; absent for no such rule.
+	MaxPrice *X402Price `protobuf:"bytes,5,opt,name=max_price,json=maxPrice,proto3" json:"max_price,omitempty"`
+	// The only keys that may be paid for it, 32 bytes each, ascending, without repeats; at most 16. They count as allowed, but for
+	// one that the recipients deny. None is any that the recipients let pass.
+	Recipients [][]byte `protobuf:"bytes,6,rep,name=recipients,proto3" json:"recipients,omitempty"`
+	// What happens when the recipient is not the one that was paid last at this host: LIGHT_YELLOW or LIGHT_RED; unspecified for no
+	// such rule.
+	ChangedRecipient Light `protobuf:"varint,7,opt,name=changed_recipient,json=changedRecipient,proto3,enum=halfkey.type.v1.Light" json:"changed_recipient,omitempty"`
+	// How many percent above the last price of the same method, scheme, host and path a price may be: 0 to 10,000.
+	DriftPercent uint32 `protobuf:"varint,8,opt,name=drift_percent,json=driftPercent,proto3" json:"drift_percent,omitempty"`
+	// What happens when it is more: LIGHT_YELLOW or LIGHT_RED; unspecified for no such rule, and drift_percent is 0 then.
+	Drifted       Light `protobuf:"varint,9,opt,name=drifted,proto3,enum=halfkey.type.v1.Light" json:"drifted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *X402Host) Reset() {
+	*x = X402Host{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *X402Host) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*X402Host) ProtoMessage() {}
+
+func (x *X402Host) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use X402Host.ProtoReflect.Descriptor instead.
+func (*X402Host) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *X402Host) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *X402Host) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *X402Host) GetPathPrefixes() []string {
+	if x != nil {
+		return x.PathPrefixes
+	}
+	return nil
+}
+
+func (x *X402Host) GetPlainHttp() bool {
+	if x != nil {
+		return x.PlainHttp
+	}
+	return false
+}
+
+func (x *X402Host) GetMaxPrice() *X402Price {
+	if x != nil {
+		return x.MaxPrice
+	}
+	return nil
+}
+
+func (x *X402Host) GetRecipients() [][]byte {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *X402Host) GetChangedRecipient() Light {
+	if x != nil {
+		return x.ChangedRecipient
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
+func (x *X402Host) GetDriftPercent() uint32 {
+	if x != nil {
+		return x.DriftPercent
+	}
+	return 0
+}
+
+func (x *X402Host) GetDrifted() Light {
+	if x != nil {
+		return x.Drifted
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
+// X402Rules says for which HTTP requests may be paid. They speak of intents that have a context; for others there are the other
+// rules alone. The entry that names the host decides, of several the most specific: the host itself before a wildcard, a longer
+// wildcard before a shorter. At most 24 KiB.
+type X402Rules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hosts, ascending by host, without repeats; at most 64.
+	Hosts []*X402Host `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// What a request that no entry allows means: LIGHT_YELLOW or LIGHT_RED.
+	UnknownHost   Light `protobuf:"varint,2,opt,name=unknown_host,json=unknownHost,proto3,enum=halfkey.type.v1.Light" json:"unknown_host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *X402Rules) Reset() {
+	*x = X402Rules{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *X402Rules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*X402Rules) ProtoMessage() {}
+
+func (x *X402Rules) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use X402Rules.ProtoReflect.Descriptor instead.
+func (*X402Rules) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *X402Rules) GetHosts() []*X402Host {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *X402Rules) GetUnknownHost() Light {
+	if x != nil {
+		return x.UnknownHost
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
 // GuardRails is a wallet's rules: numbered, self-contained, signed by the owner.
 type GuardRails struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2248,14 +2511,16 @@ type GuardRails struct {
 	// Who may be paid; absent only in number 0.
 	Recipients *Recipients `protobuf:"bytes,13,opt,name=recipients,proto3" json:"recipients,omitempty"`
 	// Enrolment under which the token's key signs number 0 in the owner's place; number 0 only.
-	Enrolment     *Envelope `protobuf:"bytes,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	Enrolment *Envelope `protobuf:"bytes,14,opt,name=enrolment,proto3" json:"enrolment,omitempty"`
+	// For which HTTP requests may be paid; absent: such payments are judged like any other.
+	X402          *X402Rules `protobuf:"bytes,15,opt,name=x402,proto3" json:"x402,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GuardRails) Reset() {
 	*x = GuardRails{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2532,7 @@ func (x *GuardRails) String() string {
 func (*GuardRails) ProtoMessage() {}
 
 func (x *GuardRails) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[17]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2545,7 @@ func (x *GuardRails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardRails.ProtoReflect.Descriptor instead.
 func (*GuardRails) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GuardRails) GetInstallation() string {
@@ -2381,6 +2646,13 @@ func (x *GuardRails) GetEnrolment() *Envelope {
 	return nil
 }
 
+func (x *GuardRails) GetX402() *X402Rules {
+	if x != nil {
+		return x.X402
+	}
+	return nil
+}
+
 // Enrolment is the owner's statement of the terms on which a one-time key claims one wallet for it, under one of the owner
 // keys that it names.
 type Enrolment struct {
@@ -2405,7 +2677,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2689,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[18]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2702,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Enrolment) GetInstallation() string {
@@ -2496,14 +2768,16 @@ type RuleResult struct {
 	// The limit; empty for rules without an amount.
 	Limit string `protobuf:"bytes,5,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Room left before this payment; empty for rules without an amount.
-	Room          string `protobuf:"bytes,6,opt,name=room,proto3" json:"room,omitempty"`
+	Room string `protobuf:"bytes,6,opt,name=room,proto3" json:"room,omitempty"`
+	// Key that was paid last at the host, 32 bytes; empty for rules other than RULE_X402_CHANGED_RECIPIENT, and if nobody was.
+	LastRecipient []byte `protobuf:"bytes,7,opt,name=last_recipient,json=lastRecipient,proto3" json:"last_recipient,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2789,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[19]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2802,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RuleResult) GetRule() Rule {
@@ -2573,6 +2847,13 @@ func (x *RuleResult) GetRoom() string {
 	return ""
 }
 
+func (x *RuleResult) GetLastRecipient() []byte {
+	if x != nil {
+		return x.LastRecipient
+	}
+	return nil
+}
+
 // Verdict is policy's statement about one attempt, under its verdict key. It is an approval when it lets the payment
 // go: LIGHT_GREEN, or LIGHT_YELLOW with the digest of the review that answered it.
 type Verdict struct {
@@ -2605,7 +2886,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2898,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[20]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2911,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verdict) GetInstallation() string {
@@ -2748,7 +3029,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +3041,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[21]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +3054,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Receipt) GetInstallation() string {
@@ -2893,7 +3174,7 @@ type Review struct {
 
 func (x *Review) Reset() {
 	*x = Review{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3186,7 @@ func (x *Review) String() string {
 func (*Review) ProtoMessage() {}
 
 func (x *Review) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[22]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3199,7 @@ func (x *Review) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Review.ProtoReflect.Descriptor instead.
 func (*Review) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Review) GetInstallation() string {
@@ -2985,7 +3266,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3278,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[23]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3291,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Settlement) GetInstallation() string {
@@ -3104,7 +3385,7 @@ type DeadMessage struct {
 
 func (x *DeadMessage) Reset() {
 	*x = DeadMessage{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3397,7 @@ func (x *DeadMessage) String() string {
 func (*DeadMessage) ProtoMessage() {}
 
 func (x *DeadMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[24]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3410,7 @@ func (x *DeadMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadMessage.ProtoReflect.Descriptor instead.
 func (*DeadMessage) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeadMessage) GetInstallation() string {
@@ -3193,7 +3474,7 @@ type Unfreeze struct {
 
 func (x *Unfreeze) Reset() {
 	*x = Unfreeze{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3205,7 +3486,7 @@ func (x *Unfreeze) String() string {
 func (*Unfreeze) ProtoMessage() {}
 
 func (x *Unfreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[25]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3218,7 +3499,7 @@ func (x *Unfreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unfreeze.ProtoReflect.Descriptor instead.
 func (*Unfreeze) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Unfreeze) GetInstallation() string {
@@ -3276,7 +3557,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3569,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[26]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3582,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Revocation) GetInstallation() string {
@@ -3370,7 +3651,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3663,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[27]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3676,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Acknowledgement) GetInstallation() string {
@@ -3494,7 +3775,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3506,7 +3787,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3519,7 +3800,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Deposit) GetInstallation() string {
@@ -3572,7 +3853,7 @@ type Redemption struct {
 
 func (x *Redemption) Reset() {
 	*x = Redemption{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3865,7 @@ func (x *Redemption) String() string {
 func (*Redemption) ProtoMessage() {}
 
 func (x *Redemption) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3878,7 @@ func (x *Redemption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
 func (*Redemption) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Redemption) GetInstallation() string {
@@ -3642,7 +3923,7 @@ type AcceptLoss struct {
 
 func (x *AcceptLoss) Reset() {
 	*x = AcceptLoss{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3935,7 @@ func (x *AcceptLoss) String() string {
 func (*AcceptLoss) ProtoMessage() {}
 
 func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3948,7 @@ func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLoss.ProtoReflect.Descriptor instead.
 func (*AcceptLoss) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AcceptLoss) GetInstallation() string {
@@ -3729,7 +4010,7 @@ type SetTime struct {
 
 func (x *SetTime) Reset() {
 	*x = SetTime{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +4022,7 @@ func (x *SetTime) String() string {
 func (*SetTime) ProtoMessage() {}
 
 func (x *SetTime) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +4035,7 @@ func (x *SetTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTime.ProtoReflect.Descriptor instead.
 func (*SetTime) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetTime) GetInstallation() string {
@@ -3808,7 +4089,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +4101,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +4114,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Token) GetInstallation() string {
@@ -3905,7 +4186,7 @@ type OwnerRegistration struct {
 
 func (x *OwnerRegistration) Reset() {
 	*x = OwnerRegistration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3917,7 +4198,7 @@ func (x *OwnerRegistration) String() string {
 func (*OwnerRegistration) ProtoMessage() {}
 
 func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3930,7 +4211,7 @@ func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRegistration.ProtoReflect.Descriptor instead.
 func (*OwnerRegistration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OwnerRegistration) GetInstallation() string {
@@ -3989,7 +4270,7 @@ type OwnerInvitation struct {
 
 func (x *OwnerInvitation) Reset() {
 	*x = OwnerInvitation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4001,7 +4282,7 @@ func (x *OwnerInvitation) String() string {
 func (*OwnerInvitation) ProtoMessage() {}
 
 func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4014,7 +4295,7 @@ func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerInvitation.ProtoReflect.Descriptor instead.
 func (*OwnerInvitation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OwnerInvitation) GetInstallation() string {
@@ -4079,7 +4360,7 @@ type OwnerKeys struct {
 
 func (x *OwnerKeys) Reset() {
 	*x = OwnerKeys{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4372,7 @@ func (x *OwnerKeys) String() string {
 func (*OwnerKeys) ProtoMessage() {}
 
 func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4385,7 @@ func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerKeys.ProtoReflect.Descriptor instead.
 func (*OwnerKeys) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OwnerKeys) GetInstallation() string {
@@ -4157,7 +4438,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4169,7 +4450,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4182,7 +4463,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ServiceKey) GetPurpose() Purpose {
@@ -4235,7 +4516,7 @@ type Installation struct {
 
 func (x *Installation) Reset() {
 	*x = Installation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +4528,7 @@ func (x *Installation) String() string {
 func (*Installation) ProtoMessage() {}
 
 func (x *Installation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4260,7 +4541,7 @@ func (x *Installation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Installation.ProtoReflect.Descriptor instead.
 func (*Installation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Installation) GetInstallation() string {
@@ -4382,7 +4663,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4675,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4688,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Entry) GetInstallation() string {
@@ -4569,7 +4850,7 @@ type JournalHead struct {
 
 func (x *JournalHead) Reset() {
 	*x = JournalHead{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +4862,7 @@ func (x *JournalHead) String() string {
 func (*JournalHead) ProtoMessage() {}
 
 func (x *JournalHead) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +4875,7 @@ func (x *JournalHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalHead.ProtoReflect.Descriptor instead.
 func (*JournalHead) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *JournalHead) GetInstallation() string {
@@ -4771,7 +5052,27 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"Recipients\x12\x14\n" +
 	"\x05allow\x18\x01 \x03(\fR\x05allow\x12\x12\n" +
 	"\x04deny\x18\x02 \x03(\fR\x04deny\x120\n" +
-	"\aunknown\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\aunknown\"\x8b\x04\n" +
+	"\aunknown\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\aunknown\"i\n" +
+	"\tX402Price\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\x120\n" +
+	"\acrossed\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\acrossed\"\xf1\x02\n" +
+	"\bX402Host\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
+	"\amethods\x18\x02 \x03(\tR\amethods\x12#\n" +
+	"\rpath_prefixes\x18\x03 \x03(\tR\fpathPrefixes\x12\x1d\n" +
+	"\n" +
+	"plain_http\x18\x04 \x01(\bR\tplainHttp\x127\n" +
+	"\tmax_price\x18\x05 \x01(\v2\x1a.halfkey.type.v1.X402PriceR\bmaxPrice\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x06 \x03(\fR\n" +
+	"recipients\x12C\n" +
+	"\x11changed_recipient\x18\a \x01(\x0e2\x16.halfkey.type.v1.LightR\x10changedRecipient\x12#\n" +
+	"\rdrift_percent\x18\b \x01(\rR\fdriftPercent\x120\n" +
+	"\adrifted\x18\t \x01(\x0e2\x16.halfkey.type.v1.LightR\adrifted\"w\n" +
+	"\tX402Rules\x12/\n" +
+	"\x05hosts\x18\x01 \x03(\v2\x19.halfkey.type.v1.X402HostR\x05hosts\x129\n" +
+	"\funknown_host\x18\x02 \x01(\x0e2\x16.halfkey.type.v1.LightR\vunknownHost\"\xbb\x04\n" +
 	"\n" +
 	"GuardRails\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
@@ -4792,7 +5093,8 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\n" +
 	"recipients\x18\r \x01(\v2\x1b.halfkey.type.v1.RecipientsR\n" +
 	"recipients\x127\n" +
-	"\tenrolment\x18\x0e \x01(\v2\x19.halfkey.type.v1.EnvelopeR\tenrolment\"\xd6\x01\n" +
+	"\tenrolment\x18\x0e \x01(\v2\x19.halfkey.type.v1.EnvelopeR\tenrolment\x12.\n" +
+	"\x04x402\x18\x0f \x01(\v2\x1a.halfkey.type.v1.X402RulesR\x04x402\"\xd6\x01\n" +
 	"\tEnrolment\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
@@ -4801,7 +5103,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"owner_keys\x18\x04 \x03(\fR\townerKeys\x12\x1b\n" +
 	"\ttoken_key\x18\x05 \x01(\fR\btokenKey\x12#\n" +
 	"\rexpiry_millis\x18\x06 \x01(\x03R\fexpiryMillis\x12\x16\n" +
-	"\x06handle\x18\a \x01(\tR\x06handle\"\xc1\x01\n" +
+	"\x06handle\x18\a \x01(\tR\x06handle\"\xe8\x01\n" +
 	"\n" +
 	"RuleResult\x12)\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x15.halfkey.type.v1.RuleR\x04rule\x12\x14\n" +
@@ -4809,7 +5111,8 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x05light\x18\x03 \x01(\x0e2\x16.halfkey.type.v1.LightR\x05light\x12\x1a\n" +
 	"\bobserved\x18\x04 \x01(\tR\bobserved\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\tR\x05limit\x12\x12\n" +
-	"\x04room\x18\x06 \x01(\tR\x04room\"\xa9\x03\n" +
+	"\x04room\x18\x06 \x01(\tR\x04room\x12%\n" +
+	"\x0elast_recipient\x18\a \x01(\fR\rlastRecipient\"\xa9\x03\n" +
 	"\aVerdict\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -5027,7 +5330,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\vWINDOW_WEEK\x10\x03\x12\x10\n" +
 	"\fWINDOW_MONTH\x10\x04\x12\x12\n" +
 	"\x0eWINDOW_ROLLING\x10\x05\x12\x13\n" +
-	"\x0fWINDOW_LIFETIME\x10\x06*_\n" +
+	"\x0fWINDOW_LIFETIME\x10\x06*\xd7\x01\n" +
 	"\x04Rule\x12\x14\n" +
 	"\x10RULE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -5035,7 +5338,12 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x0eRULE_RECIPIENT\x10\x02\x12\x0e\n" +
 	"\n" +
 	"RULE_ASSET\x10\x03\x12\r\n" +
-	"\tRULE_RAIL\x10\x04*G\n" +
+	"\tRULE_RAIL\x10\x04\x12\x12\n" +
+	"\x0eRULE_X402_HOST\x10\x05\x12\x13\n" +
+	"\x0fRULE_X402_PRICE\x10\x06\x12\x17\n" +
+	"\x13RULE_X402_RECIPIENT\x10\a\x12\x1f\n" +
+	"\x1bRULE_X402_CHANGED_RECIPIENT\x10\b\x12\x13\n" +
+	"\x0fRULE_X402_DRIFT\x10\t*G\n" +
 	"\x06Answer\x12\x16\n" +
 	"\x12ANSWER_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eANSWER_APPROVE\x10\x01\x12\x11\n" +
@@ -5096,7 +5404,7 @@ func file_halfkey_type_v1_evidence_proto_rawDescGZIP() []byte {
 }
 
 var file_halfkey_type_v1_evidence_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(Rail)(0),                    // 0: halfkey.type.v1.Rail
 	(Light)(0),                   // 1: halfkey.type.v1.Light
@@ -5126,29 +5434,32 @@ var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(*RecoveryConfirmation)(nil), // 25: halfkey.type.v1.RecoveryConfirmation
 	(*Limit)(nil),                // 26: halfkey.type.v1.Limit
 	(*Recipients)(nil),           // 27: halfkey.type.v1.Recipients
-	(*GuardRails)(nil),           // 28: halfkey.type.v1.GuardRails
-	(*Enrolment)(nil),            // 29: halfkey.type.v1.Enrolment
-	(*RuleResult)(nil),           // 30: halfkey.type.v1.RuleResult
-	(*Verdict)(nil),              // 31: halfkey.type.v1.Verdict
-	(*Receipt)(nil),              // 32: halfkey.type.v1.Receipt
-	(*Review)(nil),               // 33: halfkey.type.v1.Review
-	(*Settlement)(nil),           // 34: halfkey.type.v1.Settlement
-	(*DeadMessage)(nil),          // 35: halfkey.type.v1.DeadMessage
-	(*Unfreeze)(nil),             // 36: halfkey.type.v1.Unfreeze
-	(*Revocation)(nil),           // 37: halfkey.type.v1.Revocation
-	(*Acknowledgement)(nil),      // 38: halfkey.type.v1.Acknowledgement
-	(*Deposit)(nil),              // 39: halfkey.type.v1.Deposit
-	(*Redemption)(nil),           // 40: halfkey.type.v1.Redemption
-	(*AcceptLoss)(nil),           // 41: halfkey.type.v1.AcceptLoss
-	(*SetTime)(nil),              // 42: halfkey.type.v1.SetTime
-	(*Token)(nil),                // 43: halfkey.type.v1.Token
-	(*OwnerRegistration)(nil),    // 44: halfkey.type.v1.OwnerRegistration
-	(*OwnerInvitation)(nil),      // 45: halfkey.type.v1.OwnerInvitation
-	(*OwnerKeys)(nil),            // 46: halfkey.type.v1.OwnerKeys
-	(*ServiceKey)(nil),           // 47: halfkey.type.v1.ServiceKey
-	(*Installation)(nil),         // 48: halfkey.type.v1.Installation
-	(*Entry)(nil),                // 49: halfkey.type.v1.Entry
-	(*JournalHead)(nil),          // 50: halfkey.type.v1.JournalHead
+	(*X402Price)(nil),            // 28: halfkey.type.v1.X402Price
+	(*X402Host)(nil),             // 29: halfkey.type.v1.X402Host
+	(*X402Rules)(nil),            // 30: halfkey.type.v1.X402Rules
+	(*GuardRails)(nil),           // 31: halfkey.type.v1.GuardRails
+	(*Enrolment)(nil),            // 32: halfkey.type.v1.Enrolment
+	(*RuleResult)(nil),           // 33: halfkey.type.v1.RuleResult
+	(*Verdict)(nil),              // 34: halfkey.type.v1.Verdict
+	(*Receipt)(nil),              // 35: halfkey.type.v1.Receipt
+	(*Review)(nil),               // 36: halfkey.type.v1.Review
+	(*Settlement)(nil),           // 37: halfkey.type.v1.Settlement
+	(*DeadMessage)(nil),          // 38: halfkey.type.v1.DeadMessage
+	(*Unfreeze)(nil),             // 39: halfkey.type.v1.Unfreeze
+	(*Revocation)(nil),           // 40: halfkey.type.v1.Revocation
+	(*Acknowledgement)(nil),      // 41: halfkey.type.v1.Acknowledgement
+	(*Deposit)(nil),              // 42: halfkey.type.v1.Deposit
+	(*Redemption)(nil),           // 43: halfkey.type.v1.Redemption
+	(*AcceptLoss)(nil),           // 44: halfkey.type.v1.AcceptLoss
+	(*SetTime)(nil),              // 45: halfkey.type.v1.SetTime
+	(*Token)(nil),                // 46: halfkey.type.v1.Token
+	(*OwnerRegistration)(nil),    // 47: halfkey.type.v1.OwnerRegistration
+	(*OwnerInvitation)(nil),      // 48: halfkey.type.v1.OwnerInvitation
+	(*OwnerKeys)(nil),            // 49: halfkey.type.v1.OwnerKeys
+	(*ServiceKey)(nil),           // 50: halfkey.type.v1.ServiceKey
+	(*Installation)(nil),         // 51: halfkey.type.v1.Installation
+	(*Entry)(nil),                // 52: halfkey.type.v1.Entry
+	(*JournalHead)(nil),          // 53: halfkey.type.v1.JournalHead
 }
 var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	12, // 0: halfkey.type.v1.Envelope.signatures:type_name -> halfkey.type.v1.Signature
@@ -5158,33 +5469,40 @@ var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	3,  // 4: halfkey.type.v1.Limit.window:type_name -> halfkey.type.v1.Window
 	1,  // 5: halfkey.type.v1.Limit.crossed:type_name -> halfkey.type.v1.Light
 	1,  // 6: halfkey.type.v1.Recipients.unknown:type_name -> halfkey.type.v1.Light
-	0,  // 7: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
-	26, // 8: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
-	27, // 9: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
-	11, // 10: halfkey.type.v1.GuardRails.enrolment:type_name -> halfkey.type.v1.Envelope
-	4,  // 11: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
-	1,  // 12: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
-	1,  // 13: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
-	30, // 14: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
-	1,  // 15: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
-	30, // 16: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
-	5,  // 17: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
-	6,  // 18: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
-	7,  // 19: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
-	6,  // 20: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
-	8,  // 21: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
-	47, // 22: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
-	9,  // 23: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
-	10, // 24: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
-	1,  // 25: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
-	30, // 26: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
-	11, // 27: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
-	6,  // 28: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	1,  // 7: halfkey.type.v1.X402Price.crossed:type_name -> halfkey.type.v1.Light
+	28, // 8: halfkey.type.v1.X402Host.max_price:type_name -> halfkey.type.v1.X402Price
+	1,  // 9: halfkey.type.v1.X402Host.changed_recipient:type_name -> halfkey.type.v1.Light
+	1,  // 10: halfkey.type.v1.X402Host.drifted:type_name -> halfkey.type.v1.Light
+	29, // 11: halfkey.type.v1.X402Rules.hosts:type_name -> halfkey.type.v1.X402Host
+	1,  // 12: halfkey.type.v1.X402Rules.unknown_host:type_name -> halfkey.type.v1.Light
+	0,  // 13: halfkey.type.v1.GuardRails.rails:type_name -> halfkey.type.v1.Rail
+	26, // 14: halfkey.type.v1.GuardRails.limits:type_name -> halfkey.type.v1.Limit
+	27, // 15: halfkey.type.v1.GuardRails.recipients:type_name -> halfkey.type.v1.Recipients
+	11, // 16: halfkey.type.v1.GuardRails.enrolment:type_name -> halfkey.type.v1.Envelope
+	30, // 17: halfkey.type.v1.GuardRails.x402:type_name -> halfkey.type.v1.X402Rules
+	4,  // 18: halfkey.type.v1.RuleResult.rule:type_name -> halfkey.type.v1.Rule
+	1,  // 19: halfkey.type.v1.RuleResult.light:type_name -> halfkey.type.v1.Light
+	1,  // 20: halfkey.type.v1.Verdict.light:type_name -> halfkey.type.v1.Light
+	33, // 21: halfkey.type.v1.Verdict.results:type_name -> halfkey.type.v1.RuleResult
+	1,  // 22: halfkey.type.v1.Receipt.light:type_name -> halfkey.type.v1.Light
+	33, // 23: halfkey.type.v1.Receipt.results:type_name -> halfkey.type.v1.RuleResult
+	5,  // 24: halfkey.type.v1.Review.answer:type_name -> halfkey.type.v1.Answer
+	6,  // 25: halfkey.type.v1.Unfreeze.scope:type_name -> halfkey.type.v1.Scope
+	7,  // 26: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
+	6,  // 27: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
+	8,  // 28: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
+	50, // 29: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
+	9,  // 30: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
+	10, // 31: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
+	1,  // 32: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
+	33, // 33: halfkey.type.v1.Entry.results:type_name -> halfkey.type.v1.RuleResult
+	11, // 34: halfkey.type.v1.Entry.statements:type_name -> halfkey.type.v1.Envelope
+	6,  // 35: halfkey.type.v1.Entry.scope:type_name -> halfkey.type.v1.Scope
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_evidence_proto_init() }
@@ -5198,7 +5516,7 @@ func file_halfkey_type_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_evidence_proto_rawDesc), len(file_halfkey_type_v1_evidence_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
