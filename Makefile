@@ -95,6 +95,13 @@ race: ## the same under the race detector (needs a C compiler)
 interop: ## sign together with another implementation of RFC 9591, each as the other's co-signer
 	cd test/interop && GOWORK=off go vet ./... && GOWORK=off go test ./...
 
+# Install scripts of packages are not run: nothing here needs one.
+.PHONY: x402
+x402: ## let @solana/kit read and build ten thousand payments beside our codec (needs Node.js 20.18 or later, with npm)
+	@for tool in node npm; do command -v $$tool >/dev/null || { echo "make x402: $$tool is missing; it comes with Node.js 20.18 or later"; exit 1; }; done
+	cd test/x402 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd test/x402 && GOWORK=off go vet ./... && GOWORK=off go run ./messages | node codec.mjs
+
 .PHONY: teeth
 teeth: ## take each safety defence out and see its test fail
 	go run ./test/teeth

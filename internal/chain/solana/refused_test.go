@@ -143,7 +143,8 @@ func TestRefusedBytes(t *testing.T) {
 
 		{"Token-2022", layouts, put(5, token2022), "token_program", "is Token-2022; only mints of the classic Token program are paid"},
 		{"another token program", layouts, put(5, usdc), "token_program", otherProgram},
-		{"another memo program", layouts, put(4, "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"), "memo_program", otherProgram},
+		{"the older memo program", layouts, put(4, "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"), "memo_program", otherProgram},
+		{"the newer memo program", layouts, put(4, "Memo4c2pN8afCj432Lb7RMVKi9PbQnnW7ewFFaV3oAH"), "memo_program", otherProgram},
 		{"another compute budget program", layouts, put(3, usdc), "compute_budget_program", otherProgram},
 		{"another program that creates accounts", transfer, put(6, usdcDevnet), "associated_token_program", otherProgram},
 		{"another system program", transfer, put(7, usdcDevnet), "system_program", otherProgram},
