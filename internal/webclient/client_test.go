@@ -1,8 +1,10 @@
 package webclient
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,8 +13,16 @@ import (
 // serve starts a server with TLS on loopback and gives a client that trusts it and may reach it.
 func serve(t *testing.T, policy Policy, handler http.HandlerFunc) (*Client, string) {
 	t.Helper()
+	return serveWith(t, policy, &tls.Config{MinVersion: tls.VersionTLS12}, handler)
+}
+
+// serveWith is serve with a TLS configuration of the test's.
+func serveWith(t *testing.T, policy Policy, config *tls.Config, handler http.HandlerFunc) (*Client, string) {
+	t.Helper()
 	s := httptest.NewUnstartedServer(handler)
 	s.EnableHTTP2 = true
+	s.TLS = config
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	policy.AllowLoopback = true
