@@ -3,7 +3,6 @@ package solana
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 )
 
 // Decode reads the bytes of a payment in one of mints to recipient. The bytes name token accounts and not who owns them, so the
@@ -131,11 +130,8 @@ func (p *parsed) transfer(m *Message, mints []Mint) error {
 	case note.program != at+memo || len(note.accounts) != 0:
 		return refuse("memo", "is not the last instruction, without accounts")
 	}
-	units := binary.LittleEndian.Uint64(transfer.data[1:])
-	if units > math.MaxInt64 {
-		return refuse("units", "is not 1 to 2^63-1")
-	}
-	m.Units = int64(units)
+	// What int64 does not hold becomes negative here, and check refuses it.
+	m.Units = int64(binary.LittleEndian.Uint64(transfer.data[1:]))
 	m.Decimals = transfer.data[9]
 	m.Memo = string(note.data)
 	m.Mint = p.account(at + mint)
