@@ -138,6 +138,12 @@ func rules() []rule {
 			breaks: []string{"./frost", "./internal/evidence"},
 		},
 		{
+			name: "the Solana codec stands alone", scope: direct, from: []string{"./internal/chain/solana/..."},
+			reason: "what bytes mean on a chain is decided from the bytes, and by the arithmetic of its curve",
+			allow:  []string{"filippo.io/edwards25519"},
+			breaks: []string{"./internal/chain/solana", "./internal/evidence"},
+		},
+		{
 			name: "the co-signer links no rule engine and no SQL", scope: linked,
 			from:   []string{"./services/cosigner/...", "./cmd/cosigner/..."},
 			reason: "its whole dependency list is reviewed like code, and one key share of every wallet lives there",
