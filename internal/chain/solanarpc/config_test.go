@@ -87,6 +87,23 @@ func TestAnotherNetworkIsRefusedForGood(t *testing.T) {
 	}
 }
 
+// TestAnotherNetworkLater: what stands behind an address has changed since it was checked, and nothing is proven by it any more.
+func TestAnotherNetworkLater(t *testing.T) {
+	s := tell(t, lost)
+	n := s.node(t)
+	client := newClient(t, n)
+	if err := client.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	n.genesis = newPerson("elsewhere").key
+	n.mu.Unlock()
+	got, err := client.Outcome(t.Context(), s.watch)
+	if err != nil || got.State != solanarpc.Unknown || !strings.Contains(got.Why, "another network") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestUnreachableAtFirst: an endpoint that was down is asked for its network before anything else.
 func TestUnreachableAtFirst(t *testing.T) {
 	s := tell(t, lost)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
@@ -482,7 +483,12 @@ func dust(account solana.Key, n uint64) *modelTx {
 // newClient is a client of nodes.
 func newClient(t *testing.T, nodes ...*modelNode) *solanarpc.Client {
 	t.Helper()
-	config := solanarpc.Config{Network: "solana:" + nodes[0].genesis.String()[:32], Timeout: clientTimeout}
+	return newClientWith(t, clientTimeout, nodes...)
+}
+
+func newClientWith(t *testing.T, timeout time.Duration, nodes ...*modelNode) *solanarpc.Client {
+	t.Helper()
+	config := solanarpc.Config{Network: "solana:" + nodes[0].genesis.String()[:32], Timeout: timeout}
 	for _, n := range nodes {
 		config.Endpoints = append(config.Endpoints, n.url)
 	}

@@ -2,7 +2,6 @@ package solanarpc_test
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -252,27 +251,29 @@ func TestTransfersOfHostileNodes(t *testing.T) {
 		{name: "another network", node: result("getGenesisHash", shop.key.String()), why: "another network"},
 	}
 	for _, row := range rows {
-		for place := range 2 {
-			t.Run(fmt.Sprint(row.name, "/", []string{"first", "second"}[place]), func(t *testing.T) {
-				s, txs := history(t)
-				nodes := []*modelNode{s.node(t), s.node(t)}
-				for i, n := range nodes {
-					if row.node != nil && (row.both || i == place) {
-						row.node(n, s)
+		t.Run(row.name, func(t *testing.T) {
+			for place, name := range []string{"first", "second"} {
+				t.Run(name, func(t *testing.T) {
+					s, txs := history(t)
+					nodes := []*modelNode{s.node(t), s.node(t)}
+					for i, n := range nodes {
+						if row.node != nil && (row.both || i == place) {
+							row.node(n, s)
+						}
 					}
-				}
-				var since solanarpc.Cursor
-				if row.since != nil {
-					since = row.since(txs)
-				}
-				got, err := newClient(t, nodes...).Transfers(t.Context(), s.watch.Account, since)
-				if err == nil || !strings.Contains(err.Error(), row.why) || strings.Contains(err.Error(), "HALFKEY SAYS") {
-					t.Errorf("%+v, %v, want %q", got, err, row.why)
-				}
-				if diff := cmp.Diff(solanarpc.Transfers{}, got); diff != "" {
-					t.Errorf("something beside an error: %s", diff)
-				}
-			})
-		}
+					var since solanarpc.Cursor
+					if row.since != nil {
+						since = row.since(txs)
+					}
+					got, err := newClient(t, nodes...).Transfers(t.Context(), s.watch.Account, since)
+					if err == nil || !strings.Contains(err.Error(), row.why) || strings.Contains(err.Error(), "HALFKEY SAYS") {
+						t.Errorf("%+v, %v, want %q", got, err, row.why)
+					}
+					if diff := cmp.Diff(solanarpc.Transfers{}, got); diff != "" {
+						t.Errorf("something beside an error: %s", diff)
+					}
+				})
+			}
+		})
 	}
 }
