@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/allinone"
+	"github.com/halfkey/halfkey/internal/program"
 )
 
 // drainMax bounds how long calls that run may take to end after SIGTERM.
@@ -51,6 +52,7 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 	if err := os.Remove(s.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	program.CollectLess()
 	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger})
 	if err != nil {
 		return err

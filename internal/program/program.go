@@ -131,6 +131,7 @@ func (s Spec[C, P]) run(ctx context.Context, args []string, stdout, stderr io.Wr
 			fmt.Fprintln(stdout, "ready")
 		}
 	default:
+		CollectLess()
 		err = s.serve(ctx, c, stderr)
 	}
 	if err != nil {

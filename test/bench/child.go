@@ -19,6 +19,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/allinone"
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/telemetry"
 )
 
@@ -47,6 +48,7 @@ func Child(args []string) (ran bool, err error) {
 // runAllInOne serves an installation in one process as halfkey-dev does, with telemetry as the five programs have it, and beside it
 // metrics and profiles.
 func runAllInOne(ctx context.Context, dir, address string) (err error) {
+	program.CollectLess()
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	observed := make(map[authz.Service]*telemetry.Telemetry)
 	mux := http.NewServeMux()
