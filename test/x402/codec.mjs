@@ -64,7 +64,8 @@ async function compare(payment) {
   const roles = { [source]: 'WRITABLE', [destination]: 'WRITABLE', [mint]: 'READONLY', [payer]: 'READONLY_SIGNER' };
   if (layout === 'transfer') {
     instructions.splice(2, 0, { name: 'CreateIdempotent', program: ASSOCIATED_TOKEN, accounts: created, accountCount: 6, data: {} });
-    Object.assign(roles, { [payer]: 'WRITABLE_SIGNER', [recipient]: 'READONLY', [SYSTEM]: 'READONLY', [TOKEN_PROGRAM_ADDRESS]: 'READONLY' });
+    Object.assign(roles, { [payer]: 'WRITABLE_SIGNER', [recipient]: 'READONLY' });
+    Object.assign(roles, { [SYSTEM]: 'READONLY', [TOKEN_PROGRAM_ADDRESS]: 'READONLY' });
   }
   const { header: _, accounts, ...rest } = says;
   assert.equal(accounts.length, layout === 'x402' ? 8 : 10);

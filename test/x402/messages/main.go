@@ -1,9 +1,10 @@
 // Command messages prints random payments on Solana, one JSON object a line: what each says, and its message and transaction as
-// this project's own codec writes them. ../codec.mjs reads them with another library.
+// this project's own codec writes them. ../codec.mjs reads them with another library, ../vm.mjs executes them.
 package main
 
 import (
 	"bufio"
+	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -27,9 +28,11 @@ type line struct {
 	Decimals    uint8  `json:"decimals"`
 	Memo        string `json:"memo"`
 	BlockHash   string `json:"blockHash"`
-	Signature   string `json:"signature"` // the payer's, 64 random bytes
 	Message     string `json:"message"`
-	Transaction string `json:"transaction"`
+	Transaction string `json:"transaction"` // signed by the payer
+	Signature   string `json:"signature"`   // the payer's
+	// FeePayerSignature is what x402's facilitator adds, in hex.
+	FeePayerSignature string `json:"feePayerSignature,omitempty"`
 }
 
 func main() {
@@ -62,7 +65,14 @@ func run(n int, seed uint64) error {
 // most of them once.
 type source struct {
 	*rand.ChaCha8
-	owners, mints []solana.Key
+	wallets []wallet
+	mints   []solana.Key
+}
+
+// wallet is an owner that can sign.
+type wallet struct {
+	private ed25519.PrivateKey
+	key     solana.Key
 }
 
 func newSource(seed uint64) source {
@@ -70,7 +80,7 @@ func newSource(seed uint64) source {
 	binary.LittleEndian.PutUint64(key[:], seed)
 	s := source{ChaCha8: rand.NewChaCha8(key)}
 	for range 64 {
-		s.owners = append(s.owners, s.key())
+		s.wallets = append(s.wallets, s.newWallet())
 	}
 	for range 4 {
 		s.mints = append(s.mints, s.key())
@@ -78,20 +88,37 @@ func newSource(seed uint64) source {
 	return s
 }
 
-// oneOf is a key of known, or now and then a new one.
-func (s source) oneOf(known []solana.Key) solana.Key {
-	if s.Uint64()%16 == 0 {
+func (s source) newWallet() wallet {
+	seed := s.key()
+	private := ed25519.NewKeyFromSeed(seed[:])
+	return wallet{private, solana.Key(private.Public().(ed25519.PublicKey))}
+}
+
+// rarely is true once in sixteen times.
+func (s source) rarely() bool { return s.Uint64()%16 == 0 }
+
+func (s source) wallet() wallet {
+	if s.rarely() {
+		return s.newWallet()
+	}
+	return s.wallets[s.Uint64()%uint64(len(s.wallets))]
+}
+
+func (s source) mint() solana.Key {
+	if s.rarely() {
 		return s.key()
 	}
-	return known[s.Uint64()%uint64(len(known))]
+	return s.mints[s.Uint64()%uint64(len(s.mints))]
 }
 
 func (s source) line() (line, error) {
+	payer, feePayer := s.wallet(), s.newWallet()
 	m := solana.Message{
-		Layout: solana.X402, FeePayer: s.key(), Payer: s.oneOf(s.owners), Recipient: s.oneOf(s.owners), Mint: s.oneOf(s.mints),
+		Layout: solana.X402, FeePayer: feePayer.key, Payer: payer.key, Recipient: s.wallet().key, Mint: s.mint(),
 		Units: s.units(), Decimals: uint8(s.Uint64()), Memo: s.memo(), BlockHash: s.key(),
 	}
-	for m.Recipient == m.Payer {
+	// An owner need not be able to sign: a program's address owns tokens too.
+	if s.rarely() || m.Recipient == m.Payer {
 		m.Recipient = s.key()
 	}
 	if s.Uint64()%2 == 0 {
@@ -105,11 +132,11 @@ func (s source) line() (line, error) {
 	if err != nil || again != m {
 		return line{}, fmt.Errorf("%+v is read back as %+v: %w", m, again, err)
 	}
-	var signature solana.Signature
-	_, _ = s.Read(signature[:]) // never fails
-	signatures := []solana.Signature{signature}
+	signature := solana.Signature(ed25519.Sign(payer.private, message))
+	signatures, feePayerSignature := []solana.Signature{signature}, ""
 	if m.Layout == solana.X402 {
 		signatures = []solana.Signature{{}, signature}
+		feePayerSignature = hex.EncodeToString(ed25519.Sign(feePayer.private, message))
 	}
 	transaction, err := solana.Wire(message, signatures...)
 	if err != nil {
@@ -118,7 +145,8 @@ func (s source) line() (line, error) {
 	return line{
 		Layout: m.Layout.String(), FeePayer: m.FeePayer.String(), Payer: m.Payer.String(), Recipient: m.Recipient.String(),
 		Mint: m.Mint.String(), Units: m.Units, Decimals: m.Decimals, Memo: m.Memo, BlockHash: solana.Key(m.BlockHash).String(),
-		Signature: signature.String(), Message: hex.EncodeToString(message), Transaction: hex.EncodeToString(transaction),
+		Message: hex.EncodeToString(message), Transaction: hex.EncodeToString(transaction),
+		Signature: signature.String(), FeePayerSignature: feePayerSignature,
 	}, nil
 }
 
