@@ -28,10 +28,11 @@ func open(e *program.Environment, c *config.Cosigner) (program.Starter, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := etcdstore.Configured(c.Etcd)
+	cluster, err := etcdstore.Configured(c.Etcd, e.Logger)
 	if err != nil {
 		return nil, err
 	}
+	e.AtClose(cluster.Credentials.Close)
 	return func(ctx context.Context) (program.Server, error) {
 		store, err := etcdstore.Open(ctx, cluster)
 		if err != nil {

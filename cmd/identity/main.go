@@ -27,10 +27,11 @@ func open(e *program.Environment, c *config.Identity) (program.Starter, error) {
 			return nil, err
 		}
 	}
-	cluster, err := etcdstore.Configured(c.Etcd)
+	cluster, err := etcdstore.Configured(c.Etcd, e.Logger)
 	if err != nil {
 		return nil, err
 	}
+	e.AtClose(cluster.Credentials.Close)
 	check, err := validate.New()
 	if err != nil {
 		return nil, err

@@ -25,10 +25,11 @@ func open(e *program.Environment, c *config.Policy) (program.Starter, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := etcdstore.Configured(c.Etcd)
+	cluster, err := etcdstore.Configured(c.Etcd, e.Logger)
 	if err != nil {
 		return nil, err
 	}
+	e.AtClose(cluster.Credentials.Close)
 	check, err := validate.New()
 	if err != nil {
 		return nil, err

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/etcdstore"
@@ -27,11 +27,16 @@ func (d Deployment) MakeEtcdUsers(ctx context.Context, endpoints []string) error
 	dir := filepath.Join(d.Dir, dirEtcd+"-tls")
 	c, err := etcdstore.Configured(config.Etcd{Endpoints: endpoints, TLS: config.TLS{
 		Certificate: filepath.Join(dir, fileEtcdRoot), Key: filepath.Join(dir, fileRootKey), Authorities: filepath.Join(dir, fileAuthority),
-	}})
+	}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, TLS: c.TLS, Logger: zap.NewNop()})
+	defer func() { _ = c.Credentials.Close() }() // nothing is open
+	cluster, err := c.Client()
+	if err != nil {
+		return err
+	}
+	client, err := clientv3.New(cluster)
 	if err != nil {
 		return fmt.Errorf("allinone: etcd: %w", err)
 	}

@@ -2,11 +2,13 @@ package etcdstore_test
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +16,10 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
-	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/devcert"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -37,8 +40,14 @@ func cluster(t *testing.T, ca *devcert.Authority) string {
 			t.Fatal(err)
 		}
 	}
+	return clusterIn(t, dir)
+}
+
+// clusterIn is cluster with the certificate, key and authorities of a directory, of which etcd reads the first two at each connection.
+func clusterIn(t *testing.T, dir string) string {
+	t.Helper()
 	c := embed.NewConfig()
-	c.Dir = filepath.Join(dir, "etcd")
+	c.Dir = filepath.Join(t.TempDir(), "etcd")
 	c.TickMs, c.ElectionMs = 20, 200
 	c.ListenPeerUrls = nil
 	c.ListenClientUrls = []url.URL{{Scheme: "https", Host: "127.0.0.1:0"}}
@@ -68,20 +77,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := cluster(t, ca)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Certificate())
-	pair, err := ca.Service("test-1", authz.Policy, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := tls.X509KeyPair(pair.Certificate, pair.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := etcdstore.Config{
-		Endpoints: []string{address}, Namespace: "test-1/policy",
-		TLS: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{cert}},
-	}
+	config := etcdstore.Config{Endpoints: []string{address}, Namespace: "test-1/policy", Credentials: credentials(t, ca, ca)}
 
 	store, err := etcdstore.Open(callContext(t), config)
 	if err != nil {
@@ -106,11 +102,132 @@ func TestOpen(t *testing.T) {
 		t.Errorf("a user, and no cluster: %v, %v", s, err)
 	}
 
-	config.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
-	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	if s, err := etcdstore.Open(short, config); err == nil {
-		s.Close()
-		t.Error("opened without a certificate")
+	stranger, err := devcert.NewAuthority("stranger", time.Now())
+	if err != nil {
+		t.Fatal(err)
 	}
+	for name, credentials := range map[string]*rpc.Credentials{
+		"by a certificate of another authority":   credentials(t, stranger, ca),
+		"a cluster that another authority signed": credentials(t, ca, stranger),
+	} {
+		config.Credentials = credentials
+		short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if s, err := etcdstore.Open(short, config); err == nil {
+			s.Close()
+			t.Errorf("opened %s", name)
+		}
+		cancel()
+	}
+}
+
+// credentials are a service's for etcd, by one authority, which trust another.
+func credentials(t *testing.T, by, trusts *devcert.Authority) *rpc.Credentials {
+	t.Helper()
+	pair, err := by.Issue(devcert.Leaf{Name: "policy", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := rpc.NewCredentials("etcd", rpc.Material{Certificate: pair.Certificate, Key: pair.Key, Authorities: trusts.Certificate()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A program finds a cluster whose authority has changed by what stands in its files now, without a restart and without a call that
+// fails while both are trusted; and it leaves one whose authority it trusts no longer, on the connection that is open.
+func TestAuthorityReplaced(t *testing.T) {
+	t.Parallel()
+	old, next := authority(t), authority(t)
+	server, client := t.TempDir(), t.TempDir()
+	put := func(dir string, leaf devcert.Leaf, by *devcert.Authority, trusts ...*devcert.Authority) {
+		t.Helper()
+		pair, err := by.Issue(leaf, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bundle []byte
+		for _, a := range trusts {
+			bundle = append(bundle, a.Certificate()...)
+		}
+		for name, content := range map[string][]byte{"cert.pem": pair.Certificate, "key.pem": pair.Key, "ca.pem": bundle} {
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	member := devcert.Leaf{Hosts: []string{"127.0.0.1"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	service := devcert.Leaf{Name: "policy", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	put(server, member, old, old, next)
+	put(client, service, old, old)
+	address := clusterIn(t, server)
+	var said logs
+	config, err := etcdstore.Configured(config.Etcd{Endpoints: []string{address}, Namespace: "test-1/policy", TLS: config.TLS{
+		Certificate: filepath.Join(client, "cert.pem"), Key: filepath.Join(client, "key.pem"), Authorities: filepath.Join(client, "ca.pem"),
+	}}, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer config.Credentials.Close()
+	store, err := etcdstore.Open(callContext(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	write := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := etcdstore.Commit(ctx, store.KV(), nil, etcdstore.Put("a", []byte("one")))
+		return err
+	}
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("does not come about: %s\n%s", what, said.String())
+			}
+		}
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	put(client, service, old, old, next)
+	until("both authorities are taken", func() bool {
+		if err := write(); err != nil {
+			t.Fatalf("while both are trusted: %v", err)
+		}
+		return strings.Count(said.String(), "certificates were replaced") == 1
+	})
+	put(client, service, next, next)
+	until("the member of the old authority is left", func() bool { return write() != nil && strings.Contains(said.String(), "a connection was cut") })
+	put(server, member, next, old, next)
+	until("the member has a certificate by the new one", func() bool { return write() == nil })
+}
+
+// logs collects lines.
+type logs struct {
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.String()
+}
+
+func authority(t *testing.T) *devcert.Authority {
+	t.Helper()
+	ca, err := devcert.NewAuthority("etcd", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
 }

@@ -1,18 +1,17 @@
 package etcdstore
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
+	"log/slog"
 
 	"github.com/halfkey/halfkey/internal/config"
+	"github.com/halfkey/halfkey/internal/rpc"
 )
 
-// Configured makes a Config of what a program's file says. The password is read now, certificates at each connection, so that
-// they rotate without a restart.
-func Configured(c config.Etcd) (Config, error) {
-	made := Config{Endpoints: c.Endpoints, Namespace: c.Namespace, Username: c.Username}
+// Configured makes a Config of what a program's file says. The password is read now; certificates and the authorities that sign the
+// members' are read again when they change, until Close of the credentials.
+func Configured(c config.Etcd, logger *slog.Logger) (Config, error) {
+	made := Config{Endpoints: c.Endpoints, Namespace: c.Namespace, Username: c.Username, Logger: logger}
 	if c.PasswordFile != "" {
 		password, err := config.ReadSecret(c.PasswordFile)
 		if err != nil {
@@ -20,27 +19,13 @@ func Configured(c config.Etcd) (Config, error) {
 		}
 		made.Password = string(password)
 	}
-	authorities, err := os.ReadFile(c.TLS.Authorities)
+	var err error
+	// Certificates of etcd's name no installation: what they are held to are the authorities.
+	made.Credentials, err = rpc.LoadCredentials("etcd", rpc.Files{
+		Certificate: c.TLS.Certificate, Key: c.TLS.Key, Authorities: c.TLS.Authorities,
+	}, logger)
 	if err != nil {
-		return Config{}, fmt.Errorf("etcdstore: authorities: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authorities) {
-		return Config{}, fmt.Errorf("etcdstore: %s holds no certificate", c.TLS.Authorities)
-	}
-	pair := func() (*tls.Certificate, error) {
-		p, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("etcdstore: certificate: %w", err)
-		}
-		return &p, nil
-	}
-	if _, err := pair(); err != nil {
-		return Config{}, err
-	}
-	made.TLS = &tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair() },
+		return Config{}, fmt.Errorf("etcd.tls: %s with %s and %s: %w", c.TLS.Certificate, c.TLS.Key, c.TLS.Authorities, err)
 	}
 	return made, nil
 }

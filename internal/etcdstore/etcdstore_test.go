@@ -2,7 +2,6 @@ package etcdstore_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -468,17 +467,17 @@ func callContext(t testing.TB) context.Context {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	modern := &tls.Config{MinVersion: tls.VersionTLS13}
+	ca := authority(t)
+	own := credentials(t, ca, ca)
 	for _, tt := range []struct {
 		name string
 		c    etcdstore.Config
 		want string
 	}{
-		{"no endpoint", etcdstore.Config{TLS: modern, Namespace: "a"}, "no endpoint"},
+		{"no endpoint", etcdstore.Config{Credentials: own, Namespace: "a"}, "no endpoint"},
 		{"plaintext", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, Namespace: "a"}, "TLS 1.3"},
-		{"TLS 1.2", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Namespace: "a"}, "TLS 1.3"},
-		{"no namespace", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern}, "a namespace is"},
-		{"nobody there", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, TLS: modern, Namespace: "a"}, ""},
+		{"no namespace", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, Credentials: own}, "a namespace is"},
+		{"nobody there", etcdstore.Config{Endpoints: []string{"127.0.0.1:1"}, Credentials: own, Namespace: "a"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

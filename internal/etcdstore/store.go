@@ -3,8 +3,10 @@ package etcdstore
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/halfkey/halfkey/internal/rpc"
 )
 
 const (
@@ -35,13 +39,46 @@ const (
 type Config struct {
 	// Endpoints are the members, host:port.
 	Endpoints []string
-	// TLS is the connection's; required, and TLS 1.3.
-	TLS *tls.Config
+	// Credentials are the certificate that the members ask for, and the authorities that sign theirs; required. The connection is by
+	// TLS 1.3. A Store does not close them.
+	Credentials *rpc.Credentials
 	// Username and Password are the service's own user, if the cluster asks for one. They keep honest services apart; what
 	// keeps others out is TLS, and what makes a row believable is its signature.
 	Username, Password string
 	// Namespace is where the service's keys are, for example "prod/cosigner".
 	Namespace string
+	// Logger is told when a connection is cut because a certificate is good no longer. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// check refuses what no cluster is reached by.
+func (c Config) check() error {
+	if len(c.Endpoints) == 0 {
+		return errors.New("etcdstore: no endpoint")
+	}
+	if c.Credentials == nil {
+		return errors.New("etcdstore: a cluster is reached by TLS 1.3, with a certificate")
+	}
+	return nil
+}
+
+// Client is for a client of all of a cluster, whatever the namespace.
+func (c Config) Client() (clientv3.Config, error) {
+	if err := c.check(); err != nil {
+		return clientv3.Config{}, err
+	}
+	pause := backoff.DefaultConfig
+	pause.BaseDelay, pause.MaxDelay = reconnectMin, reconnectMax
+	return clientv3.Config{
+		// Were the option below ever overruled by it, this would trust nobody's certificate rather than go on in clear.
+		TLS:       &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()},
+		Endpoints: c.Endpoints, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
+		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{
+			grpc.WithTransportCredentials(c.Credentials.Host(c.Logger)),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax}),
+		},
+	}, nil
 }
 
 // Store is one service's part of a cluster.
@@ -53,22 +90,14 @@ type Store struct {
 // Open connects to a cluster and reads one key linearizably, so that a wrong address, user or certificate shows at the
 // start.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	if len(c.Endpoints) == 0 {
-		return nil, errors.New("etcdstore: no endpoint")
-	}
-	if c.TLS == nil || c.TLS.MinVersion < tls.VersionTLS13 {
-		return nil, errors.New("etcdstore: a cluster is reached by TLS 1.3")
-	}
 	if err := checkNamespace(c.Namespace); err != nil {
 		return nil, err
 	}
-	pause := backoff.DefaultConfig
-	pause.BaseDelay, pause.MaxDelay = reconnectMin, reconnectMax
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password, DialTimeout: dialMax,
-		DialKeepAliveTime: pingEvery, DialKeepAliveTimeout: pingTimeout, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax})},
-	})
+	cluster, err := c.Client()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(cluster)
 	if err != nil {
 		return nil, storeError(ctx, err) // A user's password is looked at now: with no member there, or before there is such a user.
 	}

@@ -44,8 +44,12 @@ type Environment struct {
 	// Fail is told when a listener ends that should not.
 	Fail func(error)
 
-	checks []func(now time.Time) error
+	checks  []func(now time.Time) error
+	atClose []func() error
 }
+
+// AtClose adds to what is closed when the program ends, after its server.
+func (e *Environment) AtClose(what func() error) { e.atClose = append(e.atClose, what) }
 
 // Check adds to what `check` looks at: what is right or wrong by the time of day, and keeps nobody from starting.
 func (e *Environment) Check(what func(now time.Time) error) { e.checks = append(e.checks, what) }

@@ -214,7 +214,9 @@ func (o *opened) close(ctx context.Context) error {
 	defer cancel()
 	err := o.telemetry.Shutdown(ctx)
 	if o.environment != nil {
-		err = errors.Join(err, o.environment.Credentials.Close())
+		for _, what := range append(o.environment.atClose, o.environment.Credentials.Close) {
+			err = errors.Join(err, what())
+		}
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -76,14 +77,24 @@ func (c *cluster) users(ctx context.Context) {
 // root is how etcdctl is configured that runs as the user root.
 func (c *cluster) root() clientv3.Config {
 	c.t.Helper()
-	dir := c.member.TLS
-	e, err := etcdstore.Configured(config.Etcd{Endpoints: []string{c.member.Address}, TLS: config.TLS{
-		Certificate: filepath.Join(dir, "root.pem"), Key: filepath.Join(dir, "root.key"), Authorities: filepath.Join(dir, "ca.pem"),
-	}})
+	return c.member.root(c.t)
+}
+
+// root is for a client of etcd's administrator.
+func (m member) root(t testing.TB) clientv3.Config {
+	t.Helper()
+	c, err := etcdstore.Configured(config.Etcd{Endpoints: []string{m.Address}, TLS: config.TLS{
+		Certificate: filepath.Join(m.TLS, "root.pem"), Key: filepath.Join(m.TLS, "root.key"), Authorities: filepath.Join(m.TLS, "ca.pem"),
+	}}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return clientv3.Config{Endpoints: e.Endpoints, TLS: e.TLS, Logger: zap.NewNop()}
+	t.Cleanup(func() { c.Credentials.Close() })
+	cluster, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster
 }
 
 // save is `etcdctl snapshot save FILE`, while everything runs.

@@ -221,12 +221,13 @@ func TestProgramsPublicCertificateExpires(t *testing.T) {
 	p.pay(ctx, t, 0, "renewed")
 }
 
-// ofAll are the credentials that a program has: the gateway's towards services and towards the public. ofService are the former.
+// ofAll are the credentials that a program has: towards services, the gateway's towards the public, and towards etcd where it stores.
+// ofService are the first.
 func ofAll(name string) int {
-	if name == "gateway" {
-		return 2
+	if name == "ledger" {
+		return 1
 	}
-	return 1
+	return 2
 }
 
 func ofService(string) int { return 1 }

@@ -15,11 +15,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/halfkey/halfkey/client"
-	"github.com/halfkey/halfkey/internal/config"
-	"github.com/halfkey/halfkey/internal/etcdstore"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -216,14 +213,7 @@ func TestProgramsLedgerDiskFull(t *testing.T) {
 // root is etcd's administrator.
 func (s *site) root(t testing.TB) *clientv3.Client {
 	t.Helper()
-	dir := s.member.TLS
-	c, err := etcdstore.Configured(config.Etcd{Endpoints: []string{s.member.Address}, TLS: config.TLS{
-		Certificate: filepath.Join(dir, "root.pem"), Key: filepath.Join(dir, "root.key"), Authorities: filepath.Join(dir, "ca.pem"),
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	etcd, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints, TLS: c.TLS, Logger: zap.NewNop()})
+	etcd, err := clientv3.New(s.member.root(t))
 	if err != nil {
 		t.Fatal(err)
 	}
