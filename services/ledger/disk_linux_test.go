@@ -11,8 +11,12 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -74,11 +78,39 @@ func fill(t *testing.T, dir string) (empty func()) {
 	}
 }
 
+// gauge is what a metric says now; -1 if it says nothing. A ledger that was opened again says it last.
+func gauge(t *testing.T, from sdkmetric.Reader, m instrument.Metric) int64 {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := from.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, found := range scope.Metrics {
+			if points, ok := found.Data.(metricdata.Gauge[int64]); ok && found.Name == m.Name && len(points.DataPoints) == 1 {
+				return points.DataPoints[0].Value
+			}
+		}
+	}
+	return -1
+}
+
 func fillDisk(t *testing.T, dir string) {
 	f := &fixture{World: evidencetest.New(t), t: t, path: filepath.Join(dir, "ledger.db")}
 	f.clock.set(noon)
+	scraper := sdkmetric.NewManualReader()
+	f.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(scraper))
+	wantGauges := func(when string, whole, size int64) {
+		t.Helper()
+		for m, want := range map[instrument.Metric]int64{instrument.ReserveWhole: whole, instrument.ReserveSize: size} {
+			if got := gauge(t, scraper, m); got != want {
+				t.Errorf("%s: %s is %d, want %d", when, m.Name, got, want)
+			}
+		}
+	}
 	f.open()
 	defer f.close()
+	wantGauges("with room", 1, reserveBytes)
 	payer, payee := f.two()
 	other := f.wallet("other", paying([]*evidencetest.Wallet{payee}, loose))
 	f.deposit(other, "d2", 1000*usd)
@@ -123,6 +155,7 @@ func fillDisk(t *testing.T, dir string) {
 		freeze(payer)
 	}
 	refused()
+	wantGauges("after freezes on a full disk", 0, 0)
 	f.reopen()
 	refused()
 	freeze(payer)
@@ -143,6 +176,14 @@ func fillDisk(t *testing.T, dir string) {
 	}
 	if info, err := os.Stat(f.path + ".reserve"); err != nil || info.Size() != reserveBytes {
 		t.Errorf("the reserve is %v, %v", info, err)
+	}
+	wantGauges("with room again", 1, reserveBytes)
+	if err := os.Rename(f.path+".reserve", f.path+".elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	wantGauges("without the file", 0, 0)
+	if err := os.Rename(f.path+".elsewhere", f.path+".reserve"); err != nil {
+		t.Fatal(err)
 	}
 	_, err := pay(payer)
 	wantReason(t, err, typev1.Reason_REASON_FROZEN, movedNo)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
@@ -68,6 +69,7 @@ type fixture struct {
 	client ledgerv1.LedgerServiceClient
 	stop   func()
 	logs   bytes.Buffer
+	meter  metric.MeterProvider // May be nil.
 }
 
 func start(t testing.TB) *fixture {
@@ -90,7 +92,7 @@ func (f *fixture) open() {
 	f.key.Signer = f.Ledger
 	var err error
 	f.ledger, err = New(Config{
-		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour,
+		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour, Meter: f.meter,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: &f.logs}, nil)),
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -37,6 +38,19 @@ func newInstruments(tracers trace.TracerProvider, meters metric.MeterProvider) (
 		freezes:     m.Freezes(),
 		evidence:    m.Evidence(),
 	}, m.Err()
+}
+
+// observe makes the gauges of a disk's reserve, until stop.
+func (r *reserve) observe(meters metric.MeterProvider) (stop func() error, err error) {
+	m := instrument.For("ledger", meters)
+	whole := m.Gauge(instrument.ReserveWhole, func() int64 {
+		if r.isWhole() {
+			return 1
+		}
+		return 0
+	})
+	size := m.Gauge(instrument.ReserveSize, r.held)
+	return func() error { return errors.Join(whole(), size()) }, m.Err()
 }
 
 // stored counts what a batch has made durable: what was decided and then rolled back never happened.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	sqlitedriver "modernc.org/sqlite"
@@ -23,15 +24,27 @@ const (
 
 // reserve is a file beside the database that holds nothing, in blocks of the disk that are its own. When a freeze meets a full disk
 // it is emptied and the freeze is stored in its place; until it could be made again, nothing but freezes is stored, so that nothing
-// else gets at that room. Only the combiner's writer uses it after it was opened.
+// else gets at that room. Only the combiner's writer changes it after it was opened.
 type reserve struct {
 	path   string
 	size   int64
 	logger *slog.Logger
 
-	whole bool
+	whole atomic.Bool
 	tried time.Time // When it could last not be made.
 }
+
+// held is the size of the file now, 0 where it is not there.
+func (r *reserve) held() int64 {
+	info, err := os.Stat(r.path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// isWhole reports whether a freeze that meets a full disk would find all of the room: that nobody has deleted the file, too.
+func (r *reserve) isWhole() bool { return r.whole.Load() && r.held() == r.size }
 
 // newReserve makes room by giving up the reserve that an earlier process has left, because opening a database needs some.
 func newReserve(path string, size int64, logger *slog.Logger) (*reserve, error) {
@@ -46,7 +59,7 @@ var errDiskFull = errors.New("the ledger's disk is full, and what room it keeps 
 
 // restore reports whether the reserve is whole, and tries to make it so now and then.
 func (r *reserve) restore() bool {
-	if r == nil || r.whole {
+	if r == nil || r.whole.Load() {
 		return true
 	}
 	if !r.tried.IsZero() && time.Since(r.tried) < reserveEvery {
@@ -54,7 +67,7 @@ func (r *reserve) restore() bool {
 	}
 	err := r.fill()
 	if err == nil {
-		r.whole = true
+		r.whole.Store(true)
 		if !r.tried.IsZero() {
 			r.logger.Info("the disk has room again: everything is recorded")
 		}
@@ -69,10 +82,11 @@ func (r *reserve) restore() bool {
 
 // spend gives the reserve's room away, and reports whether there was any.
 func (r *reserve) spend() bool {
-	if r == nil || !r.whole {
+	if r == nil || !r.whole.Load() {
 		return false
 	}
-	r.whole, r.tried = false, time.Now()
+	r.whole.Store(false)
+	r.tried = time.Now()
 	if err := r.empty(); err != nil {
 		r.logger.Error("the reserve for freezes could not be given up", "reserve", r.path, "error", err)
 		return false

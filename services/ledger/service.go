@@ -64,9 +64,10 @@ type Service struct {
 	pins     pins
 	recent   recent
 
-	stop   context.CancelFunc
-	sweeps sync.WaitGroup
-	closed func() error
+	stop      context.CancelFunc
+	sweeps    sync.WaitGroup
+	unobserve func() error
+	closed    func() error
 }
 
 // New opens the database and starts the writer and the sweep. It does not listen. It refuses a database that another process
@@ -104,10 +105,14 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", c.Path, err)
 	}
+	unobserve, err := store.reserve.observe(c.Meter)
+	if err != nil {
+		return nil, errors.Join(err, unobserve(), store.close())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, instruments: instruments, store: store,
-		stop: cancel,
+		stop: cancel, unobserve: unobserve,
 	}
 	s.combiner = newCombiner(store.begin, s.stored, store.reserve, c.Logger)
 	s.closed = sync.OnceValue(s.end)
@@ -126,7 +131,7 @@ func (s *Service) end() error {
 	s.sweeps.Wait()
 	s.combiner.close()
 	s.watchers.close()
-	return s.store.close()
+	return errors.Join(s.unobserve(), s.store.close())
 }
 
 // write queues an operation and waits until what it decided is durable.

@@ -279,6 +279,8 @@ func TestMetrics(t *testing.T) {
 		{"ledger", "halfkey_freezes_total", []string{`by="ledger"`, `scope="WALLET"`}, 1},
 		{"ledger", "halfkey_freezes_total", []string{`scope="INSTALLATION"`}, 1},
 		{"ledger", "halfkey_evidence_refused_total", nil, 0},
+		{"ledger", "halfkey_reserve_whole", nil, 1},
+		{"ledger", "halfkey_reserve_size_bytes", nil, 8 << 20},
 		{"cosigner", "halfkey_freezes_total", []string{`by="cosigner"`, `scope="WALLET"`}, 1},
 		{"cosigner", "halfkey_freezes_total", []string{`scope="INSTALLATION"`}, 1},
 		{"cosigner", "halfkey_releases_total", nil, 5},

@@ -17,12 +17,15 @@ import (
 // Scope is the name under which all of these instruments are made.
 const Scope = "github.com/halfkey/halfkey"
 
+// bytes is UCUM's name for them.
+const bytes = "By"
+
 // Metric is one metric. docs/telemetry.md has them all with what they are good for, and a test holds the two together.
 type Metric struct {
 	// Name is OpenTelemetry's; Unit is UCUM's, as its conventions have it.
 	Name, Unit, Help string
-	// seconds says that it is a histogram of durations; everything else counts.
-	seconds bool
+	// seconds says that it is a histogram of durations, gauge that it is what is there now; everything else counts.
+	seconds, gauge bool
 }
 
 // The metrics. What they count is counted where it is decided: a verdict where it is signed or recorded, not where it passes by.
@@ -59,6 +62,14 @@ var (
 		Name: "halfkey.freezes", Unit: "{freeze}",
 		Help: "Freezes and revocations recorded, by scope.",
 	}
+	ReserveWhole = Metric{
+		Name: "halfkey.reserve.whole", Unit: "{reserve}", gauge: true,
+		Help: "1 while the ledger has all of the disk that it keeps for freezes; 0 while that is given up, or could not be had.",
+	}
+	ReserveSize = Metric{
+		Name: "halfkey.reserve.size", Unit: bytes, gauge: true,
+		Help: "The size of the file that keeps disk for freezes.",
+	}
 	SpansLost = Metric{
 		Name: "halfkey.spans.lost", Unit: "{span}",
 		Help: "Spans that the collector did not take.",
@@ -68,15 +79,21 @@ var (
 // Metrics are all of them.
 func Metrics() []Metric {
 	return []Metric{
-		Verdicts, HoldsOpened, HoldsEnded, Releases, ReleasesRefused, EvidenceRefused, SettlementLag, Freezes, SpansLost,
+		Verdicts, HoldsOpened, HoldsEnded, Releases, ReleasesRefused, EvidenceRefused, SettlementLag, Freezes, ReserveWhole, ReserveSize,
+		SpansLost,
 	}
 }
 
 // Exposed is the name under which Prometheus sees it; a histogram's series have _bucket, _count and _sum after it.
 func (m Metric) Exposed() string {
 	name := strings.ReplaceAll(m.Name, ".", "_")
-	if m.seconds {
+	switch {
+	case m.seconds:
 		return name + "_seconds"
+	case m.gauge && m.Unit == bytes:
+		return name + "_bytes"
+	case m.gauge:
+		return name
 	}
 	return name + "_total"
 }
@@ -109,6 +126,24 @@ func (k *Maker) Counter(m Metric) metric.Int64Counter {
 	c, err := k.meter.Int64Counter(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
 	k.err = errors.Join(k.err, err)
 	return c
+}
+
+// Gauge makes a metric of what is there now, which is looked at when somebody asks, until stop.
+func (k *Maker) Gauge(m Metric, now func() int64) (stop func() error) {
+	gauge, err := k.meter.Int64ObservableGauge(m.Name, metric.WithUnit(m.Unit), metric.WithDescription(m.Help))
+	k.err = errors.Join(k.err, err)
+	if err != nil {
+		return func() error { return nil }
+	}
+	looked, err := k.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(gauge, now())
+		return nil
+	}, gauge)
+	k.err = errors.Join(k.err, err)
+	if err != nil {
+		return func() error { return nil }
+	}
+	return looked.Unregister
 }
 
 // Seconds makes a histogram of durations with these bounds.
