@@ -409,7 +409,7 @@ var hostileRows = []hostileRow{
 		c.w.Header().Set("Content-Encoding", "gzip")
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		_, _ = z.Write(bytes.Repeat([]byte(" "), 1<<24))
+		_, _ = z.Write(bytes.Repeat([]byte(" "), 1<<20))
 		_ = z.Close()
 		return c.send(b.String())
 	}), why: "compressed"},
@@ -444,7 +444,7 @@ var hostileRows = []hostileRow{
 	},
 	{
 		name: "too many values", kind: lost, why: "too many values",
-		node: body("getSignaturesForAddress", `{"jsonrpc":"2.0","id":%s,"result":[`+strings.Repeat("0,", 300_000)+`0]}`),
+		node: body("getSignaturesForAddress", `{"jsonrpc":"2.0","id":%s,"result":[`+strings.Repeat("0,", 50_000)+`0]}`),
 	},
 	{
 		name: "a height beyond 64 bits", kind: lost, why: "whole number",

@@ -14,8 +14,9 @@ import (
 const (
 	// depthMax is more than the deepest answer has, inner instructions.
 	depthMax = 32
-	// valuesMax bounds what is made of an answer's bytes, each value being many times larger in memory than `[]` is.
-	valuesMax = 200_000
+	// valuesMax bounds what is made of an answer's bytes, each value being many times larger in memory than `[]` is. A full page of
+	// signatures has 13,000.
+	valuesMax = 50_000
 	// numberMax bounds slots, heights and the like, so that sums of them do not overflow.
 	numberMax = 1 << 60
 )

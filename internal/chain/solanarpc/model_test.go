@@ -227,9 +227,9 @@ func (n *modelNode) answer(c *modelCall) any {
 			"context": context, "value": map[string]any{"blockhash": tip.hash.String(), "lastValidBlockHeight": tip.height + 150},
 		}
 	case "isBlockhashValid":
-		valid := false
+		valid, hash := false, mustKey(c.params[0].(string))
 		for at := tip; at != nil && tip.height-at.height <= 150; at = at.parent {
-			valid = valid || at.hash.String() == c.params[0]
+			valid = valid || at.hash == hash
 		}
 		return map[string]any{"context": context, "value": valid}
 	case "getFirstAvailableBlock":
@@ -256,8 +256,7 @@ func (n *modelNode) answer(c *modelCall) any {
 	case "getTransaction":
 		return n.transaction(c, tip)
 	case "getAccountInfo":
-		key, _ := solana.ParseKey(c.params[0].(string))
-		account, ok := n.balances[key]
+		account, ok := n.balances[mustKey(c.params[0].(string))]
 		if !ok {
 			return map[string]any{"context": context, "value": nil}
 		}
@@ -285,14 +284,14 @@ func (n *modelNode) has(b *modelBlock) bool {
 func (n *modelNode) time(b *modelBlock) int64 { return 1_800_000_000 + int64(b.slot)*4/10 }
 
 // listed are a node's transactions that name an account, newest first.
-func (n *modelNode) listed(tip *modelBlock, account string) (list []*modelTx, in []*modelBlock) {
+func (n *modelNode) listed(tip *modelBlock, account solana.Key) (list []*modelTx, in []*modelBlock) {
 	for at := tip.back(n.unindexed); at != nil; at = at.parent {
 		if !n.has(at) {
 			continue
 		}
 		for _, tx := range slices.Backward(at.txs) {
 			for _, key := range tx.keys {
-				if key.String() == account {
+				if key == account {
 					list, in = append(list, tx), append(in, at)
 				}
 			}
@@ -303,12 +302,13 @@ func (n *modelNode) listed(tip *modelBlock, account string) (list []*modelTx, in
 
 func (n *modelNode) page(c *modelCall, tip *modelBlock) any {
 	config := c.config()
-	list, in := n.listed(tip, c.params[0].(string))
+	list, in := n.listed(tip, mustKey(c.params[0].(string)))
 	start := 0
-	if before, ok := config["before"].(string); ok {
+	if text, ok := config["before"].(string); ok {
+		before, _ := solana.ParseSignature(text)
 		start = len(list)
 		for i, tx := range list {
-			if tx.signature.String() == before {
+			if tx.signature == before {
 				start = i + 1
 			}
 		}
@@ -337,9 +337,10 @@ func problem(failed bool) any {
 
 func (n *modelNode) transaction(c *modelCall, tip *modelBlock) any {
 	config := c.config()
+	signature, _ := solana.ParseSignature(c.params[0].(string))
 	for at := tip; at != nil; at = at.parent {
 		for _, tx := range at.txs {
-			if !n.has(at) || tx.signature.String() != c.params[0] {
+			if !n.has(at) || tx.signature != signature {
 				continue
 			}
 			if most, _ := config["maxSupportedTransactionVersion"].(float64); tx.version == 1 && most < 1 {
