@@ -26,10 +26,13 @@ type ExplainedRule struct {
 	Rule    typev1.Rule
 	Outcome typev1.Light
 	// Limit is the limit of a RULE_LIMIT, and Index its place in the document; nil and 0 for other rules. Observed includes the
-	// payment, Room is what was left before it; both and Amount are units or payments, as the limit measures.
+	// payment, Room is what was left before it; both and Amount are units or payments, as the limit measures. RULE_X402_PRICE and
+	// RULE_X402_DRIFT have them in units; a drift from no price before has Observed alone.
 	Limit                  *typev1.Limit
 	Index                  int
 	Observed, Amount, Room int64
+	// LastRecipient is who was paid last, for RULE_X402_CHANGED_RECIPIENT; zero if nobody was.
+	LastRecipient [32]byte
 	// Passes says what would have passed without being stopped by this rule; nil where the payment did.
 	Passes *Passes
 }
@@ -39,7 +42,7 @@ type Passes struct {
 	// Rule is the rule.
 	Rule typev1.Rule
 	// Limit is the limit of a RULE_LIMIT. AtMost is the largest payment that it lets pass, in units of its unit of account; 0
-	// means none. Of a limit by count it is 1 or 0 payments.
+	// means none. Of a limit by count it is 1 or 0 payments. RULE_X402_PRICE and RULE_X402_DRIFT have it in Unit.
 	Limit  *typev1.Limit
 	AtMost int64
 	// Until is when a calendar window begins anew and has its whole room again, in TimeZone; zero for other windows.
@@ -51,6 +54,13 @@ type Passes struct {
 	Denied     bool
 	Assets     []string
 	Rails      []typev1.Rail
+	// X402 is the payment's HTTP request, Host the entry of the guard rails that decided about it; without one, Hosts are those that
+	// may be paid. LastRecipient is who was paid last at the host, and Unit the payment's unit of account.
+	X402          *typev1.X402Context
+	Host          *typev1.X402Host
+	Hosts         []string
+	LastRecipient [32]byte
+	Unit          string
 }
 
 // Explain turns the results of a payment's rules into lines, by the guard rails that it was judged by, at the moment at which it
@@ -65,10 +75,15 @@ func Explain(doc *typev1.GuardRails, p *Payment, at time.Time) (*Explanation, er
 	e := &Explanation{Light: typev1.Light_LIGHT_GREEN}
 	for _, r := range p.Results {
 		line := ExplainedRule{Rule: r.GetRule(), Outcome: r.GetLight(), Index: int(r.GetIndex())}
-		if r.GetRule() == typev1.Rule_RULE_LIMIT {
-			if err := line.explainLimit(doc, r); err != nil {
-				return nil, distrust(op, notMoved, "the payment was judged by other guard rails", err)
-			}
+		var err error
+		switch {
+		case r.GetRule() == typev1.Rule_RULE_LIMIT:
+			err = line.explainLimit(doc, r)
+		case isX402(r.GetRule()):
+			err = line.explainX402(doc, p, r)
+		}
+		if err != nil {
+			return nil, distrust(op, notMoved, "the payment was judged by other guard rails", err)
 		}
 		e.Light = guardrails.Stricter(e.Light, line.Outcome)
 		if line.Outcome != typev1.Light_LIGHT_GREEN {
@@ -109,7 +124,7 @@ func (e *Explanation) same(line ExplainedRule) bool {
 }
 
 // explainLimit reads a limit's result and compares it with the document.
-func (line *ExplainedRule) explainLimit(doc *typev1.GuardRails, r *typev1.RuleResult) (err error) {
+func (line *ExplainedRule) explainLimit(doc *typev1.GuardRails, r *typev1.RuleResult) error {
 	if line.Index >= len(doc.GetLimits()) {
 		return refusal("results", "index", "is not a limit's")
 	}
@@ -117,6 +132,16 @@ func (line *ExplainedRule) explainLimit(doc *typev1.GuardRails, r *typev1.RuleRe
 	if line.Limit.GetAmount() != r.GetLimit() {
 		return refusal("results", "limit", "is not the document's")
 	}
+	return line.amounts(r)
+}
+
+// isX402 reports whether a rule is one about HTTP requests.
+func isX402(r typev1.Rule) bool {
+	return r >= typev1.Rule_RULE_X402_HOST && r <= typev1.Rule_RULE_X402_DRIFT
+}
+
+// amounts reads the numbers of a result that has all three.
+func (line *ExplainedRule) amounts(r *typev1.RuleResult) (err error) {
 	for _, field := range []struct {
 		name, text string
 		to         *int64
@@ -153,6 +178,10 @@ func (line *ExplainedRule) passes(doc *typev1.GuardRails, spans []guardrails.Spa
 		out.Assets = slices.Clone(doc.GetAssets())
 	case typev1.Rule_RULE_RAIL:
 		out.Rails = slices.Clone(doc.GetRails())
+	default:
+		if isX402(line.Rule) {
+			line.passesX402(doc, p, out)
+		}
 	}
 	return out
 }
@@ -190,6 +219,9 @@ func (p Passes) String() string {
 			return "nothing: no rail is allowed"
 		}
 		return "one of the rails " + strings.Join(names, ", ")
+	}
+	if isX402(p.Rule) {
+		return p.x402()
 	}
 	return "unknown"
 }

@@ -39,6 +39,12 @@ func explain(results []*typev1.RuleResult, doc *typev1.GuardRails) *explanation 
 		if limit := limitOf(result, doc); limit != nil {
 			x.limit, x.Text = limit, limitText(limit, doc)+": "+crossedText(limit.GetCrossed())+" when crossed"
 		}
+		switch {
+		case bounds(result):
+			x.Text += ": at most " + usdText(result.Limit)
+		case result.LastRecipient != "":
+			x.Text += ": key " + result.LastRecipient
+		}
 		e.Rules = append(e.Rules, x)
 		r.add(x)
 	}
@@ -63,6 +69,9 @@ func limitOf(r ruleResult, doc *typev1.GuardRails) *typev1.Limit {
 	return nil
 }
 
+// bounds reports whether a result is of a rule that bounds a request's price.
+func bounds(r ruleResult) bool { return r.Rule == rulePrice || r.Rule == ruleDrift && r.Limit != "" }
+
 func ruleText(rule string) string {
 	switch rule {
 	case "RECIPIENT":
@@ -71,6 +80,16 @@ func ruleText(rule string) string {
 		return "which assets may be paid"
 	case "RAIL":
 		return "which rails may be used"
+	case "X402_HOST":
+		return "which HTTP requests may be paid for"
+	case "X402_RECIPIENT":
+		return "who may be paid at the host"
+	case rulePrice:
+		return "the price of a request to the host"
+	case ruleChanged:
+		return "who was paid last at the host"
+	case ruleDrift:
+		return "the price that was paid last, and what it may rise"
 	default:
 		return "a limit of guard rails that are no longer in force"
 	}
@@ -95,6 +114,8 @@ func (e *explanation) people(p *printer) {
 		observed, room := r.Observed, r.Room
 		if r.limit != nil {
 			observed, room = ofLimit(r.limit, observed), ofLimit(r.limit, room)
+		} else if r.Rule == rulePrice || r.Rule == ruleDrift {
+			observed, room = usdText(observed), "" // Nothing is used up.
 		}
 		rows = append(rows, []string{r.Light, r.Text, observed, room})
 	}

@@ -163,6 +163,7 @@ func (a *app) setRules(ctx context.Context, o *client.Owner, wallet string, f *r
 	}
 	v, err := o.SetDocument(ctx, &typev1.GuardRails{
 		Wallet: wallet, TimeZone: doc.GetTimeZone(), Assets: doc.GetAssets(), Rails: doc.GetRails(), Limits: doc.GetLimits(), Recipients: doc.GetRecipients(),
+		X402: doc.GetX402(),
 	})
 	if err != nil {
 		return unmoved(err)

@@ -29,6 +29,8 @@ type rulesFile struct {
 	Limits []limitLine `yaml:"limits"`
 	// Recipients say who.
 	Recipients recipientLines `yaml:"recipients"`
+	// X402 says for which HTTP requests; without it, payments for any are judged like others.
+	X402 *x402Lines `yaml:"x402,omitempty"`
 }
 
 // limitLine is one limit.
@@ -81,7 +83,8 @@ func parseRules(b []byte) (*rulesFile, error) {
 
 // yamlProblem takes out of the decoder's words what means something to its users only.
 var yamlProblem = strings.NewReplacer("yaml: ", "", "unmarshal errors:", "", " in type main.rulesFile", "", " in type main.limitLine", " of a limit",
-	" in type main.recipientLines", " of recipients", "main.", "")
+	" in type main.recipientLines", " of recipients", " in type main.x402Lines", " of x402", " in type main.hostLine", " of a host",
+	" in type main.boundLine", " of a price", "main.", "")
 
 func badRules(why string) error {
 	return usage("guard rails", "the guard rails are not well: "+strings.Join(strings.Fields(why), " "))
@@ -111,14 +114,17 @@ func (f *rulesFile) document(installation string, resolve resolver) (*typev1.Gua
 		doc.Limits = append(doc.Limits, limit)
 	}
 	var err error
-	if doc.Recipients.Allow, err = keysOf("allow", f.Recipients.Allow, resolve); err != nil {
+	if doc.Recipients.Allow, err = keysOf("recipients.allow", f.Recipients.Allow, resolve); err != nil {
 		return nil, err
 	}
-	if doc.Recipients.Deny, err = keysOf("deny", f.Recipients.Deny, resolve); err != nil {
+	if doc.Recipients.Deny, err = keysOf("recipients.deny", f.Recipients.Deny, resolve); err != nil {
 		return nil, err
 	}
 	if doc.Recipients.Unknown, err = lightOf(f.Recipients.Unknown, wordDeny); err != nil {
 		return nil, badRules("recipients.unknown: " + err.Error())
+	}
+	if doc.X402, err = f.X402.rules(resolve); err != nil {
+		return nil, err
 	}
 	return doc, nil
 }
@@ -128,7 +134,7 @@ func keysOf(list string, names []string, resolve resolver) ([][]byte, error) {
 	for n, name := range names {
 		key, err := resolve(name)
 		if err != nil {
-			return nil, fmt.Errorf("recipients.%s[%d]: %w", list, n, err)
+			return nil, fmt.Errorf("%s[%d]: %w", list, n, err)
 		}
 		keys = append(keys, key[:])
 	}
@@ -201,6 +207,7 @@ func newRulesFile(doc *typev1.GuardRails) *rulesFile {
 		f.Recipients.Deny = append(f.Recipients.Deny, hex.EncodeToString(key))
 	}
 	f.Recipients.Unknown = lightWord(doc.GetRecipients().GetUnknown())
+	f.X402 = newX402Lines(doc.GetX402())
 	return f
 }
 
@@ -268,13 +275,14 @@ func remarks(doc *typev1.GuardRails) []string {
 	if wall, walled := lowest(typev1.Window_WINDOW_DAY, typev1.Light_LIGHT_RED); walled && asksDaily && day >= wall {
 		out = append(out, "no day's sum ever asks a person: that limit is not below the day's wall")
 	}
-	if doc.GetRecipients().GetUnknown() == typev1.Light_LIGHT_RED && len(doc.GetRecipients().GetAllow()) == 0 {
+	pins := slices.ContainsFunc(doc.GetX402().GetHosts(), func(h *typev1.X402Host) bool { return len(h.GetRecipients()) > 0 })
+	if doc.GetRecipients().GetUnknown() == typev1.Light_LIGHT_RED && len(doc.GetRecipients().GetAllow()) == 0 && !pins {
 		out = append(out, "it pays nobody: no recipient is allowed, and every other is refused")
 	}
 	if asks && review == 0 {
 		out = append(out, "every payment asks a person: the amount above which it does is 0")
 	}
-	return out
+	return append(out, x402Remarks(doc)...)
 }
 
 // lintRecipient checks a recipient's form; a name that is not a key stands for some key.

@@ -28,6 +28,10 @@ type remedy struct {
 // add takes a rule's outcome.
 func (r *remedy) add(x explainedRule) {
 	stopped := x.Light != lightGreen
+	if bounds(x.ruleResult) {
+		r.addPrice(x)
+		return
+	}
 	if x.Rule != ruleLimit {
 		switch {
 		case !stopped:
@@ -62,6 +66,21 @@ func (r *remedy) add(x explainedRule) {
 	}
 }
 
+// addPrice takes the outcome of a rule that bounds a request's price. A bound that was kept does not say what happens above it, and so
+// counts as one that refuses.
+func (r *remedy) addPrice(x explainedRule) {
+	most, err := resource.ParseAmount(x.Limit)
+	if err != nil {
+		r.changed = true
+		return
+	}
+	r.crossed = r.crossed || x.Light != lightGreen
+	r.unit, r.green = resource.UnitUSD, min(r.green, most)
+	if x.Light != lightYellow {
+		r.most = min(r.most, most)
+	}
+}
+
 func with(words []string, word string) []string {
 	if slices.Contains(words, word) {
 		return words
@@ -71,9 +90,11 @@ func with(words []string, word string) []string {
 
 func ruleWord(rule string) string {
 	switch rule {
-	case "RECIPIENT":
+	case "RECIPIENT", "X402_RECIPIENT", ruleChanged:
 		return "recipient"
-	case "ASSET":
+	case "X402_HOST":
+		return "HTTP request"
+	case "ASSET", ruleDrift: // A price in another asset than before cannot be compared.
 		return "asset"
 	default:
 		return "rail"

@@ -23,6 +23,7 @@ func printRules(p *printer, doc *typev1.GuardRails) {
 	}
 	p.table(rows)
 	printRecipients(p, doc)
+	printX402(p, doc.GetX402())
 }
 
 // printRecipients prints who may be paid.
@@ -92,13 +93,17 @@ func lightMeans(l typev1.Light) string {
 // The words of a ruleResult that this program looks at.
 const (
 	ruleLimit   = "LIMIT"
+	rulePrice   = "X402_PRICE"
+	ruleDrift   = "X402_DRIFT"
+	ruleChanged = "X402_CHANGED_RECIPIENT"
 	lightGreen  = "GREEN"
 	lightYellow = "YELLOW"
 )
 
 // ruleResult is one rule's outcome for one payment, as --json shows it.
 type ruleResult struct {
-	// Rule is LIMIT, RECIPIENT, ASSET or RAIL; Index says which of the limits.
+	// Rule is LIMIT, RECIPIENT, ASSET, RAIL, or one about HTTP requests: X402_HOST, X402_PRICE, X402_RECIPIENT,
+	// X402_CHANGED_RECIPIENT or X402_DRIFT. Index says which of the limits.
 	Rule  string `json:"rule"`
 	Index uint32 `json:"index"`
 	// Light is GREEN, YELLOW or RED.
@@ -108,15 +113,21 @@ type ruleResult struct {
 	// Limit is the limit's own amount.
 	Limit string `json:"limit"`
 	Room  string `json:"room"`
+	// LastRecipient is who was paid last at the host, for X402_CHANGED_RECIPIENT; empty if nobody was.
+	LastRecipient string `json:"last_recipient,omitempty"`
 }
 
 func ruleResults(from []*typev1.RuleResult) []ruleResult {
 	out := []ruleResult{}
 	for _, r := range from {
-		out = append(out, ruleResult{
+		result := ruleResult{
 			Rule: enumText(r.GetRule(), "RULE_"), Index: r.GetIndex(), Light: enumText(r.GetLight(), "LIGHT_"),
 			Observed: r.GetObserved(), Limit: r.GetLimit(), Room: r.GetRoom(),
-		})
+		}
+		if len(r.GetLastRecipient()) > 0 {
+			result.LastRecipient = keyText(r.GetLastRecipient())
+		}
+		out = append(out, result)
 	}
 	return out
 }
@@ -150,12 +161,29 @@ func printCrossed(p *printer, results []ruleResult, doc *typev1.GuardRails) {
 				ofLimit(limit, r.Observed), ofLimit(limit, r.Room))
 		case r.Rule == ruleLimit:
 			p.line("  %s LIMIT %d: %s of %s, %s was left (smallest units, or payments)", r.Light, r.Index, r.Observed, r.Limit, r.Room)
+		case bounds(r):
+			p.line("  %s %s, at most %s a request, %s: %s is over it", r.Light, r.Rule, usdText(r.Limit), outcomeText(r.Light), usdText(r.Observed))
+		case r.LastRecipient != "":
+			p.line("  %s %s, the host was last paid with key %s: %s", r.Light, r.Rule, r.LastRecipient, outcomeText(r.Light))
 		case r.Light == lightYellow:
 			p.line("  %s %s: a person decides", r.Light, r.Rule)
 		default:
 			p.line("  %s %s: the guard rails do not allow it", r.Light, r.Rule)
 		}
 	}
+}
+
+// outcomeText is what a rule that was crossed leads to.
+func outcomeText(light string) string {
+	if light == lightYellow {
+		return crossedText(typev1.Light_LIGHT_YELLOW)
+	}
+	return crossedText(typev1.Light_LIGHT_RED)
+}
+
+// usdText is a number of a rule about HTTP requests, which counts in dollars.
+func usdText(units string) string {
+	return measureText(typev1.Measure_MEASURE_UNITS, resource.UnitUSD, units)
 }
 
 // limitText is a limit in one phrase.
