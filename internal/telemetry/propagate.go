@@ -54,8 +54,7 @@ func newSampler(ratio float64) sampler {
 // seen whole or not at all.
 func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	parent := trace.SpanContextFromContext(p.ParentContext)
-	stranger, _ := p.ParentContext.Value(strangerKey{}).(bool)
-	if !stranger || !parent.IsRemote() {
+	if !undecided(p.ParentContext, parent) {
 		return s.Sampler.ShouldSample(p)
 	}
 	result := sdktrace.SamplingResult{Decision: sdktrace.Drop}

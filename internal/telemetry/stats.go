@@ -23,7 +23,7 @@ func clientStats(t *Telemetry) stats.Handler {
 
 func observe(t *Telemetry, propagator propagation.TextMapPropagator) []otelgrpc.Option {
 	return []otelgrpc.Option{
-		otelgrpc.WithTracerProvider(t.tracers), otelgrpc.WithMeterProvider(t.meters), otelgrpc.WithPropagators(propagator),
+		otelgrpc.WithTracerProvider(t.TracerProvider()), otelgrpc.WithMeterProvider(t.meters), otelgrpc.WithPropagators(propagator),
 		otelgrpc.WithFilter(worthy),
 	}
 }

@@ -95,7 +95,7 @@ func New(ctx context.Context, c Config) (*Telemetry, error) {
 func (t *Telemetry) Logger() *slog.Logger { return t.logger }
 
 // TracerProvider makes the tracers that services and connections take.
-func (t *Telemetry) TracerProvider() trace.TracerProvider { return t.tracers }
+func (t *Telemetry) TracerProvider() trace.TracerProvider { return sparing{t.tracers} }
 
 // MeterProvider makes the meters that services take.
 func (t *Telemetry) MeterProvider() metric.MeterProvider { return t.meters }
