@@ -33,6 +33,9 @@ const (
 	connectMax   = 5 * time.Second
 	reconnectMin = 100 * time.Millisecond
 	reconnectMax = time.Second
+	// window is how much a member may send before it is read. It is fixed: gRPC sizes it by itself only by a ping for what it receives,
+	// which is one more exchange for each small answer.
+	window = 4 << 20
 )
 
 // Config says which cluster, and as whom.
@@ -77,6 +80,7 @@ func (c Config) Client() (clientv3.Config, error) {
 		DialOptions: []grpc.DialOption{
 			grpc.WithTransportCredentials(c.Credentials.Host(c.Logger)),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: connectMax}),
+			grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		},
 	}, nil
 }
