@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// takenOut says which defence test/teeth has taken out of this test's binary, and so of the command line.
+const takenOut = "HALFKEY_TEETH"
+
 // process is the command line as a process of its own, on a home.
 func process(t testing.TB, home string, args ...string) *exec.Cmd {
 	t.Helper()
@@ -23,7 +26,7 @@ func process(t testing.TB, home string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	c := exec.CommandContext(t.Context(), path, args...)
-	c.Env = []string{"HALFKEY_HOME=" + home, "HOME=" + t.TempDir()}
+	c.Env = []string{"HALFKEY_HOME=" + home, "HOME=" + t.TempDir(), takenOut + "=" + os.Getenv(takenOut)}
 	c.Dir = t.TempDir()
 	return c
 }

@@ -70,6 +70,7 @@ func scripts(t *testing.T, dir string) testscript.Params {
 			e.Setenv("OWNER_HOME", world.ownerHome)
 			e.Setenv("REDEMPTION", keyText(world.system.Installation().Content().GetRedemptionAccount()))
 			e.Setenv("HOSTILE", "x\x1b[31m\u202e\u0085y")
+			e.Setenv(takenOut, os.Getenv(takenOut))
 			return nil
 		},
 		RequireExplicitExec: true,
