@@ -51,7 +51,7 @@ func TestComposeLeastPrivilege(t *testing.T) {
 	const from = "${HALFKEY_DIR:-./installation}/"
 	mounts := map[string][]string{
 		"etcd":       {from + "etcd-tls:/etc/etcd:ro", "etcd:/var/lib/etcd"},
-		"etcd-users": {from + "etcd-tls:/etc/halfkey/etcd-tls:ro"},
+		"etcd-users": {from + "etcd-root:/etc/halfkey/etcd-root:ro"},
 		"identity":   {from + "identity:/etc/halfkey:ro"},
 		"policy":     {from + "policy:/etc/halfkey:ro"},
 		"cosigner":   {from + "cosigner:/etc/halfkey:ro"},

@@ -41,6 +41,7 @@ func (c *certsCommand) Run() error {
 	fmt.Println("  operator.key           issues and redeems book money, replaces service keys: keep a copy elsewhere")
 	fmt.Println("  ca.key                 makes certificates for development; they are good for 90 days, and this command makes new ones")
 	fmt.Println("  gateway/ identity/ policy/ ledger/ cosigner/ etcd-tls/   what each program needs, and nothing more")
+	fmt.Println("  etcd-root/             what makes the services' users in etcd: halfkey-dev etcd-users takes it, no program does")
 	return nil
 }
 

@@ -55,6 +55,12 @@ const (
 // etcdRoot is the user of etcd that may make users.
 const etcdRoot = "root"
 
+// dirEtcdTLS is what etcd is given, dirEtcdRoot what whoever makes its users is given.
+const (
+	dirEtcdTLS  = "etcd-tls"
+	dirEtcdRoot = "etcd-root"
+)
+
 // storing are the services whose store is etcd.
 var storing = []authz.Service{authz.Identity, authz.Policy, authz.Cosigner}
 
@@ -81,7 +87,7 @@ func (d Deployment) Make(now time.Time) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return d.etcd(m, now)
+	return errors.Join(d.etcd(m, now), d.etcdRoot(m, now))
 }
 
 // program makes the directory of one program.
@@ -160,9 +166,9 @@ func keepsKEK(from, to string) error {
 	return nil
 }
 
-// etcd makes the directory of etcd: its certificate, and root's, who makes the services' users.
+// etcd makes the directory of etcd: its certificate, and nobody's who may do something in it.
 func (d Deployment) etcd(m *material, now time.Time) error {
-	dir, err := d.directory(dirEtcd + "-tls")
+	dir, err := d.directory(dirEtcdTLS)
 	if err != nil {
 		return err
 	}
@@ -174,6 +180,18 @@ func (d Deployment) etcd(m *material, now time.Time) error {
 		return err
 	}
 	dir.pair(fileEtcdServer, fileServerKey, server)
+	dir.write(fileAuthority, m.authority.Certificate())
+	// Earlier builds put root's here.
+	dir.remove(fileEtcdRoot, fileRootKey)
+	return dir.err
+}
+
+// etcdRoot makes the directory of etcd's user root, who makes the services' users.
+func (d Deployment) etcdRoot(m *material, now time.Time) error {
+	dir, err := d.directory(dirEtcdRoot)
+	if err != nil {
+		return err
+	}
 	root, err := m.authority.Issue(devcert.Leaf{Name: etcdRoot, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, now)
 	if err != nil {
 		return err
@@ -224,6 +242,15 @@ func (d *directory) write(file string, content []byte) {
 		path := filepath.Join(d.path, file)
 		d.err = writeFile(path, content)
 		d.give(path)
+	}
+}
+
+// remove removes files that may be there.
+func (d *directory) remove(files ...string) {
+	for _, file := range files {
+		if err := os.Remove(filepath.Join(d.path, file)); d.err == nil && !errors.Is(err, fs.ErrNotExist) {
+			d.err = err
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package allinone_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,35 @@ import (
 	"github.com/halfkey/halfkey/internal/allinone"
 	"github.com/halfkey/halfkey/services/cosigner"
 )
+
+// What etcd is given lets it be etcd, and nobody be root in it: not when it is made, and not when an earlier build has left it there.
+func TestDeploymentGivesEtcdNoRoot(t *testing.T) {
+	t.Parallel()
+	d := allinone.Deployment{Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"}}
+	for range 2 {
+		if err := d.Make(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		for dir, want := range map[string][]string{"etcd-tls": {"ca.pem", "server.key", "server.pem"}, "etcd-root": {"ca.pem", "root.key", "root.pem"}} {
+			entries, err := os.ReadDir(filepath.Join(d.Dir, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range entries {
+				got = append(got, e.Name())
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s holds %v, want %v", dir, got, want)
+			}
+		}
+		for _, left := range []string{"root.key", "root.pem"} {
+			if err := os.WriteFile(filepath.Join(d.Dir, "etcd-tls", left), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
 
 // Making a deployment again hands a keyset out that has got a key more, and never puts one in the place of another that has more.
 func TestDeploymentKeepsKeys(t *testing.T) {

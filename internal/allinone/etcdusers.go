@@ -24,7 +24,7 @@ func NamespaceOf(service string) string { return "halfkey/" + service }
 // MakeEtcdUsers gives each service that stores in etcd a user of its own, by the name in its certificate, who reaches its own
 // namespace and no other, and then lets in nobody without one. It waits for etcd until ctx ends, and may be repeated.
 func (d Deployment) MakeEtcdUsers(ctx context.Context, endpoints []string) error {
-	dir := filepath.Join(d.Dir, dirEtcd+"-tls")
+	dir := filepath.Join(d.Dir, dirEtcdRoot)
 	c, err := etcdstore.Configured(config.Etcd{Endpoints: endpoints, TLS: config.TLS{
 		Certificate: filepath.Join(dir, fileEtcdRoot), Key: filepath.Join(dir, fileRootKey), Authorities: filepath.Join(dir, fileAuthority),
 	}}, slog.New(slog.DiscardHandler))

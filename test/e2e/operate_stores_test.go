@@ -83,8 +83,9 @@ func (c *cluster) root() clientv3.Config {
 // root is for a client of etcd's administrator.
 func (m member) root(t testing.TB) clientv3.Config {
 	t.Helper()
+	dir := filepath.Join(filepath.Dir(m.TLS), "etcd-root")
 	c, err := etcdstore.Configured(config.Etcd{Endpoints: []string{m.Address}, TLS: config.TLS{
-		Certificate: filepath.Join(m.TLS, "root.pem"), Key: filepath.Join(m.TLS, "root.key"), Authorities: filepath.Join(m.TLS, "ca.pem"),
+		Certificate: filepath.Join(dir, "root.pem"), Key: filepath.Join(dir, "root.key"), Authorities: filepath.Join(dir, "ca.pem"),
 	}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
