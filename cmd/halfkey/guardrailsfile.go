@@ -78,7 +78,24 @@ func parseRules(b []byte) (*rulesFile, error) {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, badRules("it holds more than one document")
 	}
-	return f, nil
+	var whole yaml.Node
+	if err := yaml.Unmarshal(b, &whole); err != nil {
+		return nil, badRules(yamlProblem.Replace(err.Error()))
+	}
+	return f, noNulls(&whole)
+}
+
+// noNulls refuses a name without a value: it would read as a rule that is not there, and somebody began to write one.
+func noNulls(n *yaml.Node) error {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && c.Tag == "!!null" {
+			return badRules(fmt.Sprintf("line %d: %s is given without a value", n.Content[i-1].Line, n.Content[i-1].Value))
+		}
+		if err := noNulls(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // yamlProblem takes out of the decoder's words what means something to its users only.
