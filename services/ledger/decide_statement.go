@@ -88,6 +88,9 @@ func decideRedemption(s *state, o operation, r *typev1.Redemption) error {
 // decideAcceptLoss lets a wallet go on whose agent has seen an entry that the ledger lost.
 func decideAcceptLoss(s *state, o operation, l *typev1.AcceptLoss) error {
 	lost := lossKey{l.GetWallet(), int64(l.GetLostEntry()), evidence.Digest(l.GetLostHash())}
+	if ours, ok := s.hashes.get(entryKey{lost.wallet, lost.number}); ok && ours == lost.hash {
+		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the entry is not lost", "field", "lost_entry")
+	}
 	if s.losses.value(lost) {
 		return nil
 	}
@@ -99,9 +102,6 @@ func decideAcceptLoss(s *state, o operation, l *typev1.AcceptLoss) error {
 	if int64(l.GetEntry()) != tip.number || !bytes.Equal(tip.hash, l.GetEntryHash()) {
 		return refuse(typev1.Reason_REASON_EVIDENCE_MISMATCH, "the statement does not name the journal's newest entry",
 			"evidence", "accept-loss", "field", "entry")
-	}
-	if ours, ok := s.hashes.get(entryKey{lost.wallet, lost.number}); ok && ours == lost.hash {
-		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the entry is not lost", "field", "lost_entry")
 	}
 	s.losses.put(s, lost, true)
 	s.append(&draft{chain: l.GetWallet(), entry: o.entry(typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS)}, at)

@@ -9,8 +9,8 @@ type dialect struct {
 	loadWallets, loadWalletsByKey, loadWalletsByHandle    string
 	loadHeads, loadVersions                               string
 	loadChains, loadHashes                                string
-	loadBalances, loadSupply, loadSums, loadSlots         string
-	loadFreezes, loadUnfreezes, loadOwnerKeys, loadLosses string
+	loadBalances, loadSupply, loadSums                    string
+	loadFreezes, loadOwnerKeys, loadLosses                string
 	loadDeposits, loadRedemptions, loadSetTimes, loadPaid string
 
 	putWallet, putVersion, dropOwnerKeys, putOwnerKey    string
@@ -57,11 +57,9 @@ var sqlite = dialect{
 	loadSums: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
 		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2
 			AND s.slot >= j.value ->> 3 AND s.slot < j.value ->> 4`,
-	loadSlots: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
-		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2 AND s.slot = j.value ->> 3`,
-	loadFreezes: `SELECT f.scope, f.subject, f.id, f.caller, f.created_millis, f.revocation FROM (SELECT value FROM json_each(?)) j
-		JOIN freeze f ON f.scope = j.value ->> 0 AND f.subject = j.value ->> 1`,
-	loadUnfreezes: `SELECT u.scope, u.subject, u.id, u.signer FROM (SELECT value FROM json_each(?)) j
+	loadFreezes: `SELECT f.scope, f.subject, f.id, f.caller, f.created_millis, f.revocation, NULL FROM (SELECT value FROM json_each(?1)) j
+		JOIN freeze f ON f.scope = j.value ->> 0 AND f.subject = j.value ->> 1
+		UNION ALL SELECT u.scope, u.subject, u.id, '', 0, NULL, u.signer FROM (SELECT value FROM json_each(?1)) j
 		JOIN unfreeze u ON u.scope = j.value ->> 0 AND u.subject = j.value ->> 1`,
 	loadOwnerKeys: `SELECT DISTINCT o.owner, o.key FROM (SELECT value FROM json_each(?)) j
 		JOIN owner_key o ON o.owner = j.value ->> 0 AND o.key = unhex(j.value ->> 1)`,

@@ -238,26 +238,22 @@ func (t *sqlTransaction) loadBalances(ctx context.Context, s *state, n needs) er
 
 func (t *sqlTransaction) loadWindows(ctx context.Context, s *state, n needs) error {
 	whole, single := s.windows(n)
-	var ranges, slots []any
+	var ranges []any
 	for _, r := range whole {
 		s.covered[r] = true
 		ranges = append(ranges, []any{r.wallet, r.unit, r.span, r.lo, r.hi})
 	}
 	for _, k := range single {
 		s.sums.loaded(k)
-		slots = append(slots, []any{k.wallet, k.unit, k.span, k.slot})
+		ranges = append(ranges, []any{k.wallet, k.unit, k.span, k.slot, k.slot + 1})
 	}
-	scan := func(r scanner) error {
+	return t.rows(ctx, t.db.dialect.loadSums, ranges, func(r scanner) error {
 		var k sumKey
 		var sum guardrails.Sum
 		err := r.Scan(&k.wallet, &k.unit, &k.span, &k.slot, &sum.Units, &sum.Count)
 		s.sums.found(k, sum)
 		return err
-	}
-	if err := t.rows(ctx, t.db.dialect.loadSums, ranges, scan); err != nil {
-		return err
-	}
-	return t.rows(ctx, t.db.dialect.loadSlots, slots, scan)
+	})
 }
 
 func (t *sqlTransaction) loadFreezes(ctx context.Context, s *state, n needs) error {
@@ -269,30 +265,25 @@ func (t *sqlTransaction) loadFreezes(ctx context.Context, s *state, n needs) err
 	}
 	err := t.rows(ctx, t.db.dialect.loadFreezes, keys, func(r scanner) error {
 		var sub subject
-		var id string
-		var envelope []byte
-		row := freeze{held: true}
-		err := r.Scan(&sub.scope, &sub.name, &id, &row.caller, &row.createdMillis, &envelope)
-		if err == nil && envelope != nil {
+		var id, caller string
+		var createdMillis int64
+		var envelope, signer []byte
+		if err := r.Scan(&sub.scope, &sub.name, &id, &caller, &createdMillis, &envelope, &signer); err != nil {
+			return err
+		}
+		row := sets[sub][id]
+		if signer != nil { // An end, whether or not its freeze has arrived.
+			row.signers = append(row.signers, signer)
+			sets[sub][id] = row
+			return nil
+		}
+		row.held, row.caller, row.createdMillis = true, caller, createdMillis
+		var err error
+		if envelope != nil {
 			row.revocation, _, err = decodeRevocation(envelope)
 		}
 		sets[sub][id] = row
 		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = t.rows(ctx, t.db.dialect.loadUnfreezes, keys, func(r scanner) error {
-		var sub subject
-		var id string
-		var signer []byte
-		if err := r.Scan(&sub.scope, &sub.name, &id, &signer); err != nil {
-			return err
-		}
-		row := sets[sub][id]
-		row.signers = append(row.signers, signer)
-		sets[sub][id] = row
-		return nil
 	})
 	for sub, set := range sets {
 		s.freezes.found(sub, set)
@@ -313,6 +304,9 @@ func (t *sqlTransaction) loadOnce(ctx context.Context, s *state, n needs) error 
 		keys = append(keys, []any{k.owner, hex.EncodeToString(k.key[:])})
 	}
 	for _, k := range n.losses {
+		if hash, ok := s.hashes.rows[entryKey{k.wallet, k.number}]; ok && hash == k.hash {
+			continue // Nearly always: the ledger has what the agent has seen, so nobody asks whether its loss was accepted.
+		}
 		s.losses.loaded(k)
 		losses = append(losses, []any{k.wallet, k.number, k.hash.String()})
 	}

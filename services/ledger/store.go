@@ -43,7 +43,7 @@ func (s *store) prepare(ctx context.Context) error {
 	s.writing, s.reading = make(map[string]*sql.Stmt), make(map[string]*sql.Stmt)
 	for _, text := range []string{
 		d.loadPayments, d.loadAuthorized, d.loadWallets, d.loadWalletsByKey, d.loadWalletsByHandle, d.loadHeads, d.loadVersions,
-		d.loadChains, d.loadHashes, d.loadBalances, d.loadSupply, d.loadSums, d.loadSlots, d.loadFreezes, d.loadUnfreezes, d.loadOwnerKeys,
+		d.loadChains, d.loadHashes, d.loadBalances, d.loadSupply, d.loadSums, d.loadFreezes, d.loadOwnerKeys,
 		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes, d.loadPaid,
 		d.putWallet, d.putVersion, d.dropOwnerKeys, d.putOwnerKey, d.putChain, d.putEntry, d.putBalance, d.putSupply, d.putSum,
 		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime, d.putPaid,
