@@ -11,8 +11,9 @@
 //     metadata service is refused always. Proxies named by the environment are not used: they would dial instead, and no
 //     address would be checked.
 //   - HTTPS, with certificates verified, TLS 1.2 or later. Plain HTTP goes to loopback only, and only where that is open.
-//   - A payment is in the one request that Pay sends, over a connection of its own. That request is never redirected, never
-//     repeated by the transport on another connection, and no other request carries its header.
+//   - A payment is in the request that Pay sends, over a connection of its own, and in no other. That request is never redirected,
+//     and never sent again once the server may have looked at it; where a server of HTTP/2 says that it has not, net/http asks the
+//     same host once more.
 //   - An unpaid request follows redirects within its origin, five at most, and only where method and body stay as they are.
 //   - One spelling of a URL. What several programs read differently is refused: a user in it, a host that is not ASCII, an address
 //     in octal, hexadecimal or one number, a path with dot segments.
