@@ -46,7 +46,8 @@ var errPasses = errors.New("the test passes without the defence")
 
 func main() {
 	only := flag.String("only", "", "run only defences whose name matches this regular expression")
-	parallel := flag.Int("parallel", runtime.NumCPU(), "how many tests to run at once")
+	// A test whose defence is out often waits for what does not come.
+	parallel := flag.Int("parallel", 2*runtime.NumCPU(), "how many tests to run at once")
 	flag.Parse()
 	if err := run(*only, *parallel); err != nil {
 		fmt.Fprintln(os.Stderr, "teeth: error:", err)
