@@ -130,6 +130,16 @@ func local(op string, r typev1.Reason, msg string, kv ...string) error {
 	return failure(op, r, notMoved, msg, kv...)
 }
 
+// localNext is local with what to do next, where the reason's own advice does not fit.
+func localNext(op string, r typev1.Reason, msg, next string, kv ...string) error {
+	err := local(op, r, msg, kv...)
+	var e *Error
+	if errors.As(err, &e) {
+		e.Next = next
+	}
+	return err
+}
+
 // failure is an error of this package's own making.
 func failure(op string, r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) error {
 	return wrap(op, fault.New(r, moved, msg, kv...), moved)

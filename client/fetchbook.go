@@ -42,8 +42,8 @@ func (a *Agent) chooseOffer(ctx context.Context, q *x402.Required, maxUnits int6
 		refused = append(refused, "offer "+strconv.Itoa(r.Index+1)+": "+string(r.Reason))
 	}
 	if index < 0 {
-		return chosenOffer{}, nil, local(op, typev1.Reason_REASON_PERMISSION_DENIED, "the server makes no offer that can be paid",
-			"why", string(rejected[0].Reason), "offers", strconv.Itoa(len(q.Offers)))
+		return chosenOffer{}, nil, localNext(op, typev1.Reason_REASON_PERMISSION_DENIED, "the server makes no offer that can be paid",
+			"nothing was paid; where it is the price, fetch again with a higher maximum", "why", string(rejected[0].Reason), "offers", strconv.Itoa(len(q.Offers)))
 	}
 	c := chosenOffer{index: index, offer: &q.Offers[index]}
 	var err error
@@ -57,7 +57,7 @@ func (a *Agent) chooseOffer(ctx context.Context, q *x402.Required, maxUnits int6
 func (a *Agent) recipientOf(ctx context.Context, o *x402.Offer) ([32]byte, error) {
 	key, err := a.c.resolve(ctx, a.who, o.PayTo)
 	if err == nil && key == a.groupKey {
-		err = local("choose offer", typev1.Reason_REASON_PERMISSION_DENIED, "the offer pays the wallet that would pay")
+		err = localNext("choose offer", typev1.Reason_REASON_PERMISSION_DENIED, "the offer pays the wallet that would pay", "fetch with another wallet")
 	}
 	return key, err
 }
@@ -93,8 +93,8 @@ func (a *Agent) sameOffer(ctx context.Context, q *x402.Required, r *FetchRecord)
 			field = "recipient"
 		}
 	}
-	return chosenOffer{}, local("confirm fetch", typev1.Reason_REASON_PAYMENT_DIFFERS,
-		"the server asks for something else now than what was confirmed: nothing was paid, fetch again", "field", field)
+	return chosenOffer{}, localNext("confirm fetch", typev1.Reason_REASON_PAYMENT_DIFFERS,
+		"the server asks for something else now than what was confirmed", fetchAgain, "field", field)
 }
 
 // take notes what a server asked for and what was chosen of it.

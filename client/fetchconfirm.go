@@ -12,6 +12,9 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
+// fetchAgain is what to do about a price that is not to be had any more.
+const fetchAgain = "nothing was paid; fetch it again to see the price of now"
+
 // ConfirmFetch pays the price that Fetch stored, sends the same request with the payment, and writes the resource to w. There is at
 // most one payment for one fetch, however often this is called and whatever the server answers; a payment that waits for a person,
 // was refused, or was made without the resource coming back is no error, but what the Fetch says.
@@ -51,8 +54,8 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 	case FetchEnded:
 		return a.view(r), nil, nil
 	case FetchDelivered:
-		return nil, nil, local(op, typev1.Reason_REASON_WRONG_STATE,
-			"this fetch was paid and its resource was delivered: it buys nothing again", "fetch", r.Name)
+		return nil, nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
+			"this fetch was paid and its resource was delivered: it buys nothing again", "fetch it again to buy it again", "fetch", r.Name)
 	case FetchQuoted, FetchConfirmed:
 		if p, err = a.payFetch(ctx, r); err != nil {
 			return nil, nil, err
@@ -80,7 +83,8 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 	var p *Payment
 	if r.State == FetchQuoted {
 		if stale {
-			return nil, a.endFetch(ctx, r, nil, local(op, typev1.Reason_REASON_DEADLINE_EXPIRED, "the price was fetched too long ago: fetch it again"))
+			return nil, a.endFetch(ctx, r, nil, localNext(op, typev1.Reason_REASON_DEADLINE_EXPIRED,
+				"the price was fetched too long ago", fetchAgain))
 		}
 		r.State = FetchConfirmed
 		// Before anything is signed: whoever finds a fetch that is only QUOTED may rely on that nothing was.
@@ -149,7 +153,7 @@ func (a *Agent) quoteAgain(ctx context.Context, r *FetchRecord, p *Payment) erro
 	}
 	if resp.StatusCode != http.StatusPaymentRequired {
 		_ = resp.Body.Close() // What it has to say is not what was confirmed.
-		return local(op, typev1.Reason_REASON_UNAVAILABLE, "the server does not ask for the payment now: confirm later, or fetch again")
+		return localNext(op, typev1.Reason_REASON_UNAVAILABLE, "the server does not ask for the payment now", "confirm later, or fetch it again")
 	}
 	q, err := readRequired(op, resp)
 	if err != nil {
@@ -157,8 +161,7 @@ func (a *Agent) quoteAgain(ctx context.Context, r *FetchRecord, p *Payment) erro
 	}
 	chosen, err := a.sameOffer(ctx, q, r)
 	if err == nil && resp.Request.URL.String() != r.URL {
-		err = local(op, typev1.Reason_REASON_PAYMENT_DIFFERS,
-			"the server sends the request elsewhere now: nothing was paid, fetch again", "field", "url")
+		err = localNext(op, typev1.Reason_REASON_PAYMENT_DIFFERS, "the server sends the request elsewhere now", fetchAgain, "field", "url")
 	}
 	if err != nil {
 		return a.endFetch(ctx, r, p, err)
@@ -212,8 +215,8 @@ func (a *Agent) resumeFetched(ctx context.Context, r *PaymentRecord, err error) 
 	case err != nil:
 		return nil, named(err, r)
 	case told == nil:
-		return nil, local(op, typev1.Reason_REASON_WRONG_STATE,
-			"the payment was never made, and its fetch alone can make it: confirm the fetch", "payment", r.Name)
+		return nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
+			"the payment was never made, and its fetch alone can make it", "confirm the fetch", "payment", r.Name)
 	case told.GetState() == authorized || ended(told.GetState()):
 		p, err := a.drive(ctx, r, told)
 		return p, named(err, r)

@@ -48,6 +48,9 @@ func (a *Agent) sendPaid(ctx context.Context, r *FetchRecord) (*http.Response, e
 	return a.c.web(r.Reach).Pay(ctx, request, r.PaymentHeader, r.PaymentValue)
 }
 
+// serverFault is what to do about an answer that nobody could use.
+const serverFault = "nothing was paid; whoever runs the server has to put that right"
+
 // unasked is an error of a request that carried no payment.
 func unasked(ctx context.Context, err error) error {
 	const op = "fetch"
@@ -55,18 +58,20 @@ func unasked(ctx context.Context, err error) error {
 	if !errors.As(err, &web) {
 		return wrap(op, err, notMoved)
 	}
-	reason := typev1.Reason_REASON_UNAVAILABLE
+	reason, next := typev1.Reason_REASON_UNAVAILABLE, "fetch it again later; nothing was paid"
 	switch web.Reason {
 	case webclient.BadURL, webclient.BadRequest:
-		reason = typev1.Reason_REASON_INVALID_ARGUMENT
-	case webclient.BadAddress, webclient.BadRedirect, webclient.BadCertificate:
-		reason = typev1.Reason_REASON_PERMISSION_DENIED
+		reason, next = typev1.Reason_REASON_INVALID_ARGUMENT, "correct the request"
+	case webclient.BadAddress:
+		reason, next = typev1.Reason_REASON_PERMISSION_DENIED, "if that address is meant, allow loopback or private addresses for this fetch"
+	case webclient.BadRedirect, webclient.BadCertificate:
+		reason, next = typev1.Reason_REASON_PERMISSION_DENIED, "nothing was paid; make sure that this is the server that is meant"
 	case webclient.HeaderTooLarge, webclient.BodyTooLarge:
-		reason = typev1.Reason_REASON_BAD_STATEMENT
+		reason, next = typev1.Reason_REASON_BAD_STATEMENT, serverFault
 	case webclient.Canceled:
 		return wrap(op, errors.Join(err, ctx.Err()), notMoved)
 	}
-	return local(op, reason, web.Error(), "why", string(web.Reason))
+	return localNext(op, reason, web.Error(), next, "why", string(web.Reason))
 }
 
 // readRequired reads what a 402 asks for, and closes it.
@@ -81,7 +86,7 @@ func readRequired(op string, resp *http.Response) (*x402.Required, error) {
 	}
 	q, err := x402.ParseRequired(resp.StatusCode, resp.Header, body)
 	if err != nil {
-		return nil, local(op, typev1.Reason_REASON_BAD_STATEMENT, "what the server asks for cannot be read: "+err.Error())
+		return nil, localNext(op, typev1.Reason_REASON_BAD_STATEMENT, "what the server asks for cannot be read: "+err.Error(), serverFault)
 	}
 	return q, nil
 }

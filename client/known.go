@@ -14,6 +14,8 @@ type Known struct {
 	Handles []string
 	// Payments are the ids of the home's payments.
 	Payments []string
+	// Fetches are the ids of the home's fetches.
+	Fetches []string
 }
 
 // Known lists the names that the home holds. It opens no file, so it reads no secret.
@@ -29,13 +31,18 @@ func (h *Home) Known() (Known, error) {
 			continue
 		}
 		k.Wallets = append(k.Wallets, resource.Wallet(id))
-		records, err := listFiles(h.path(homePayments, id))
-		if err != nil {
-			return k, err
-		}
-		for _, record := range records {
-			if payment, ok := strings.CutSuffix(record, recordSuffix); ok && resource.ValidID(payment) == nil {
-				k.Payments = append(k.Payments, payment)
+		for _, of := range []struct {
+			dir string
+			ids *[]string
+		}{{homePayments, &k.Payments}, {homeFetches, &k.Fetches}} {
+			records, err := listFiles(h.path(of.dir, id))
+			if err != nil {
+				return k, err
+			}
+			for _, record := range records {
+				if id, ok := strings.CutSuffix(record, recordSuffix); ok && resource.ValidID(id) == nil {
+					*of.ids = append(*of.ids, id)
+				}
 			}
 		}
 	}

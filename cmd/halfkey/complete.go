@@ -88,11 +88,18 @@ func (s *scanned) scanWord(w string) {
 			return
 		}
 	}
+	if s.node.DefaultCmd != nil && s.positional == 0 {
+		s.node = s.node.DefaultCmd
+	}
 	s.positional++
 }
 
 func (s *scanned) flags() []*kong.Flag {
-	return slices.Concat(s.node.AllFlags(true)...)
+	node := s.node
+	if node.DefaultCmd != nil {
+		node = node.DefaultCmd
+	}
+	return slices.Concat(node.AllFlags(true)...)
 }
 
 // replies is what a word may become.
@@ -151,6 +158,8 @@ func (s *scanned) values(a *app, v *kong.Value) []string {
 		return slices.Concat(handles, wallets)
 	case "payment":
 		return known.Payments
+	case "fetch":
+		return known.Fetches
 	case "review":
 		return listed.Reviews
 	case "paid":

@@ -107,7 +107,7 @@ func groupOf(n *kong.Node) string {
 }
 
 func referenceEntry(b *strings.Builder, c *checked, n *kong.Node) {
-	fmt.Fprintf(b, "\n### halfkey %s\n\n%s\n", n.Path(), n.Help)
+	fmt.Fprintf(b, "\n### halfkey %s\n\n%s\n", pathOf(n), n.Help)
 	if len(n.Positional) > 0 {
 		b.WriteString("\n| Argument | |\n|---|---|\n")
 		for _, p := range n.Positional {

@@ -102,6 +102,14 @@ func misuse(parsed *kong.Context, args []string, err error) error {
 	}
 }
 
+// pathOf is how a command is typed: one that its noun stands for by itself by the noun alone.
+func pathOf(n *kong.Node) string {
+	if n.Parent != nil && n.Parent.DefaultCmd == n {
+		return n.Parent.Path()
+	}
+	return n.Path()
+}
+
 // negative reports whether an argument is a number with a minus, which reads as a flag.
 func negative(arg string) bool {
 	return len(arg) > 1 && arg[0] == '-' && (arg[1] >= '0' && arg[1] <= '9' || arg[1] == '.')

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -83,6 +84,7 @@ func scripts(t *testing.T, dir string) testscript.Params {
 			"answer":   scriptAnswer,
 			"unfreeze": scriptUnfreeze,
 			"tree":     scriptTree,
+			"sells":    scriptSells,
 		},
 	}
 }
@@ -268,7 +270,7 @@ func TestScriptsCoverEverything(t *testing.T) {
 	for _, n := range parser.Model.Leaves(true) {
 		kinds, done := make(map[string]bool), ""
 		for _, r := range runs {
-			if strings.HasPrefix(r.command, n.Path()+" ") {
+			if runsCommand(r, n) {
 				kinds[r.kind] = true
 				if r.kind == ranDone {
 					done += r.command + "\n"
@@ -293,6 +295,17 @@ func TestScriptsCoverEverything(t *testing.T) {
 			t.Errorf("no script runs --%s", f.Name)
 		}
 	}
+}
+
+// runsCommand reports whether a run is one of a command, and of none below it.
+func runsCommand(r scriptRun, n *kong.Node) bool {
+	path := pathOf(n)
+	if path == n.Path() {
+		return strings.HasPrefix(r.command, path+" ")
+	}
+	return strings.HasPrefix(r.command, path+" ") && !slices.ContainsFunc(n.Parent.Children, func(other *kong.Node) bool {
+		return other != n && strings.HasPrefix(r.command, other.Path()+" ")
+	})
 }
 
 // How a run of a script ends.
