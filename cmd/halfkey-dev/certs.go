@@ -38,10 +38,20 @@ func (c *certsCommand) Run() error {
 	fmt.Printf("%s holds one installation:\n", c.Dir)
 	fmt.Println("  installation.json      what clients connect with")
 	fmt.Println("  bootstrap.code         what the first owner is made with, once")
-	fmt.Println("  operator.key           issues and redeems book money, replaces service keys: keep a copy elsewhere")
+	fmt.Println("  operator.key           issues and redeems book money, replaces service keys")
+	second := d.SecondOperatorKey()
+	if second != "" {
+		fmt.Println("  offline/operator-2.key does the same: take it offline now, and delete it here")
+	}
 	fmt.Println("  ca.key                 makes certificates for development; they are good for 90 days, and this command makes new ones")
 	fmt.Println("  gateway/ identity/ policy/ ledger/ cosigner/ etcd-tls/   what each program needs, and nothing more")
 	fmt.Println("  etcd-root/             what makes the services' users in etcd: halfkey-dev etcd-users takes it, no program does")
+	fmt.Println("\nAny one operator's key signs. Whoever has lost the last one can never again issue or redeem book money, replace a service's key,")
+	fmt.Println("accept a ledger's loss, or end a freeze of the installation. So two are made, and the second is kept where neither fire nor thief")
+	fmt.Println("of the first gets it.")
+	if second != "" {
+		fmt.Printf("It is still here: %s\n", second)
+	}
 	return nil
 }
 

@@ -64,13 +64,23 @@ const (
 // storing are the services whose store is etcd.
 var storing = []authz.Service{authz.Identity, authz.Policy, authz.Cosigner}
 
+// SecondOperatorKey is the file of the second operator's key, from when the installation is made until somebody takes it offline;
+// then it is empty.
+func (d Deployment) SecondOperatorKey() string {
+	path := filepath.Join(d.Dir, fileSecondOperatorKey)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // Make makes what is missing and issues fresh certificates. It may be repeated: keys stay, and so does a configuration that is
 // there.
 func (d Deployment) Make(now time.Time) error {
 	if err := prepare(d.Dir); err != nil {
 		return err
 	}
-	m, err := openMaterial(d.Dir, d.Gateway, d.HTTPS, now)
+	m, err := openMaterial(d.Dir, d.Gateway, d.HTTPS, []string{fileOperatorKey, fileSecondOperatorKey}, now)
 	if err != nil {
 		return err
 	}

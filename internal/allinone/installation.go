@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,9 @@ import (
 const (
 	fileInstallation = "installation.json"
 	fileOperatorKey  = "operator.key"
-	fileBootstrap    = "bootstrap.key"
+	// fileSecondOperatorKey is in a directory of its own, to be carried away whole.
+	fileSecondOperatorKey = "offline/operator-2.key"
+	fileBootstrap         = "bootstrap.key"
 	// fileBootstrapPublic stays when the code was used, and its file is removed.
 	fileBootstrapPublic = "bootstrap.pub"
 	fileCosignerKey     = "cosigner.key"
@@ -51,12 +54,14 @@ type material struct {
 
 // openMaterial reads a data directory, or makes a new installation in an empty one. The installation file is written last:
 // a directory in which it is missing was not finished, and is made anew under the keys that it has. Once it is there no key
-// is ever made again, because another key is another installation.
-func openMaterial(dir, grpcAddress, httpsAddress string, now time.Time) (*material, error) {
+// is ever made again, because another key is another installation. operators are the files of the operators' keys that a new
+// installation has; of one that is there none is
+// looked at, because they may be elsewhere.
+func openMaterial(dir, grpcAddress, httpsAddress string, operators []string, now time.Time) (*material, error) {
 	m := &material{dir: dir}
 	chain, err := readChain(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, m.makeInstallation(grpcAddress, httpsAddress, now)
+		return m, m.makeInstallation(grpcAddress, httpsAddress, operators, now)
 	}
 	if err != nil {
 		return nil, err
@@ -208,7 +213,7 @@ func prepare(dir string) error {
 }
 
 // makeInstallation makes keys, authority and the first installation file.
-func (m *material) makeInstallation(grpcAddress, httpsAddress string, now time.Time) error {
+func (m *material) makeInstallation(grpcAddress, httpsAddress string, operators []string, now time.Time) error {
 	var err error
 	c := &typev1.Installation{
 		Number: 1, GatewayAddresses: []string{grpcAddress}, HttpsAddresses: []string{"https://" + httpsAddress},
@@ -219,10 +224,21 @@ func (m *material) makeInstallation(grpcAddress, httpsAddress string, now time.T
 		}
 		c.ServiceKeys = append(c.ServiceKeys, &typev1.ServiceKey{Purpose: k.purpose, PublicKey: public(*k.to)})
 	}
-	operator, err := openKey(m.path(fileOperatorKey))
-	if err != nil {
-		return err
+	var operator ed25519.PrivateKey
+	for _, file := range operators {
+		if err := os.MkdirAll(filepath.Dir(m.path(file)), 0o700); err != nil {
+			return fmt.Errorf("allinone: %w", err)
+		}
+		key, err := openKey(m.path(file))
+		if err != nil {
+			return err
+		}
+		if operator == nil { // Any one signs.
+			operator = key
+		}
+		c.OperatorKeys = append(c.OperatorKeys, public(key))
 	}
+	slices.SortFunc(c.OperatorKeys, bytes.Compare)
 	if err := m.openBootstrap(); err != nil {
 		return err
 	}
@@ -239,7 +255,7 @@ func (m *material) makeInstallation(grpcAddress, httpsAddress string, now time.T
 	rand.Read(id[:])
 	c.Installation = "dev-" + hex.EncodeToString(id[:])
 	c.CaPem = string(m.authority.Certificate())
-	c.RedemptionAccount, c.OperatorKeys = redemption, [][]byte{public(operator)}
+	c.RedemptionAccount = redemption
 	e, err := evidence.Sign(operator, c)
 	if err != nil {
 		return err

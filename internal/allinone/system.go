@@ -111,7 +111,7 @@ func (s *System) listen(c Config) error {
 	if s.https, err = net.Listen("tcp", httpsAddress); err != nil {
 		return fmt.Errorf("allinone: the installation's https address: %w", err)
 	}
-	s.material, err = openMaterial(c.DataDir, withHost(s.grpc, s.host), withHost(s.https, s.host), time.Now())
+	s.material, err = openMaterial(c.DataDir, withHost(s.grpc, s.host), withHost(s.https, s.host), []string{fileOperatorKey}, time.Now())
 	return err
 }
 

@@ -105,9 +105,16 @@ func TestOperateInstallAndKeys(t *testing.T) {
 	site := newSite(t)
 	s := site.shell(t)
 
-	second := strings.TrimSpace(s.run("halfkey installation key --new operator-2.key"))
-	s.run("halfkey installation succeed --current installation.json --key operator.key --add-operator-key " + second + " --out installation.2.json")
-	s.installations(2)
+	const second, offline = "offline/operator-2.key", "elsewhere-operator-2.key"
+	if said := s.run("halfkey-dev certs ."); !strings.Contains(said, "still here: "+filepath.Join(s.made.Dir, second)) {
+		t.Errorf("certs says nothing of the second operator's key, which is to be taken away:\n%s", said)
+	}
+	if err := os.Rename(filepath.Join(s.made.Dir, second), filepath.Join(s.made.Dir, offline)); err != nil {
+		t.Fatal(err)
+	}
+	if said := s.run("halfkey-dev certs ."); strings.Contains(said, second) || !strings.Contains(said, "lost the last one") {
+		t.Errorf("certs, after the second operator's key was taken away:\n%s", said)
+	}
 	for _, p := range s.programs {
 		p.start()
 	}
@@ -120,23 +127,24 @@ func TestOperateInstallAndKeys(t *testing.T) {
 	}
 	s.register("shop")
 	s.register("first")
-	s.fund("first", "operator-2.key")
+	s.fund("first", offline)
 	s.run("halfkey --home home-first pay @shop 2")
 
 	// The first operator's key is lost: the second takes it out.
 	lost := strings.TrimSpace(s.run("halfkey installation key operator.key"))
-	s.run("halfkey installation succeed --current installation.2.json --key operator-2.key --remove-operator-key " + lost + " --out installation.3.json")
-	s.installations(3)
+	s.run("halfkey installation succeed --current installation.json --key " + offline + " --remove-operator-key " + lost + " --out installation.2.json")
+	s.installations(2)
 	s.restart("gateway", "identity", "policy", "cosigner", "ledger")
 	if out, err := s.try("halfkey --home home-operator operator --key operator.key deposit @first 20"); err == nil {
 		t.Errorf("a deposit by the operator's key that was taken out:\n%s", out)
 	}
-	s.run("halfkey --home home-operator operator --key operator-2.key deposit @first 1")
+	s.run("halfkey --home home-operator operator --key " + offline + " deposit @first 1")
 
-	s.rotateKEK(t)
+	s.rotateKEK(t, offline)
 }
 
-func (s *shell) rotateKEK(t *testing.T) {
+// rotateKEK is "The key-encryption key", by an operator's key.
+func (s *shell) rotateKEK(t *testing.T, operator string) {
 	t.Helper()
 	one := read(t, filepath.Join(s.made.Dir, "kek.json"))
 	fields := strings.Fields(s.run("halfkey-dev kek add kek.json"))
@@ -149,7 +157,7 @@ func (s *shell) rotateKEK(t *testing.T) {
 	s.restart("cosigner")
 	s.run("halfkey --home home-first pay @shop 1") // Its share is sealed under the first key.
 	s.register("next")                             // Its share is sealed under the second.
-	s.fund("next", "operator-2.key")
+	s.fund("next", operator)
 	s.run("halfkey --home home-next pay @shop 1")
 
 	// A replica that was left with the keyset of before loses nothing; it cannot open what is newer.
