@@ -72,7 +72,7 @@ func New(c Config) (*Client, error) {
 			// A compressed answer of some bytes may be gigabytes of text.
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: headersMax,
-			MaxIdleConnsPerHost:    inFlightMax, MaxConnsPerHost: inFlightMax, IdleConnTimeout: time.Minute,
+			MaxIdleConnsPerHost:    inFlightMax, IdleConnTimeout: time.Minute,
 		},
 		// Whoever is redirected to was not configured and its word does not count.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

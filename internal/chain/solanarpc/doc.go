@@ -17,7 +17,9 @@
 //	            Dead: every endpoint shows the whole window in which the message could land, and nothing in it
 //	            Unknown: anything else, with the reason; asking again later is the remedy
 //
-// So a lie, or silence, may delay and never frees or settles.
+// So a lie, or silence, may delay and never frees or settles. An endpoint that stays away, or has lost what it should show, delays until
+// the operator configures another one. Many machines behind one address are one witness: where their histories differ, and it is the
+// only endpoint, nothing here notices. Configure two that have nothing in common.
 //
 // # The window
 //

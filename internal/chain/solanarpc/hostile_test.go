@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -533,9 +534,12 @@ func (row *hostileRow) run(t *testing.T, place int) {
 	if strings.Contains(got.Why, "HALFKEY SAYS") || strings.ContainsFunc(got.Why, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("%q tells what a node wrote", got.Why)
 	}
-	seen := got.State == solanarpc.Landed || got.State == solanarpc.Failed
-	if seen != (got.Signature == s.tx.signature) || seen == got.Time.IsZero() {
-		t.Errorf("signature %v, time %v", got.Signature, got.Time)
+	proven := got.State == solanarpc.Landed || got.State == solanarpc.Failed
+	if proven != (got.Signature == s.tx.signature) || proven == got.Time.IsZero() || proven && !got.Seen {
+		t.Errorf("signature %v, time %v, seen %v", got.Signature, got.Time, got.Seen)
+	}
+	if (row.kind == landed || row.kind == failed) && !row.both && !got.Seen {
+		t.Error("the honest endpoint has shown it, and it is not said to be seen")
 	}
 	if row.short && time.Since(began) > 8*time.Second {
 		t.Errorf("waited %v", time.Since(began))
@@ -565,13 +569,76 @@ func TestOneOfManyDelays(t *testing.T) {
 	liar.mu.Unlock()
 	got, err = client.Outcome(t.Context(), s.watch)
 	if want := (solanarpc.Outcome{
-		State: solanarpc.Landed, Signature: s.tx.signature, Slot: s.tip.holding(s.tx.message).slot,
+		State: solanarpc.Landed, Seen: true, Signature: s.tx.signature, Slot: s.tip.holding(s.tx.message).slot,
 		Time: time.Unix(nodes[0].time(s.tip.holding(s.tx.message)), 0).UTC(),
 	}); err != nil || got != want {
 		t.Fatalf("%+v, %v, want %+v", got, err, want)
 	}
 	if asked.Load() == 0 {
 		t.Error("nobody asked the fourth endpoint")
+	}
+}
+
+// TestLieIsForgotten: a transaction that was once shown as another one, in a form that cannot be verified, is looked at again when an
+// endpoint contradicts.
+func TestLieIsForgotten(t *testing.T) {
+	s := tell(t, landed)
+	liar := s.node(t)
+	ours(func(_ *story, answer map[string]any) {
+		answer["version"], answer["transaction"] = 1, bytesOf([]byte{0x81})
+	})(liar, s)
+	client := newClient(t, s.node(t), liar)
+	for i, want := range []solanarpc.State{solanarpc.Unknown, solanarpc.Landed} {
+		got, err := client.Outcome(t.Context(), s.watch)
+		if err != nil || got.State != want || !got.Seen {
+			t.Fatalf("look %d: %+v, %v, want %v", i, got, err, want)
+		}
+		liar.mu.Lock()
+		liar.hostile = nil
+		liar.mu.Unlock()
+	}
+}
+
+// TestCallsInFlight: however many ask at once, an endpoint gets 16 calls at a time, and everybody an answer.
+func TestCallsInFlight(t *testing.T) {
+	s := tell(t, landed)
+	n := s.node(t)
+	// The first sixteen calls are held, and the other 48 askers would call meanwhile.
+	var arrived atomic.Int64
+	more, release := make(chan struct{}), make(chan struct{})
+	n.hostile = func(*modelCall) bool {
+		switch at := arrived.Add(1); {
+		case at < 16:
+			<-release
+		case at == 16:
+			select {
+			case <-more:
+			case <-time.After(100 * time.Millisecond):
+			}
+			close(release)
+		case at == 17:
+			select {
+			case <-release:
+			default:
+				close(more)
+			}
+		}
+		return false
+	}
+	client := newClient(t, n)
+	var wait sync.WaitGroup
+	for range 64 {
+		wait.Go(func() {
+			if got, err := client.Outcome(t.Context(), s.watch); err != nil || got.State != solanarpc.Landed {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	wait.Wait()
+	select {
+	case <-more:
+		t.Error("more than 16 calls at once")
+	default:
 	}
 }
 

@@ -28,6 +28,14 @@ func (o *others) is(signature solana.Signature, digest [32]byte) bool {
 	return ok && known != digest
 }
 
+// forget starts anew.
+func (o *others) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.digests)
+	o.ring, o.next = nil, 0
+}
+
 // add remembers a transaction's message.
 func (o *others) add(signature solana.Signature, digest [32]byte) {
 	o.mu.Lock()

@@ -70,6 +70,9 @@ type Outcome struct {
 	State State
 	// Why says what is missing, where the state is Unknown. It names endpoints and holds nothing that a node wrote.
 	Why string
+	// Seen says that an endpoint shows the message finalised, also where others do not agree yet. Whoever keeps it knows that the
+	// message is not to be taken for dead, whatever is said later.
+	Seen bool
 	// Signature names the transaction on the chain, Slot is its block's, where the state is Landed or Failed.
 	Signature solana.Signature
 	Slot      uint64
@@ -77,8 +80,8 @@ type Outcome struct {
 	Time time.Time
 }
 
-// Outcome asks every endpoint what has become of a message. An error says that the question is wrong or that ctx has ended; whatever is
-// wrong with the answers is Unknown.
+// Outcome asks every endpoint what has become of a message: some ten calls to each, more for a busy account, so ctx bounds the whole. An
+// error says that the question is wrong or that ctx has ended; whatever is wrong with the answers is Unknown.
 func (c *Client) Outcome(ctx context.Context, w Watch) (Outcome, error) {
 	if why := w.check(); why != "" {
 		return Outcome{}, errors.New("solana watch: " + why)
@@ -92,7 +95,14 @@ func (c *Client) Outcome(ctx context.Context, w Watch) (Outcome, error) {
 			sightings[i] = sighting{why: err.Error()}
 		}
 	}
-	return judge(sightings), nil
+	o := judge(sightings)
+	for i, s := range sightings {
+		if o.Seen && s.dead {
+			// What it showed earlier may have been wrong, and is asked for again next time.
+			c.endpoints[i].others.forget()
+		}
+	}
+	return o, nil
 }
 
 // check refuses a watch that would find nothing, and so prove a message dead that was never looked for.
@@ -142,7 +152,7 @@ func judge(sightings []sighting) Outcome {
 	for _, s := range sightings {
 		switch {
 		case s.landed != nil && seen != nil && seen.entry != s.landed.entry:
-			return Outcome{Why: "endpoints show the message in different transactions, slots or with different results"}
+			return Outcome{Seen: true, Why: "endpoints show the message in different transactions, slots or with different results"}
 		case s.landed != nil:
 			sameTime = sameTime && (seen == nil || seen.time == s.landed.time)
 			seen = s.landed
@@ -157,7 +167,7 @@ func judge(sightings []sighting) Outcome {
 	case len(sightings) == 0:
 		return Outcome{Why: "nobody was asked"}
 	case landed == len(sightings):
-		o := Outcome{State: Landed, Signature: seen.signature, Slot: seen.slot}
+		o := Outcome{State: Landed, Seen: true, Signature: seen.signature, Slot: seen.slot}
 		if seen.failed {
 			o.State = Failed
 		}
@@ -166,9 +176,9 @@ func judge(sightings []sighting) Outcome {
 		}
 		return o
 	case landed != 0 && dead != 0:
-		return Outcome{Why: "an endpoint shows the message finalised, and another shows all blocks that could hold it, without it"}
+		return Outcome{Seen: true, Why: "an endpoint shows the message finalised, and another shows all blocks that could hold it, without it"}
 	case landed != 0:
-		return Outcome{Why: "an endpoint shows the message finalised, and not all do yet: " + strings.Join(missing, "; ")}
+		return Outcome{Seen: true, Why: "an endpoint shows the message finalised, and not all do yet: " + strings.Join(missing, "; ")}
 	case dead == len(sightings):
 		return Outcome{State: Dead}
 	}
