@@ -46,6 +46,8 @@ type paymentResult struct {
 	RecipientKey string    `json:"recipient_key"`
 	Memo         string    `json:"memo"`
 	Deadline     time.Time `json:"deadline"`
+	// X402 is the HTTP request whose answer it pays for; absent if it pays for none.
+	X402 *requestShown `json:"x402,omitempty"`
 	// FirstToRecipient says that nothing was paid to this recipient from this home before; `pay` alone says it.
 	FirstToRecipient bool `json:"first_to_recipient"`
 	// MoneyMoved is YES once SETTLED, UNKNOWN while AUTHORIZED, else NO.
@@ -68,7 +70,7 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 		Name: p.Name, ID: p.ID, Handle: c.HandleOf(wallet), State: paymentState(p.State), Light: enumText(p.Light, "LIGHT_"), Results: ruleResults(p.Results),
 		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, c.Installation().ID()),
 		Recipient: cmp.Or(p.RecipientName, c.NameOf(p.Recipient)), RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
-		Next: paymentNext(p.State, p.ID), money: notMoved,
+		X402: newRequestShown(p.X402), Next: paymentNext(p.State, p.ID), money: notMoved,
 	}
 	switch p.State {
 	case typev1.PaymentState_PAYMENT_STATE_SETTLED:
@@ -135,6 +137,9 @@ func (r *paymentResult) people(p *printer) {
 	}
 	if r.Memo != "" {
 		p.line("Memo      %s", r.Memo)
+	}
+	if r.X402 != nil {
+		p.line("Buys      the answer to %s", r.X402.Request)
 	}
 	if r.FirstToRecipient {
 		if r.money == moved {

@@ -34,6 +34,8 @@ type reviewEntry struct {
 	// Purpose is what it is for, in the agent's words; may be empty.
 	Purpose  string    `json:"purpose"`
 	Deadline time.Time `json:"deadline"`
+	// X402 is the HTTP request whose answer it pays for; absent if it pays for none.
+	X402 *requestShown `json:"x402,omitempty"`
 	// FormerKey says that it was asked for under a request key that the wallet has no longer.
 	FormerKey bool         `json:"former_key"`
 	Results   []ruleResult `json:"results"`
@@ -46,6 +48,7 @@ func (a *app) reviewEntry(r *client.Review) reviewEntry {
 		Payment: r.Payment, Wallet: r.Wallet, Handle: handleText(r.Handle), State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
 		Amount: formatAmount(r.Units, r.Asset, a.installation()), RecipientKey: keyText(r.Recipient[:]), Recipient: r.RecipientName,
 		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), FormerKey: r.FormerKey, Results: ruleResults(r.Results),
+		X402: newRequestShown(r.X402),
 	}
 }
 
@@ -58,6 +61,10 @@ func (r reviewEntry) people(p *printer) {
 	p.line("To       key %s", to)
 	if r.Purpose != "" {
 		p.line("For      %s", r.Purpose)
+	}
+	if r.X402 != nil {
+		p.line("Buys     the answer to %s", r.X402.Request)
+		p.line("         URL digest %s, body digest %s", r.X402.URLDigest, r.X402.BodyDigest)
 	}
 	p.line("Until    %s", timeText(r.Deadline))
 	p.line("State    %s", r.State)
@@ -163,7 +170,11 @@ func (a *app) answer(ctx context.Context, payment string, approve, yes bool) err
 		return unmoved(err)
 	}
 	e := a.reviewEntry(r)
-	if err := a.confirm(yes, "Approve that %s pays %s to key %s for %q?", e.Handle, e.Amount, e.RecipientKey, e.Purpose); err != nil {
+	buys := ""
+	if e.X402 != nil {
+		buys = " and the answer to " + e.X402.Request
+	}
+	if err := a.confirm(yes, "Approve that %s pays %s to key %s for %q%s?", e.Handle, e.Amount, e.RecipientKey, e.Purpose, buys); err != nil {
 		return err
 	}
 	p, err := o.Answer(ctx, r, approve)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -207,4 +208,22 @@ func x402Remarks(doc *typev1.GuardRails) (out []string) {
 
 func listed(keys [][]byte, key []byte) bool {
 	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
+}
+
+// requestShown is the HTTP request whose answer a payment pays for, as the agent said.
+type requestShown struct {
+	// Request is method and URL, without the query: `GET https://api.example/report`.
+	Request string `json:"request"`
+	// URLDigest is the SHA-256 over the whole URL, BodyDigest over the request's body, in hexadecimal.
+	URLDigest  string `json:"url_digest"`
+	BodyDigest string `json:"body_digest"`
+}
+
+// newRequestShown is nil for a payment that is for no request.
+func newRequestShown(x *typev1.X402Context) *requestShown {
+	if x == nil {
+		return nil
+	}
+	_, request := guardrails.PaidFor(x)
+	return &requestShown{Request: request, URLDigest: hex.EncodeToString(x.GetUrlDigest()), BodyDigest: hex.EncodeToString(x.GetBodyDigest())}
 }
