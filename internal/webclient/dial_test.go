@@ -1,14 +1,20 @@
 package webclient
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // at is the URL of a server on loopback under another host.
@@ -219,4 +225,24 @@ func TestCertificates(t *testing.T) {
 	if reached.Load() != 0 {
 		t.Error("the server was reached")
 	}
+}
+
+// A certificate holds words of whoever made it, and these get into the error.
+func TestCertificateThatWritesToTheTerminal(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"evil\x1b[2J.example"}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	c, server := serveWith(t, Policy{}, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{made}}, func(http.ResponseWriter, *http.Request) {})
+	_, err = c.Ask(t.Context(), request(t, "GET", at(t, server, "localhost")))
+	wantError(t, err, BadCertificate, `\x1b`)
 }
