@@ -46,9 +46,9 @@ func (c *certsCommand) Run() error {
 	fmt.Println("  ca.key                 makes certificates for development; they are good for 90 days, and this command makes new ones")
 	fmt.Println("  gateway/ identity/ policy/ ledger/ cosigner/ etcd-tls/   what each program needs, and nothing more")
 	fmt.Println("  etcd-root/             what makes the services' users in etcd: halfkey-dev etcd-users takes it, no program does")
-	fmt.Println("\nAny one operator's key signs. Whoever has lost the last one can never again issue or redeem book money, replace a service's key,")
-	fmt.Println("accept a ledger's loss, or end a freeze of the installation. So two are made, and the second is kept where neither fire nor thief")
-	fmt.Println("of the first gets it.")
+	fmt.Println("\nAny one operator's key signs. Whoever has lost the last one can never again issue or redeem book money, replace a service's")
+	fmt.Println("key, accept a ledger's loss, or end a freeze of the installation. So two are made, and the second is kept where neither fire")
+	fmt.Println("nor thief of the first gets it.")
 	if second != "" {
 		fmt.Printf("It is still here: %s\n", second)
 	}

@@ -31,7 +31,7 @@ func main() {
 	defer stop()
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(logger); err != nil {
+	if err := parsed.Run(logger, c.LogLevel); err != nil {
 		fmt.Fprintln(os.Stderr, "halfkey-dev: error:", err)
 		stop()
 		os.Exit(1) //nolint:gocritic // stop has run

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/allinone"
+	"github.com/halfkey/halfkey/internal/authz"
 	"github.com/halfkey/halfkey/internal/program"
+	"github.com/halfkey/halfkey/internal/telemetry"
 )
 
 // drainMax bounds how long calls that run may take to end after SIGTERM.
@@ -23,6 +25,7 @@ type serveCommand struct {
 	DataDir   string `type:"path" help:"Where the installation lives; made if absent. Default: halfkey-dev in the user's data directory."`
 	Listen    string `default:"127.0.0.1:0" help:"The gateway's address on the first start; the installation keeps it."`
 	Demand    bool   `name:"demand-enrolment-token" help:"Refuse agents that register without an owner's enrolment token."`
+	Config    string `short:"c" type:"existingfile" placeholder:"FILE" help:"Says where health, metrics and traces go, in the words of the five programs."`
 	ReadyFile string `type:"path" help:"Written, mode 0600, once the installation serves. Default: ready.json in the data directory."`
 }
 
@@ -37,7 +40,7 @@ type ready struct {
 }
 
 // Run serves until ctx ends, and then drains.
-func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
+func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.Level) (err error) {
 	if s.DataDir == "" {
 		dir, err := dataDir()
 		if err != nil {
@@ -53,7 +56,21 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 		return err
 	}
 	program.CollectLess()
-	system, err := allinone.Start(ctx, allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger})
+	asked := ctx
+	ctx, fail := context.WithCancelCause(asked)
+	defer fail(nil)
+	observed := &observed{level: level}
+	defer func() { err = errors.Join(err, observed.close(ctx)) }()
+	if err := observed.open(s.Config); err != nil {
+		return err
+	}
+	start := allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger}
+	if s.Config != "" {
+		start.Observe = func(installation string) (map[authz.Service]*telemetry.Telemetry, error) {
+			return observed.start(ctx, installation, fail)
+		}
+	}
+	system, err := allinone.Start(ctx, start)
 	if err != nil {
 		return err
 	}
@@ -63,10 +80,16 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger) error {
 	fmt.Printf("Halfkey serves on %s. Connect with %s.\n", system.Address(), system.InstallationFile())
 	fmt.Printf("It has one operator key, %s. Keep a copy elsewhere: whoever loses the last one can never again\n"+
 		"issue or redeem book money, unfreeze the installation or replace a service's key.\n", system.OperatorKeyFile())
+	observed.ready(true)
 	<-ctx.Done()
+	observed.ready(false)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
-	return errors.Join(system.Stop(drain), os.Remove(s.ReadyFile))
+	err = errors.Join(system.Stop(drain), os.Remove(s.ReadyFile))
+	if asked.Err() == nil { // Nobody asked for the end: a listener failed.
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	return err
 }
 
 // dataDir follows the XDG base directories.

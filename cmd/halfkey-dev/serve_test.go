@@ -6,15 +6,24 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/client"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -119,6 +128,103 @@ func TestServe(t *testing.T) {
 	if client.ReasonOf(err) != typev1.Reason_REASON_PERMISSION_DENIED {
 		t.Errorf("registering without a token: %v, want PERMISSION_DENIED", err)
 	}
+}
+
+// With a file that says so, health, metrics and traces are where the five programs have theirs, each service's under its own name.
+func TestServeObserved(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	collector, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := &collected{services: make(map[string]bool)}
+	server := grpc.NewServer()
+	coltracepb.RegisterTraceServiceServer(server, taken)
+	go func() { _ = server.Serve(collector) }()
+	t.Cleanup(server.Stop)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "serve.yaml")
+	text := fmt.Sprintf("operations: %s\ntelemetry: {sample: 1, otlp: {endpoint: '%s', insecure: true}}\n", operations, collector.Addr())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd, r := serve(ctx, t, filepath.Join(dir, "data"), filepath.Join(dir, "ready.json"), "--config", file)
+	agent, shop := populate(ctx, t, dir, r)
+	if p, err := agent.Pay(ctx, client.Order{ID: "seen", Recipient: shop, Units: 1_000_000}); err != nil {
+		t.Fatalf("payment: %v, %v", p, err)
+	}
+	get := func(path string) (int, string) {
+		resp, err := http.Get("http://" + operations + path)
+		if err != nil {
+			return 0, ""
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	// The ready file is written before readiness is said.
+	for code, _ := get("/readyz"); code != http.StatusOK; code, _ = get("/readyz") {
+		if ctx.Err() != nil {
+			t.Fatalf("/readyz is %d", code)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for service, metric := range map[string]string{
+		"gateway": "rpc_client_call_duration_seconds_count", "identity": "rpc_server_call_duration_seconds_count",
+		"policy": "halfkey_verdicts_total", "ledger": "halfkey_holds_opened_total", "cosigner": "halfkey_releases_total",
+	} {
+		if code, said := get("/metrics/" + service); code != http.StatusOK || !strings.Contains(said, "\n"+metric) ||
+			!strings.Contains(said, `service_name="`+service+`"`) {
+			t.Errorf("metrics of %s: %d, without %s or its name", service, code, metric)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("serve after SIGTERM: %v, want exit code 0", err)
+	}
+	// What was not sent yet is sent at the end.
+	taken.mu.Lock()
+	defer taken.mu.Unlock()
+	want := []string{"cosigner", "gateway", "identity", "ledger", "policy"}
+	if got := slices.Sorted(maps.Keys(taken.services)); !slices.Equal(got, want) {
+		t.Errorf("the collector has spans of %v, want %v", got, want)
+	}
+}
+
+// collected is an OpenTelemetry collector that keeps whose spans it was sent.
+type collected struct {
+	coltracepb.UnimplementedTraceServiceServer
+
+	mu       sync.Mutex
+	services map[string]bool
+}
+
+// Export takes spans.
+func (c *collected) Export(_ context.Context, req *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, spans := range req.GetResourceSpans() {
+		for _, a := range spans.GetResource().GetAttributes() {
+			if a.GetKey() == "service.name" {
+				c.services[a.GetValue().GetStringValue()] = true
+			}
+		}
+	}
+	return &coltracepb.ExportTraceServiceResponse{}, nil
 }
 
 // connect opens a client on a home of a name, made if there is none.

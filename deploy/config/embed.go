@@ -4,7 +4,7 @@ package config
 
 import "embed"
 
-// Files are identity.yaml, policy.yaml, ledger.yaml, cosigner.yaml and gateway.yaml.
+// Files are identity.yaml, policy.yaml, ledger.yaml, cosigner.yaml and gateway.yaml, and halfkey-dev.yaml for all of them in one process.
 //
 //go:embed *.yaml
 var Files embed.FS

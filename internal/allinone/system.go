@@ -43,6 +43,8 @@ type Config struct {
 	Callers quota.Limits
 	// Telemetry observes a service, if there is one for it, and takes what the service has to say.
 	Telemetry map[authz.Service]*telemetry.Telemetry
+	// Observe, if set, makes Telemetry, as soon as the installation's id is known.
+	Observe func(installation string) (map[authz.Service]*telemetry.Telemetry, error)
 	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
 	Wrap func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface
 }
@@ -90,6 +92,11 @@ func Start(ctx context.Context, c Config) (_ *System, err error) {
 	s.closeStore = etcd.Close
 	if err := s.listen(c); err != nil {
 		return nil, err
+	}
+	if c.Observe != nil {
+		if c.Telemetry, err = c.Observe(s.material.installation.ID()); err != nil {
+			return nil, err
+		}
 	}
 	services, err := s.startServices(starting, etcd, c)
 	if err != nil {

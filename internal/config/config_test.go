@@ -66,6 +66,34 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// The same of what halfkey-dev takes, all of which may be left out.
+func TestAllInOne(t *testing.T) {
+	t.Parallel()
+	text := exampleOf(t, "halfkey-dev")
+	into := new(config.AllInOne)
+	if err := config.Load(write(t, text), into); err != nil || into.Operations == "" || into.Telemetry.Sample == 0 {
+		t.Errorf("the example: %+v, %v", into, err)
+	}
+	for _, key := range keys(reflect.TypeFor[config.AllInOne]()) {
+		if !strings.Contains(text, key+":") {
+			t.Errorf("halfkey-dev.yaml says nothing of %s", key)
+		}
+	}
+	path := write(t, "telemetry: {otlp: {endpoint: 'collector:4317', authorities: ca.pem}}")
+	if err := config.Load(path, into); err != nil || into.Telemetry.OTLP.Authorities != filepath.Join(filepath.Dir(path), "ca.pem") {
+		t.Errorf("a collector alone: %+v, %v", into, err)
+	}
+	for _, tt := range []struct{ text, want string }{
+		{"operations: localhost", "operations: want host:port"},
+		{"telemetry: {sample: 2}", "telemetry.sample"},
+		{"listen: :7443", "listen"},
+	} {
+		if err := config.Load(write(t, tt.text), new(config.AllInOne)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+}
+
 // keys are the keys of a configuration, at any depth.
 func keys(of reflect.Type) []string {
 	var found []string

@@ -28,17 +28,22 @@ const (
 
 // Program is the configuration of one program.
 type Program interface {
+	file
 	// Common is what all programs have.
 	Common() *Common
+}
+
+// file is a configuration that stands in one.
+type file interface {
 	// files are the paths in it.
 	files() []*string
 	// problems says what is wrong or missing, each as "key: what would be right".
 	problems() []string
 }
 
-// Load reads a file into a program's configuration, which may be filled with other than the zero values. Paths in the file
+// Load reads a file into a configuration, a Program's or AllInOne, which may be filled with other than the zero values. Paths in the file
 // that are not absolute begin at the file's directory, so that nothing depends on the working directory.
-func Load(path string, into Program) error {
+func Load(path string, into file) error {
 	b, err := read(path, fileMax)
 	if err != nil {
 		return fmt.Errorf("config: %w", err)

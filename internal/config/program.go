@@ -79,11 +79,7 @@ func (c *Common) problems() []string {
 	p.address("listen", c.Listen)
 	p.address("operations", c.Operations)
 	p = append(p, c.TLS.problems("tls")...)
-	p.want(c.Telemetry.Sample >= 0 && c.Telemetry.Sample <= 1, "telemetry.sample: a share of payments from 0 to 1")
-	if o := c.Telemetry.OTLP; o != (OTLP{}) {
-		p.address("telemetry.otlp.endpoint", o.Endpoint)
-		p.want(!o.Insecure || o.Authorities == "", "telemetry.otlp: authorities, or insecure, not both")
-	}
+	p = append(p, c.Telemetry.problems()...)
 	p.want(c.InFlight >= 0, "calls_in_flight: a number of calls")
 	p.want(c.Drain >= 0 && c.Drain <= drainMax, "drain: a duration up to 10m, such as 20s")
 	pause := c.PauseBeforeDrain()
@@ -122,6 +118,16 @@ type Telemetry struct {
 	Sample float64 `yaml:"sample"`
 }
 
+func (t *Telemetry) problems() []string {
+	var p problems
+	p.want(t.Sample >= 0 && t.Sample <= 1, "telemetry.sample: a share of payments from 0 to 1")
+	if o := t.OTLP; o != (OTLP{}) {
+		p.address("telemetry.otlp.endpoint", o.Endpoint)
+		p.want(!o.Insecure || o.Authorities == "", "telemetry.otlp: authorities, or insecure, not both")
+	}
+	return p
+}
+
 // OTLP is a collector that takes OTLP over gRPC.
 type OTLP struct {
 	// Endpoint is host:port.
@@ -130,6 +136,24 @@ type OTLP struct {
 	Authorities string `yaml:"authorities"`
 	// Insecure sends without TLS: to a collector on the same host.
 	Insecure bool `yaml:"insecure"`
+}
+
+// AllInOne is what can be said of a process that is all five programs, in their words; it needs nothing of it.
+type AllInOne struct {
+	// Operations is the address of health and metrics; empty has none.
+	Operations string `yaml:"operations"`
+	// Telemetry says where traces go.
+	Telemetry Telemetry `yaml:"telemetry"`
+}
+
+func (a *AllInOne) files() []*string { return []*string{&a.Telemetry.OTLP.Authorities} }
+
+func (a *AllInOne) problems() []string {
+	p := problems(a.Telemetry.problems())
+	if a.Operations != "" {
+		p.address("operations", a.Operations)
+	}
+	return p
 }
 
 // Etcd is a cluster, and the part of it that is the service's own.

@@ -29,18 +29,24 @@ const (
 	pathLive = "/livez"
 	// pathReady is 200 while it serves: from the end of starting to the beginning of draining.
 	pathReady = "/readyz"
-	// pathMetrics is Prometheus's.
-	pathMetrics = "/metrics"
+	// PathMetrics is Prometheus's. A process that is several programs has one below it for each, such as /metrics/ledger.
+	PathMetrics = "/metrics"
 )
 
-// operations is the operations listener: plain HTTP, nothing secret, for probes and scrapers.
-type operations struct {
+// Operations is the operations listener: plain HTTP, nothing secret, for probes and scrapers.
+type Operations struct {
 	http  *http.Server
 	ready atomic.Bool
 }
 
-func newOperations(metrics http.Handler) *operations {
-	o := new(operations)
+// ListenOperations answers on an address, with who answers scrapes by path, until Close. fail is told when it ends before. It is not
+// ready at first.
+func ListenOperations(address string, metrics map[string]http.Handler, fail func(error)) (*Operations, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("operations: %w", err)
+	}
+	o := new(Operations)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathLive, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "live") })
 	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, _ *http.Request) {
@@ -50,20 +56,25 @@ func newOperations(metrics http.Handler) *operations {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.Handle("GET "+pathMetrics, metrics)
+	for path, handler := range metrics {
+		mux.Handle("GET "+path, handler)
+	}
 	o.http = &http.Server{
 		Handler: mux, ReadTimeout: operationsTimeout, WriteTimeout: operationsTimeout, IdleTimeout: operationsTimeout, MaxHeaderBytes: operationsHeaderMax,
 	}
-	return o
-}
-
-func (o *operations) serve(l net.Listener, fail func(error)) {
 	go func() {
 		if err := o.http.Serve(rpc.Limit(l)); !errors.Is(err, http.ErrServerClosed) {
 			fail(err)
 		}
 	}()
+	return o, nil
 }
+
+// SetReady says whether the program serves.
+func (o *Operations) SetReady(ready bool) { o.ready.Store(ready) }
+
+// Close ends it.
+func (o *Operations) Close() error { return o.http.Close() }
 
 // health asks the operations listener of a running program on this host whether it serves.
 func health(ctx context.Context, address string) error {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -168,14 +168,7 @@ func (s Spec[C, P]) open(ctx context.Context, c commands, logs io.Writer) (*open
 		return nil, err
 	}
 	installation := chain[len(chain)-1].ID()
-	otlp, err := collector(o.common.Telemetry.OTLP)
-	if err != nil {
-		return nil, err
-	}
-	o.telemetry, err = telemetry.New(ctx, telemetry.Config{
-		Service: string(s.Name), Installation: installation, Version: Version(), OTLP: otlp, SampleRatio: o.common.Telemetry.Sample,
-		LogLevel: c.LogLevel, LogOutput: logs,
-	})
+	o.telemetry, err = NewTelemetry(ctx, s.Name, installation, o.common.Telemetry, c.LogLevel, logs)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +226,19 @@ func credentials(ctx context.Context, installation string, c config.TLS, logger 
 	return made, nil
 }
 
+// NewTelemetry makes what a configuration says of a service's telemetry.
+func NewTelemetry(
+	ctx context.Context, name authz.Service, installation string, c config.Telemetry, level slog.Leveler, logs io.Writer,
+) (*telemetry.Telemetry, error) {
+	otlp, err := collector(c.OTLP)
+	if err != nil {
+		return nil, err
+	}
+	return telemetry.New(ctx, telemetry.Config{
+		Service: string(name), Installation: installation, Version: Version(), OTLP: otlp, SampleRatio: c.Sample, LogLevel: level, LogOutput: logs,
+	})
+}
+
 // collector is where traces go; nil if nowhere.
 func collector(c config.OTLP) (*telemetry.OTLP, error) {
 	if c.Endpoint == "" {
@@ -276,13 +282,11 @@ func (s Spec[C, P]) serve(ctx context.Context, c commands, stderr io.Writer) (er
 	serving, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	o.environment.Fail = fail
-	l, err := net.Listen("tcp", o.common.Operations)
+	ops, err := ListenOperations(o.common.Operations, map[string]http.Handler{PathMetrics: o.telemetry.Metrics()}, fail)
 	if err != nil {
-		return fmt.Errorf("operations: %w", err)
+		return err
 	}
-	ops := newOperations(o.telemetry.Metrics())
-	ops.serve(l, fail)
-	defer func() { err = errors.Join(err, ops.http.Close()) }()
+	defer func() { err = errors.Join(err, ops.Close()) }()
 
 	server, err := s.started(serving, o)
 	if err != nil {
@@ -291,10 +295,10 @@ func (s Spec[C, P]) serve(ctx context.Context, c commands, stderr io.Writer) (er
 	if server == nil { // It was told to end before it had started.
 		return nil
 	}
-	ops.ready.Store(true)
+	ops.SetReady(true)
 	o.environment.Logger.Info("serving", "installation", o.environment.Installation().ID(), "number", o.environment.Installation().Number())
 	<-serving.Done()
-	ops.ready.Store(false)
+	ops.SetReady(false)
 	o.environment.Logger.Info("draining")
 	if l, ok := server.(Leaver); ok {
 		l.Leave()
