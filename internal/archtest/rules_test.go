@@ -45,8 +45,8 @@ var (
 
 	// pure packages decide about money from values alone.
 	pure = []string{
-		"./frost/...", "./internal/guardrails/...", "./internal/evidence/...", "./internal/chain/...", "./internal/resource/...", "./internal/x402/...",
-		"./internal/escape/...",
+		"./frost/...", "./internal/guardrails/...", "./internal/evidence/...", "./internal/chain/...", "./internal/resource/...",
+		"./internal/x402/...", "./internal/escape/...",
 	}
 	// chainNodes stands beside the codecs of chains and asks nodes.
 	chainNodes = []string{"./internal/chain/solanarpc/..."}
@@ -229,7 +229,7 @@ func rules() []rule {
 				"./services/...", "./gateway/...", "./cmd/gateway", "./cmd/identity", "./cmd/policy", "./cmd/cosigner", "./cmd/ledger",
 				"./internal/allinone/...",
 			},
-			reason: "a service that fetches what an agent names reaches its own network for whoever talked the agent into it; services judge and sign",
+			reason: "a service that fetches what an agent names reaches its own network for whoever talked the agent into it",
 			deny:   []string{"./internal/webclient/...", "./internal/x402/..."},
 			breaks: []string{"./services/policy", "./internal/x", "./internal/webclient"},
 		},

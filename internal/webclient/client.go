@@ -135,7 +135,8 @@ func (c *Client) Ask(ctx context.Context, r Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	return nil, &Error{Reason: BadRedirect, Host: r.URL.Host, Why: "the server sent from one address to the next more than five times", Sent: true}
+	const why = "the server sent from one address to the next more than five times"
+	return nil, &Error{Reason: BadRedirect, Host: r.URL.Host, Why: why, Sent: true}
 }
 
 // Pay sends a request with a payment, once: header is PAYMENT-SIGNATURE or X-PAYMENT, value what it carries. It follows no

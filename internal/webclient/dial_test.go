@@ -242,7 +242,8 @@ func TestCertificateThatWritesToTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	c, server := serveWith(t, Policy{}, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{made}}, func(http.ResponseWriter, *http.Request) {})
+	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{made}}
+	c, server := serveWith(t, Policy{}, config, func(http.ResponseWriter, *http.Request) {})
 	_, err = c.Ask(t.Context(), request(t, "GET", at(t, server, "localhost")))
 	wantError(t, err, BadCertificate, `\x1b`)
 }

@@ -82,7 +82,8 @@ func FuzzParseRequired(f *testing.F) {
 
 func FuzzParsePayment(f *testing.F) {
 	f.Add(`{"x402Version":2,"accepted":` + bookOffer() + `,"payload":{"payment":"wallets/a/payments/b","intent":"AQI=","settlement":"Aw=="}}`)
-	f.Add(`{"x402Version":2,"resource":{"url":"x"},"accepted":` + offerV2 + `,"payload":{"transaction":"AAAA"},"extensions":{"payment-identifier":{"info":{"id":"0123456789abcdef"}}}}`)
+	f.Add(`{"x402Version":2,"resource":{"url":"x"},"accepted":` + offerV2 +
+		`,"payload":{"transaction":"AAAA"},"extensions":{"payment-identifier":{"info":{"id":"0123456789abcdef"}}}}`)
 	f.Add(`{}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := ParsePayment(withHeader(HeaderPayment, text))

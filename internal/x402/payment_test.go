@@ -127,12 +127,25 @@ func TestLongestPaymentFits(t *testing.T) {
 
 // An id that the server has filled in is not the client's, and a repeat has the same id.
 func TestIdentifierIsTheClients(t *testing.T) {
+	const (
+		asked    = `"payment-identifier":{"info":{}}`
+		answered = `"payment-identifier":{"info":{"id":"fetch-0123456789abcdef"}}`
+	)
 	for _, c := range []struct{ name, extensions, want string }{
-		{"in its place", `{"payment-identifier":{"info":{"id":"0123456789abcdef","required":true}}}`, `{"payment-identifier":{"info":{"id":"fetch-0123456789abcdef","required":true}}}`},
-		{"added", `{"payment-identifier":{"info":{}}}`, `{"payment-identifier":{"info":{"id":"fetch-0123456789abcdef"}}}`},
-		{"name written as numbers", `{"\u0070ayment-identifier":{"info":{}}}`, `{"\u0070ayment-identifier":{"info":{"id":"fetch-0123456789abcdef"}}}`},
+		{"added", `{` + asked + `}`, `{` + answered + `}`},
+		{
+			"in its place", `{"payment-identifier":{"info":{"id":"0123456789abcdef","required":true}}}`,
+			`{"payment-identifier":{"info":{"id":"fetch-0123456789abcdef","required":true}}}`,
+		},
+		{
+			"name written as numbers", `{"\u0070ayment-identifier":{"info":{}}}`,
+			`{"\u0070ayment-identifier":{"info":{"id":"fetch-0123456789abcdef"}}}`,
+		},
 		{"not asked for", `{ "other" : { } }`, `{ "other" : { } }`},
-		{"others as they are", `{"a" : {"b": 1.50} , "payment-identifier":{"info":{}},"c":"\u003c<"}`, `{"a":{"b": 1.50},"payment-identifier":{"info":{"id":"fetch-0123456789abcdef"}},"c":"\u003c<"}`},
+		{
+			"others as they are", `{"a" : {"b": 1.50} , ` + asked + `,"c":"\u003c<"}`,
+			`{"a":{"b": 1.50},` + answered + `,"c":"\u003c<"}`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := ReadRequired(2, []byte(`{"x402Version":2,"accepts":[`+bookOffer()+`],"extensions":`+c.extensions+`}`))
@@ -188,7 +201,8 @@ func TestPaymentRefused(t *testing.T) {
 
 func TestIdentifierOfNone(t *testing.T) {
 	for _, extensions := range []string{
-		``, `{}`, `{"payment-identifier":{"info":{}}}`, `{"payment-identifier":{"info":{"id":7}}}`, `{"payment-identifier":{"info":{"id":"short"}}}`,
+		``, `{}`, `{"payment-identifier":{"info":{}}}`, `{"payment-identifier":{"info":{"id":7}}}`,
+		`{"payment-identifier":{"info":{"id":"short"}}}`,
 		`{"payment-identifier":{"info":{"id":"0123456789abcdef\u001b"}}}`,
 	} {
 		if got := (&Payment{Extensions: []byte(extensions)}).Identifier(); got != "" {

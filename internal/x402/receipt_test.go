@@ -34,8 +34,9 @@ func TestReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw, _ := base64.StdEncoding.DecodeString(value)
-	if want := `{"success":false,"errorReason":"settlement_pending","errorMessage":"<later>","transaction":"","network":"` + book + `"}`; string(raw) != want {
-		t.Errorf("got %s, want %s", raw, want)
+	wantRaw := `{"success":false,"errorReason":"settlement_pending","errorMessage":"<later>","transaction":"","network":"` + book + `"}`
+	if string(raw) != wantRaw {
+		t.Errorf("got %s, want %s", raw, wantRaw)
 	}
 	if value, err := (&Receipt{ErrorMessage: Untrusted(strings.Repeat("a", HeaderMax))}).Encode(); err == nil {
 		t.Errorf("a receipt that is too long is encoded to %d bytes", len(value))

@@ -159,8 +159,8 @@ func TestRequiredRefused(t *testing.T) {
 		{"nested too deeply", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":{"x":` + nested(depthMax-1) + `}}`), "", "nested"},
 		{"resource a text", v2(`{"x402Version":2,"accepts":[` + offer + `],"resource":"https://a.example"}`), "", "resource"},
 		{"extensions a list", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":[]}`), "", "extensions"},
-		{"identifier without info", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":{"payment-identifier":{}}}`), "", "without an info"},
-		{"identifier a text", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":{"payment-identifier":"x"}}`), "", "without an info"},
+		{"identifier without info", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":{"payment-identifier":{}}}`), "", "an info"},
+		{"identifier a text", v2(`{"x402Version":2,"accepts":[` + offer + `],"extensions":{"payment-identifier":"x"}}`), "", "an info"},
 		{"version 2 in the body", nil, `{"x402Version":2,"accepts":[` + offer + `]}`, "x402Version"},
 		{"body too long", nil, bodyV1 + strings.Repeat(" ", BodyMax), "longer than 64 KiB"},
 		{"a name twice in the body", nil, `{"x402Version":1,"x402Version":1,"accepts":[]}`, "one name twice"},
@@ -206,8 +206,9 @@ func TestRequiredAtItsBounds(t *testing.T) {
 	if _, err := ParseRequired(402, withHeader(HeaderRequired, deep), nil); err != nil {
 		t.Errorf("depth %d: %v", depthMax, err)
 	}
-	pad := HeaderMax/4*3 - len(`{"x402Version":2,"accepts":[`+bookOffer()+`]}`)
-	if _, err := ParseRequired(402, withHeader(HeaderRequired, `{"x402Version":2,"accepts":[`+bookOffer()+`]`+strings.Repeat(" ", pad)+`}`), nil); err != nil {
+	long := `{"x402Version":2,"accepts":[` + bookOffer() + `]}`
+	long += strings.Repeat(" ", HeaderMax/4*3-len(long))
+	if _, err := ParseRequired(402, withHeader(HeaderRequired, long), nil); err != nil {
 		t.Errorf("header of %d bytes: %v", HeaderMax, err)
 	}
 }
@@ -352,7 +353,8 @@ func TestSellerEncodesWhatAClientReads(t *testing.T) {
 		Version: 2, Scheme: SchemeBook, Network: book, Asset: bookUSD, PayTo: "wallets/seller", Units: 250000, MaxTimeoutSeconds: 60,
 		Flow: FlowUpfront, Memo: "a <&> b",
 	}
-	r := Required{Version: 2, Error: "pay <first>", Resource: Resource{URL: "http://localhost/a?b&c", Description: "tide tables"}, Offers: []Offer{want}}
+	resource := Resource{URL: "http://localhost/a?b&c", Description: "tide tables"}
+	r := Required{Version: 2, Error: "pay <first>", Resource: resource, Offers: []Offer{want}}
 	value, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
