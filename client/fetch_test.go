@@ -111,21 +111,6 @@ func (m *market) fetch() *client.Fetch {
 	return f
 }
 
-// payments counts the buyer's payments that moved money, or may.
-func (m *market) payments() (n int) {
-	m.t.Helper()
-	all, err := m.buyer.Payments(testContext(m.t), false)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	for _, p := range all {
-		if p.State == settled || p.State == authorized {
-			n++
-		}
-	}
-	return n
-}
-
 // TestFetch fetches, confirms and delivers, and is told the truth at each step.
 func TestFetch(t *testing.T) {
 	m := newMarket(t)
