@@ -106,9 +106,8 @@ type modelNode struct {
 	unindexed uint64
 	// first is its oldest slot; blocks between holeFrom and holeTo it has not.
 	first, holeFrom, holeTo uint64
-	// lags are how many blocks each call's answer is behind, in turn: many machines behind one address.
-	lags  []uint64
-	calls int
+	// lags are how many blocks the answers to a method are behind: many machines behind one address.
+	lags map[string]uint64
 	// pages are shorter than asked for, if set.
 	pageMax int
 	// balances are token accounts as they are told, by address: mint, owner and units.
@@ -208,9 +207,7 @@ func (n *modelNode) answer(c *modelCall) any {
 	if config["commitment"] == "confirmed" {
 		tip = n.confirmed
 	}
-	if n.calls++; len(n.lags) != 0 {
-		tip = tip.back(n.lags[n.calls%len(n.lags)])
-	}
+	tip = tip.back(n.lags[c.method])
 	if least, ok := config["minContextSlot"].(float64); ok && tip.slot < uint64(least) {
 		return rpcError(-32016)
 	}

@@ -124,10 +124,15 @@ func (s *simulation) ask(t *testing.T, client *solanarpc.Client) solanarpc.State
 	return got.State
 }
 
+// lagging are the methods that a slow machine of a pool may answer.
+var lagging = []string{
+	"getEpochInfo", "getBlocksWithLimit", "getBlock", "getTransaction", "getSignaturesForAddress", "getSignaturesForAddress",
+}
+
 // steps are drawn from, the more often the more often they stand here.
 var steps = []string{
-	"grow", "grow", "grow", "land last", "fork", "finalize", "finalize", "follow", "follow", "settle", "degrade", "heal", "heal", "lie",
-	"ask", "ask",
+	"grow", "grow", "grow", "land last", "fork", "finalize", "finalize", "follow", "follow", "settle", "brink", "degrade",
+	"degrade", "heal", "heal", "lie", "ask", "ask",
 }
 
 // TestSimulation: whatever the chain and the nodes do, as long as one of them is honest, no message is called dead that has landed or
@@ -161,6 +166,16 @@ func TestSimulation(t *testing.T) {
 				if last := s.watch.BlockHash.LastValidHeight + 1; s.tip.height < last {
 					s.grow(int(last-s.tip.height), true)
 				}
+			case "brink": // Just when it may be called dead, or just not.
+				if last := s.watch.BlockHash.LastValidHeight + 1; s.tip.height < last {
+					s.grow(int(last-s.tip.height), true)
+					s.grow(rapid.SampledFrom([]int{0, 1, 10, 31, 32, 33}).Draw(r, "after"), false)
+				}
+				s.finalize(0)
+				for _, n := range s.nodes[:s.honest] {
+					s.follow(n, 0)
+				}
+				told[s.ask(t, client)]++
 			case "fork":
 				s.fork(rapid.Uint64Range(1, 40).Draw(r, "left"))
 			case "finalize":
@@ -177,15 +192,24 @@ func TestSimulation(t *testing.T) {
 			case "degrade": // It loses history, indexes late, or is a pool.
 				n := s.nodes[rapid.IntRange(0, s.honest-1).Draw(r, "who")]
 				n.mu.Lock()
-				n.first, n.holeFrom, n.holeTo = 0, 1, 0
-				if rapid.Bool().Draw(r, "has lost history") {
+				switch rapid.IntRange(0, 4).Draw(r, "way") {
+				case 0:
 					n.first = rapid.Uint64Range(0, 100).Draw(r, "first")
+				case 1:
 					n.holeFrom = rapid.Uint64Range(1, 400).Draw(r, "hole from")
-					n.holeTo = n.holeFrom + rapid.Uint64Range(0, 100).Draw(r, "hole") - 1
+					if at := s.finalized.holding(s.tx.message); at != nil {
+						n.holeFrom = at.slot
+					}
+					n.holeTo = n.holeFrom + rapid.Uint64Range(0, 50).Draw(r, "hole")
+				case 2:
+					n.unindexed = rapid.Uint64Range(0, 31).Draw(r, "unindexed")
+				case 3:
+					n.pageMax = rapid.IntRange(1, 3).Draw(r, "page")
+				case 4:
+					n.lags = map[string]uint64{
+						rapid.SampledFrom(lagging).Draw(r, "method"): rapid.SampledFrom([]uint64{1, 30, 33, 60}).Draw(r, "lag"),
+					}
 				}
-				n.unindexed = rapid.Uint64Range(0, 31).Draw(r, "unindexed")
-				n.pageMax = rapid.IntRange(1, 3).Draw(r, "page")
-				n.lags = rapid.SliceOfN(rapid.Uint64Range(0, 50), 0, 3).Draw(r, "lags")
 				n.mu.Unlock()
 			case "heal":
 				for _, n := range s.nodes[:s.honest] {
