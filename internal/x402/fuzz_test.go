@@ -15,7 +15,7 @@ import (
 // ours reports whether an error holds this package's words only.
 func ours(err error) bool {
 	var e *Error
-	return errors.Is(err, ErrNotX402) || errors.As(err, &e) && only(err.Error(), lower+upper+" :,._-(){}[]@%/")
+	return errors.Is(err, ErrNotX402) || errors.Is(err, ErrNoPayment) || errors.As(err, &e) && only(err.Error(), lower+upper+" :,._-(){}[]@%/")
 }
 
 // What is read can be paid, and what is paid carries the offer byte for byte; what is not read is refused in our own words.
@@ -87,9 +87,9 @@ func FuzzParsePayment(f *testing.F) {
 	f.Add(`{}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := ParsePayment(withHeader(HeaderPayment, text))
-		if p == nil {
-			if (err == nil) != (text == "") || err != nil && !ours(err) {
-				t.Fatalf("got %v", err)
+		if err != nil {
+			if p != nil || errors.Is(err, ErrNoPayment) != (text == "") || !ours(err) {
+				t.Fatalf("got %+v, %v", p, err)
 			}
 			return
 		}

@@ -2,6 +2,7 @@ package x402
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 )
 
@@ -65,11 +66,17 @@ func (p *Payment) Header() (name, value string, err error) {
 	return name, value, err
 }
 
-// ParsePayment reads the header PAYMENT-SIGNATURE, for a seller. It is nil without an error if there is none.
+// ErrNoPayment is returned for a request that carries no payment: a seller asks for one.
+var ErrNoPayment = errors.New("x402: the request has no header PAYMENT-SIGNATURE")
+
+// ParsePayment reads the header PAYMENT-SIGNATURE, for a seller. The error is ErrNoPayment if there is none.
 func ParsePayment(header map[string][]string) (*Payment, error) {
 	text, err := one(header, HeaderPayment)
-	if err != nil || text == "" {
+	switch {
+	case err != nil:
 		return nil, err
+	case text == "":
+		return nil, ErrNoPayment
 	}
 	raw, err := decode(HeaderPayment, text, PaymentHeaderMax)
 	if err != nil {

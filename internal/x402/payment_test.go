@@ -3,6 +3,7 @@ package x402
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -188,8 +189,10 @@ func TestPaymentRefused(t *testing.T) {
 			}
 		})
 	}
-	if p, err := ParsePayment(http.Header{}); p != nil || err != nil {
-		t.Errorf("without a header: %+v, %v", p, err)
+	for _, none := range []http.Header{nil, {}, {"Payment-Signature": {}}, {"Payment-Signature": {""}}, {"X-Payment": {"e30="}}} {
+		if p, err := ParsePayment(none); p != nil || !errors.Is(err, ErrNoPayment) {
+			t.Errorf("of %v: %+v, %v", none, p, err)
+		}
 	}
 	if p, err := ParsePayment(http.Header{"Payment-Signature": {strings.Repeat("AAAA", PaymentHeaderMax/4+1)}}); err == nil {
 		t.Errorf("of a header that is too long: %+v", p)

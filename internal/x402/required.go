@@ -155,11 +155,14 @@ func (r *Resource) encode() json.RawMessage {
 	return w.object()
 }
 
-// Encode is the value of the header PAYMENT-REQUIRED by which a seller asks. Version must be 2. It refuses what ParseRequired
-// would, and an offer with a Problem.
+// Encode is the value of the header PAYMENT-REQUIRED by which a seller asks. Version must be 2, and the resource have a URL: the
+// clients of others demand it. It refuses what ParseRequired would, and an offer with a Problem.
 func (r *Required) Encode() (string, error) {
-	if r.Version != 2 {
+	switch {
+	case r.Version != 2:
 		return "", refuse(HeaderRequired, "is of version 2")
+	case r.Resource.URL == "":
+		return "", refuse(HeaderRequired, "names the URL of a resource")
 	}
 	var w writer
 	w.member("x402Version", integer(2))

@@ -375,8 +375,9 @@ func TestSellerEncodesWhatAClientReads(t *testing.T) {
 	}
 
 	for name, change := range map[string]func(*Required){
-		"version 1": func(r *Required) { r.Version = 1 },
-		"no offer":  func(r *Required) { r.Offers = nil },
+		"version 1":   func(r *Required) { r.Version = 1 },
+		"no resource": func(r *Required) { r.Resource = Resource{} },
+		"no offer":    func(r *Required) { r.Offers = nil },
 		"no price": func(r *Required) {
 			r.Offers = []Offer{{Scheme: SchemeBook, Network: book, Asset: bookUSD, PayTo: "x", MaxTimeoutSeconds: 60}}
 		},
