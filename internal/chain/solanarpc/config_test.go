@@ -1,7 +1,12 @@
 package solanarpc_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,5 +127,46 @@ func TestUnreachableAtFirst(t *testing.T) {
 	n.mu.Unlock()
 	if _, err := client.BlockHash(t.Context()); err == nil || !strings.Contains(err.Error(), "another network") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestTLS: an endpoint has to show a certificate that counts, by the authorities that were given.
+func TestTLS(t *testing.T) {
+	s := tell(t, landed)
+	server := httptest.NewUnstartedServer(&modelNode{t: t, genesis: s.genesis, finalized: s.tip, confirmed: s.tip})
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	for _, row := range []struct {
+		name string
+		tls  *tls.Config
+		want string
+	}{
+		{"its authority", &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, ""},
+		{"the system's authorities", nil, "certificate"},
+		{"another name", &tls.Config{RootCAs: roots, ServerName: "rpc.halfkey.test"}, "certificate"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			client, err := solanarpc.New(solanarpc.Config{
+				Network: "solana:" + s.genesis.String()[:32], Endpoints: []string{server.URL + "/key-in-path"}, TLS: row.tls, Timeout: clientTimeout,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			err = client.Check(t.Context())
+			if (err == nil) != (row.want == "") {
+				t.Fatalf("%v, want %q", err, row.want)
+			}
+			if err != nil && (!strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "key-in")) {
+				t.Errorf("%v, want %q and not the path", err, row.want)
+			}
+			got, err := client.Outcome(t.Context(), s.watch)
+			if want := row.want == ""; err != nil || (got.State == solanarpc.Landed) != want {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	}
 }
