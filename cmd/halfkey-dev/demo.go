@@ -63,6 +63,7 @@ func (*demoCommand) Run(ctx context.Context, logger *slog.Logger) (err error) {
 		{"GREEN: pays at once", d.green},
 		{"YELLOW: waits for a person", d.yellow},
 		{"RED: refused, and recorded", d.red},
+		{"A resource that costs money: x402", d.fetch},
 		{"The daily budget", d.budget},
 		{"A thief", d.thief},
 		{"The leak is answered: new shares, and the address stays", d.refresh},
@@ -261,7 +262,7 @@ func (d *demo) stranger() (string, error) {
 }
 
 func (d *demo) budget() error {
-	spent := int64(22 * usd)
+	spent := int64(22*usd + fetchUnits)
 	n := 0
 	for ; spent+5*usd <= 50*usd; n++ {
 		p, err := d.pay(d.research, fmt.Sprintf("budget-%d", n), "@data-shop", 5*usd, "more data")

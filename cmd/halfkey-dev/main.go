@@ -17,6 +17,7 @@ import (
 type cli struct {
 	Demo     demoCommand      `cmd:"" help:"Show what Halfkey does, on an installation of its own that is removed at the end."`
 	Serve    serveCommand     `cmd:"" help:"Run an installation until SIGTERM."`
+	Sell     sellCommand      `cmd:"" help:"Sell a resource over HTTP on this machine, for an agent's wallet, to try fetching and confirming."`
 	Certs    certsCommand     `cmd:"" help:"Make keys, certificates and configuration for the five programs, for development."`
 	Users    etcdUsersCommand `cmd:"" name:"etcd-users" help:"Give each service a user of its own in an etcd that asks for certificates."`
 	KEK      kekCommands      `cmd:"" name:"kek" help:"Make the co-signer's key-encryption key, and rotate it."`
