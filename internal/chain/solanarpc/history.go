@@ -9,8 +9,9 @@ import (
 const (
 	// pageSize is the most that a node gives at once.
 	pageSize = 1000
-	// pagesMax bounds one walk through an account's history: 100,000 transactions.
-	pagesMax = 100
+	// pagesMax bounds one walk through an account's history: a million transactions, whose fees are what it costs a stranger to hide
+	// something behind them.
+	pagesMax = 1000
 )
 
 // entry is one finalised transaction that names an account.
@@ -48,7 +49,11 @@ func (e *endpoint) walk(ctx context.Context, account solana.Key, minSlot uint64,
 			case seen[one.signature]:
 				return e.fail(method, "has an answer that goes round in circles")
 			}
-			newest = one.slot
+			if one.slot < newest {
+				// Nothing of a later slot comes back, so no more than one slot's need be remembered.
+				newest = one.slot
+				clear(seen)
+			}
 			seen[one.signature] = true
 		}
 		for _, one := range page {
@@ -58,7 +63,7 @@ func (e *endpoint) walk(ctx context.Context, account solana.Key, minSlot uint64,
 		}
 		wanted["before"] = page[len(page)-1].signature.String()
 	}
-	return e.fail(method, "was asked for 100,000 transactions, which is where the search ends")
+	return e.fail(method, "was asked for a million transactions, which is where the search ends")
 }
 
 // parsePage reads a page of finalised transactions.

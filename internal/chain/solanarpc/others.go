@@ -6,8 +6,9 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solana"
 )
 
-// othersMax bounds how many transactions are remembered for an endpoint, at about 200 bytes each.
-const othersMax = 8192
+// othersMax bounds how many transactions are remembered for an endpoint, at about 200 bytes each. As many within one window would keep a
+// message from being called dead; they would be somebody's 400 in each block, and the fees for them.
+const othersMax = 1 << 16
 
 // others remembers which message an endpoint showed behind a signature, so that a busy account's transactions are fetched once and not
 // for every message that is looked for. Finalised transactions do not change. It forgets the oldest.

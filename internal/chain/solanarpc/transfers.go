@@ -101,6 +101,8 @@ func (e *endpoint) since(ctx context.Context, account solana.Key, since Cursor) 
 	if err := e.known(ctx); err != nil {
 		return nil, err
 	}
+	// Only the oldest are needed: one more than an answer holds, to know that there is more.
+	const keep = transfersMax + 1
 	var list []entry
 	met := since == Cursor{}
 	err := e.walk(ctx, account, since.Slot, func(one entry) bool {
@@ -108,7 +110,9 @@ func (e *endpoint) since(ctx context.Context, account solana.Key, since Cursor) 
 			met = one.signature == since.Signature
 			return false
 		}
-		list = append(list, one)
+		if list = append(list, one); len(list) == 4*keep {
+			list = append(list[:0], list[len(list)-keep:]...)
+		}
 		return true
 	})
 	switch {
@@ -117,6 +121,7 @@ func (e *endpoint) since(ctx context.Context, account solana.Key, since Cursor) 
 	case !met:
 		return nil, e.fail("getSignaturesForAddress", "no longer shows the transaction that history was read up to")
 	}
+	list = list[max(0, len(list)-keep):]
 	slices.Reverse(list)
 	return list, nil
 }

@@ -112,8 +112,8 @@ func TestTransfers(t *testing.T) {
 func TestTransfersInParts(t *testing.T) {
 	s := tell(t, open)
 	s.clear()
-	for i := range int64(120) {
-		b := s.tip.at(1126 + uint64(i)/60)
+	for i := range int64(420) {
+		b := s.tip.at(1126 + uint64(i)/210)
 		b.txs = append(b.txs, moved(uint64(1000+i), i, i+1))
 	}
 	behind := s.node(t)
@@ -121,7 +121,7 @@ func TestTransfersInParts(t *testing.T) {
 	client := newClient(t, s.node(t), behind)
 	var cursor solanarpc.Cursor
 	var units []int64
-	for range 5 {
+	for range 20 {
 		got, err := client.Transfers(t.Context(), s.watch.Account, cursor)
 		if err != nil {
 			t.Fatal(err)
@@ -133,12 +133,12 @@ func TestTransfersInParts(t *testing.T) {
 		if !got.More {
 			t.Error("there is more: an endpoint is behind, or the part was full")
 		}
-		if len(units) == 60 {
+		if len(units) == 210 {
 			behind.mu.Lock()
 			behind.finalized = s.tip
 			behind.mu.Unlock()
 		}
-		if len(units) == 110 {
+		if len(units) == 410 {
 			break
 		}
 	}
@@ -149,7 +149,7 @@ func TestTransfersInParts(t *testing.T) {
 	for _, one := range got.Transfers {
 		units = append(units, one.Units)
 	}
-	if len(units) != 120 || !slices.IsSorted(units) || units[0] != 1 || units[119] != 120 {
+	if len(units) != 420 || !slices.IsSorted(units) || units[0] != 1 || units[419] != 420 {
 		t.Errorf("%v", units)
 	}
 }
