@@ -25,12 +25,14 @@ func BenchmarkPayment(b *testing.B) {
 }
 
 func measureParts(b *testing.B) time.Duration {
-	floor, err := newFloor(b.TempDir(), b.TempDir())
+	floor, err := newFloor(b.Context(), "", b.TempDir(), b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer floor.close()
-	floor.measure()
+	if err := floor.measure(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	for _, c := range floor.costs {
 		b.Logf("%-32s %8.1f µs CPU × %-4g %s", c.name, micros(c.cpu()), c.count(), c.why)
 	}

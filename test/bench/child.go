@@ -27,6 +27,7 @@ import (
 const (
 	childAllInOne = "child-all-in-one"
 	childEtcd     = "child-etcd"
+	childHop      = "child-hop"
 )
 
 // drainMax bounds how long a process under load takes to end.
@@ -41,6 +42,8 @@ func Child(args []string) (ran bool, err error) {
 		return true, runAllInOne(ctx, args[1], args[2])
 	case len(args) == 5 && args[0] == childEtcd:
 		return true, runEtcd(ctx, args[1], args[2], args[3], args[4])
+	case len(args) == 3 && args[0] == childHop:
+		return true, serveHops(ctx, args[1], args[2])
 	}
 	return false, nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"os"
 	"slices"
 	"time"
@@ -16,31 +17,93 @@ const (
 // cost is what a part takes.
 type cost struct {
 	part
-	rounds []time.Duration
+	// rounds are what one took in each round, elsewhere what of it other processes did.
+	rounds, elsewhere []time.Duration
 }
 
 // cpu is the median of the rounds.
-func (c cost) cpu() time.Duration {
-	sorted := slices.Sorted(slices.Values(c.rounds))
+func (c cost) cpu() time.Duration { return median(c.rounds) }
+
+// of is a party's share of it in a payment.
+func (c cost) of(party string) time.Duration {
+	one, times := c.cpu(), c.counts[party]
+	if c.server != "" {
+		one -= median(c.elsewhere)
+	}
+	if c.server == party {
+		one, times = median(c.elsewhere), c.count()
+	}
+	return time.Duration(float64(one) * times)
+}
+
+func median(rounds []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(rounds))
 	return sorted[len(sorted)/2]
 }
 
 // floor is what the irreducible parts of one payment take together.
 type floor struct {
 	costs []cost
-	done  func()
+	// elsewhere are the processes that do some of it.
+	elsewhere []*process
+	done      func()
+	// paced is what they take together at a run's rate.
+	paced time.Duration
 }
 
-// newFloor makes the parts, on files of services in dir and of agents in homes. close ends it.
-func newFloor(dir, homes string) (*floor, error) {
+// spent is what this process has used and those elsewhere have, and when.
+type spent struct {
+	at              time.Time
+	here, elsewhere time.Duration
+}
+
+func (s spent) all() time.Duration { return s.here + s.elsewhere }
+
+func (f *floor) spent() spent {
+	s := spent{at: time.Now(), here: cpu()}
+	for _, p := range f.elsewhere {
+		there, err := cpuOf(p.cmd.Process.Pid)
+		must(err)
+		s.elsewhere += there
+	}
+	return s
+}
+
+// rest is what these processes use for each second in which nothing is asked of them: part of no part.
+type rest struct{ here, elsewhere float64 }
+
+// resting watches them for restTime.
+func (f *floor) resting(ctx context.Context) (rest, error) {
+	before := f.spent()
+	select {
+	case <-ctx.Done():
+		return rest{}, ctx.Err()
+	case <-time.After(restTime):
+	}
+	after := f.spent()
+	took := float64(after.at.Sub(before.at))
+	return rest{float64(after.here-before.here) / took, float64(after.elsewhere-before.elsewhere) / took}, nil
+}
+
+// since is what was used since then beyond what is used at rest.
+func (r rest) since(before, now spent) spent {
+	took := float64(now.at.Sub(before.at))
+	return spent{
+		now.at, max(0, now.here-before.here-time.Duration(r.here*took)),
+		max(0, now.elsewhere-before.elsewhere-time.Duration(r.elsewhere*took)),
+	}
+}
+
+// newFloor makes the parts as they lie in a mode, on files of services in dir and of agents in homes. close ends it.
+func newFloor(ctx context.Context, mode, dir, homes string) (*floor, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	all, done, err := parts(dir, homes)
+	all, elsewhere, done, err := parts(ctx, mode, dir, homes)
 	if err != nil {
 		return nil, err
 	}
-	f := &floor{done: done}
+	f := &floor{done: done, elsewhere: elsewhere}
 	for _, p := range all {
 		f.costs = append(f.costs, cost{part: p})
 	}
@@ -49,8 +112,12 @@ func newFloor(dir, homes string) (*floor, error) {
 
 func (f *floor) close() { f.done() }
 
-// measure measures the parts in this process, for so many rounds more.
-func (f *floor) measure() {
+// measure measures the parts, for so many rounds more.
+func (f *floor) measure(ctx context.Context) error {
+	atRest, err := f.resting(ctx)
+	if err != nil {
+		return err
+	}
 	for range partRounds {
 		for i := range f.costs {
 			c := &f.costs[i]
@@ -58,13 +125,16 @@ func (f *floor) measure() {
 				c.prepare(partRuns + 1)
 			}
 			c.run()
-			began := cpu()
+			began := f.spent()
 			for range partRuns {
 				c.run()
 			}
-			c.rounds = append(c.rounds, (cpu()-began)/partRuns)
+			took := atRest.since(began, f.spent())
+			c.rounds = append(c.rounds, took.all()/partRuns)
+			c.elsewhere = append(c.elsewhere, took.elsewhere/partRuns)
 		}
 	}
+	return nil
 }
 
 // share says how many durable transactions of the ledger there were for one payment: a batch shares one.
@@ -78,11 +148,11 @@ func (f *floor) share(transactions float64) {
 
 // of is the sum of one party's parts.
 func (f *floor) of(party string) time.Duration {
-	var sum float64
+	var sum time.Duration
 	for _, c := range f.costs {
-		sum += float64(c.cpu()) * c.counts[party]
+		sum += c.of(party)
 	}
-	return time.Duration(sum)
+	return sum
 }
 
 // all is the sum of all parts.

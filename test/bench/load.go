@@ -51,11 +51,13 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(homes)) }()
 	r := &Report{Mode: mode, Plan: plan}
-	if r.floor, err = newFloor(filepath.Join(dir, "parts"), homes); err != nil {
+	if r.floor, err = newFloor(ctx, mode, filepath.Join(dir, "parts"), homes); err != nil {
 		return nil, fmt.Errorf("making the parts: %w", err)
 	}
 	defer r.floor.close()
-	r.floor.measure()
+	if err := r.floor.measure(ctx); err != nil {
+		return nil, err
+	}
 	s, err := startSystem(ctx, mode, dir)
 	if err != nil {
 		return nil, err
@@ -92,7 +94,13 @@ func Load(ctx context.Context, mode string, plan Plan, options Options) (_ *Repo
 		return nil, err
 	}
 	r.used, r.took = after.since(before), time.Since(began)
-	r.floor.measure()
+	if err := r.floor.measure(ctx); err != nil {
+		return nil, err
+	}
+	r.floor.share(float64(r.used.transactions) / float64(max(r.Outcome.Paid, 1)))
+	if err := r.floor.pace(ctx, plan); err != nil {
+		return nil, fmt.Errorf("the parts at the run's rate: %w", err)
+	}
 	if err := <-profiled; err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}

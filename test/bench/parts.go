@@ -8,18 +8,14 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
-	"google.golang.org/grpc/health/grpc_health_v1"
-
 	"github.com/halfkey/halfkey/frost"
-	"github.com/halfkey/halfkey/internal/authz"
-	"github.com/halfkey/halfkey/internal/rpc"
-	"github.com/halfkey/halfkey/internal/rpc/devcert"
 )
 
 // part is one irreducible piece of a payment.
@@ -29,6 +25,8 @@ type part struct {
 	counts map[string]float64
 	why    string
 	run    func()
+	// server is who else has a row of its own in a report and does what of it other processes do; the parties of counts do the rest.
+	server string
 	// prepare, if there is one, makes what n runs use up; it is not measured.
 	prepare func(n int)
 }
@@ -53,12 +51,15 @@ func hops() [][2]string {
 	}
 }
 
-// ends are how many ends of hops each party has, in hops.
-func ends() map[string]float64 {
+// ends are how many ends of hops each party has, in hops: of those between processes, or of those within one. All-in-one, agents are
+// processes of their own; in one process with them (no mode) nobody is.
+func ends(mode string, apart bool) map[string]float64 {
 	n := make(map[string]float64)
 	for _, h := range hops() {
-		n[h[0]] += 0.5
-		n[h[1]] += 0.5
+		if apart == (mode == Programs || mode == AllInOne && h[0] == agent) {
+			n[h[0]] += 0.5
+			n[h[1]] += 0.5
+		}
 	}
 	return n
 }
@@ -90,50 +91,71 @@ const (
 	agentFilesPerPayment   = 5
 )
 
-// parts are a GREEN book payment's pieces, create and settle together, agent and services together.
-func parts(dir, homes string) (_ []part, done func(), err error) {
+// parts are a GREEN book payment's pieces, create and settle together, agent and services together, each done where it is done in
+// this mode: elsewhere are the processes that do some of it.
+func parts(ctx context.Context, mode, dir, homes string) (_ []part, elsewhere []*process, done func(), err error) {
 	var closers []func()
-	done = func() {
+	closeAll := func() {
 		for _, c := range closers {
 			c()
 		}
 	}
 	defer func() {
 		if err != nil {
-			done()
+			closeAll()
 		}
 	}()
 	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	message := make([]byte, 512)
 	signature := ed25519.Sign(key, message)
 	frosts, err := newFrosts(message)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	hop, closeHop, err := newHop()
+	s, err := newSamples(key)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	closers = append(closers, closeHop)
-	statement, carried, err := samples(key)
-	if err != nil {
-		return nil, nil, err
+	hops := []part{
+		{name: "hop within a process", counts: ends(mode, false), why: "a plain call by gRPC over mutual TLS, its messages encoded and decoded"},
+		{name: "hop between processes", counts: ends(mode, true), why: "the same, to a process of its own"},
+	}
+	hops = slices.DeleteFunc(hops, func(p part) bool { return p.count() == 0 })
+	for i := range hops {
+		hop, server, closeHop, err := newHop(ctx, filepath.Join(dir, fmt.Sprint("hop-", i)), s, hops[i].name == "hop between processes")
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		hops[i].run = hop
+		closers = append(closers, closeHop)
+		if server != nil {
+			elsewhere = append(elsewhere, server)
+		}
 	}
 	transaction, closeDatabase, err := newTransaction(filepath.Join(dir, "ledger.db"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	closers = append(closers, closeDatabase)
-	read, closeStore, err := newRead(filepath.Join(dir, "etcd"))
+	newRead := newRead
+	if mode == Programs {
+		newRead = newReadApart
+	}
+	read, etcd, closeStore, err := newRead(ctx, filepath.Join(dir, "etcd"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	closers = append(closers, closeStore)
+	store := ""
+	if etcd != nil {
+		store = etcd.name
+		elsewhere = append(elsewhere, etcd)
+	}
 	file := make([]byte, 2048)
-	return []part{
+	return append(hops, []part{
 		{name: "ed25519 sign", counts: signatures(false), why: "the table of signatures", run: func() { ed25519.Sign(key, message) }},
 		{
 			name: "ed25519 verify", counts: signatures(true), why: "the table of signatures",
@@ -150,13 +172,11 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 		},
 		{
 			name: "statement, in its one encoding", counts: statements(), why: "decoded strictly by who verifies it, encoded by who makes it",
-			run: statement,
+			run: s.peek,
 		},
-		{name: "message, encoded and decoded", counts: ends(), why: "a request and its answer for each hop", run: carried},
-		{name: "hop, mutual TLS", counts: ends(), why: "agent to gateway twice; identity, policy, ledger twice, co-signer", run: hop},
 		{
 			name: "linearizable read, etcd", counts: readsPerPayment(),
-			why: "the wallet's row; the co-signer's freezes, after the evidence", run: read,
+			why: "the wallet's row; the co-signer's freezes, after the evidence", run: read, server: store,
 		},
 		{
 			name: transactionPart, counts: map[string]float64{ledger: transactionsPerPayment},
@@ -167,7 +187,7 @@ func parts(dir, homes string) (_ []part, done func(), err error) {
 			why: "in the agent's home: the mark of an unfinished payment, the record three times, what was seen",
 			run: func() { must(putFile(homes, file)) },
 		},
-	}, done, nil
+	}...), elsewhere, closeAll, nil
 }
 
 func once(party string) map[string]float64 { return map[string]float64{party: 1} }
@@ -272,56 +292,6 @@ func (f *frosts) finish() {
 	f.begun = f.begun[:last]
 	_, err := b.nonces.Finish(f.message, b.release)
 	must(err)
-}
-
-// newHop is one call over mutual TLS 1.3 on loopback, through our own interceptors.
-func newHop() (call, done func(), err error) {
-	const installation = "bench"
-	authority, err := devcert.NewAuthority(installation, time.Now())
-	if err != nil {
-		return nil, nil, err
-	}
-	credentials := func(s authz.Service) (*rpc.Credentials, error) {
-		pair, err := authority.Service(installation, s, time.Now(), "127.0.0.1")
-		if err != nil {
-			return nil, err
-		}
-		return rpc.NewCredentials(installation, rpc.Material{Certificate: pair.Certificate, Key: pair.Key, Authorities: authority.Certificate()})
-	}
-	server, err := credentials(authz.Policy)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := credentials(authz.Gateway)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := rpc.NewServer(rpc.Config{Installation: installation, Listener: authz.Internal, Credentials: server, Logger: quiet()})
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, err
-	}
-	go func() { _ = s.Serve(l) }()
-	conn, err := rpc.Dial(rpc.DialConfig{
-		Target: "passthrough:///" + l.Addr().String(), Service: authz.Policy, Credentials: client, Logger: quiet(),
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	health := grpc_health_v1.NewHealthClient(conn)
-	return func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			defer cancel()
-			if _, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
-				panic(err)
-			}
-		}, func() {
-			_ = conn.Close()
-			s.Stop()
-		}, nil
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -76,12 +76,12 @@ func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "latency from the due time, ms: p50 %s   p90 %s   p99 %s   max %s\n\n",
 		millis(o.Latency(50)), millis(o.Latency(90)), millis(o.Latency(99)), millis(o.Latency(100)))
 
-	r.floor.share(float64(r.used.transactions) / float64(max(o.Paid, 1)))
 	fmt.Fprintf(w, "%-34s %10s %8s %10s\n", "irreducible part", "µs CPU", "count", "µs/payment")
 	for _, c := range r.floor.costs {
 		fmt.Fprintf(w, "%-34s %10.1f %8.4g %10.1f\n", c.name, micros(c.cpu()), c.count(), micros(c.cpu())*c.count())
 	}
-	fmt.Fprintf(w, "%-34s %10s %8s %10.1f\n\n", "sum", "", "", micros(r.floor.all()))
+	fmt.Fprintf(w, "%-34s %10s %8s %10.1f\n", "sum", "", "", micros(r.floor.all()))
+	fmt.Fprintf(w, "%-34s %10s %8s %10.1f\n\n", "the same at this rate", "", "", micros(r.floor.paced))
 
 	fmt.Fprintf(w, "%-14s %12s %12s %8s %12s %14s\n", "per payment", "µs CPU", "µs parts", "ratio", "calls in", "at rest, µs/s")
 	var used, all, rest, allRest time.Duration
@@ -99,7 +99,9 @@ func (r *Report) Print(w io.Writer) {
 	r.row(w, "everything", all, r.floor.all(), allRest)
 	fmt.Fprintf(w, "\nper payment: hops %.2f   the ledger's durable transactions %.3f   etcd's reads %s and durable writes %s\n",
 		r.hopsEach(), float64(r.used.transactions)/float64(max(o.Paid, 1)), r.shown(r.used.reads), r.shown(r.used.syncs))
-	fmt.Fprintf(w, "CPU per payment / sum of the parts: %.2f everything, %.2f services\n", ratio(all, r.floor.all()), ratio(used, services))
+	fmt.Fprintf(w, "CPU per payment / sum of the parts: %.2f everything, %.2f services; done at this rate, the parts take %.2f times as much: %.2f, %.2f\n",
+		ratio(all, r.floor.all()), ratio(used, services), r.floor.slower(),
+		ratio(all, r.floor.all())/r.floor.slower(), ratio(used, services)/r.floor.slower())
 }
 
 func (r *Report) row(w io.Writer, name string, cpu, parts, rest time.Duration) {
@@ -124,8 +126,7 @@ func (r *Report) names() []string {
 	return names
 }
 
-// partsOf is the sum of the parts that a process does: all services' in one process. etcd's side of a read is measured with its
-// caller's, so a process of its own has none here.
+// partsOf is the sum of the parts that a process does: all services' in one process.
 func (r *Report) partsOf(name string) time.Duration {
 	if name == AllInOne {
 		return r.floor.all() - r.floor.of(agent)

@@ -7,14 +7,14 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	_ "modernc.org/sqlite" // the ledger's engine
 
+	"github.com/halfkey/halfkey/internal/allinone"
+	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/evidence"
@@ -107,29 +107,77 @@ func transactions(database string) (uint32, error) {
 }
 
 // newRead is one linearizable read of a wallet's row from an etcd in this process.
-func newRead(dir string) (run, done func(), err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), readyMax)
+func newRead(ctx context.Context, dir string) (run func(), _ *process, done func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, readyMax)
 	defer cancel()
 	etcd, err := embedded.Start(ctx, embedded.Config{Dir: dir, Logger: quiet()})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	kv, err := etcd.KV("bench")
 	if err == nil {
 		_, _, err = etcdstore.Create(ctx, kv, "wallets/w", make([]byte, 2048))
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, etcd.Close())
+		return nil, nil, nil, errors.Join(err, etcd.Close())
 	}
 	return func() {
 		_, err := etcdstore.Get(context.Background(), kv, "wallets/w")
 		must(err)
-	}, func() { _ = etcd.Close() }, nil
+	}, nil, func() { _ = etcd.Close() }, nil
 }
 
-// samples are a statement that is decoded strictly, and a request and its answer that are encoded and decoded as a hop does: about
-// what the middle ones of a payment are.
-func samples(key ed25519.PrivateKey) (statement, carried func(), err error) {
+// newReadApart is the same from an etcd that is a process, over mutual TLS, as policy: by its certificate, its user and its
+// namespace of a deployment like that of the five programs.
+func newReadApart(ctx context.Context, dir string) (run func(), etcd *process, done func(), err error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	d := allinone.Deployment{Dir: filepath.Join(dir, "deployment"), Gateway: address, HTTPS: address, EtcdHosts: []string{"127.0.0.1"}}
+	if err := d.Make(time.Now()); err != nil {
+		return nil, nil, nil, err
+	}
+	if etcd, err = startEtcd(ctx, dir, d, address); err != nil {
+		return nil, nil, nil, err
+	}
+	file := filepath.Join(d.Dir, policy, policy+".yaml")
+	c := new(config.Policy)
+	// It listens nowhere, so any address will do.
+	addresses := map[string]string{"etcd": address, policy + " listen": address, policy + " operations": address}
+	if err = configure(file, policy, addresses, ""); err == nil {
+		err = config.Load(file, c)
+	}
+	var store *etcdstore.Store
+	if err == nil {
+		var as etcdstore.Config
+		if as, err = etcdstore.Configured(c.Etcd, quiet()); err == nil {
+			store, err = etcdstore.Open(ctx, as)
+		}
+	}
+	if err == nil {
+		_, _, err = etcdstore.Create(ctx, store.KV(), "wallets/w", make([]byte, 2048))
+	}
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, etcd.end())
+	}
+	return func() {
+			_, err := etcdstore.Get(context.Background(), store.KV(), "wallets/w")
+			must(err)
+		}, etcd, func() {
+			_ = store.Close() // Nothing is pending.
+			_ = etcd.end()
+		}, nil
+}
+
+// samples are a statement, and a request and its answer of a hop: about what the middle ones of a payment are.
+type samples struct {
+	statement *typev1.Envelope
+	request   *ledgerv1.CreatePaymentRequest
+	answer    *ledgerv1.CreatePaymentResponse
+}
+
+func newSamples(key ed25519.PrivateKey) (*samples, error) {
 	digest := bytes.Repeat([]byte{7}, 32)
 	now := time.Now().UnixMilli()
 	const name = "wallets/0123456789abcdef0123456789abcdef/payments/0199f0a0-0000-7000-8000-000000000000"
@@ -144,23 +192,16 @@ func samples(key ed25519.PrivateKey) (statement, carried func(), err error) {
 		},
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	request := &ledgerv1.CreatePaymentRequest{Request: v, Message: make([]byte, 360), Verdict: v}
-	answer := &ledgerv1.CreatePaymentResponse{Payment: &typev1.Payment{
-		Name: name, Intent: make([]byte, 320), Message: make([]byte, 360), Receipt: v, Request: v, Verdict: v,
-	}}
-	over := func(sent, received proto.Message) {
-		b, err := proto.Marshal(sent)
-		must(err)
-		must(proto.Unmarshal(b, received))
-	}
-	if err := evidence.Peek(v, new(typev1.Verdict)); err != nil {
-		return nil, nil, fmt.Errorf("the sample: %w", err)
-	}
-	return func() { must(evidence.Peek(v, new(typev1.Verdict))) },
-		func() {
-			over(request, new(ledgerv1.CreatePaymentRequest))
-			over(answer, new(ledgerv1.CreatePaymentResponse))
-		}, nil
+	return &samples{
+		statement: v,
+		request:   &ledgerv1.CreatePaymentRequest{Request: v, Message: make([]byte, 360), Verdict: v},
+		answer: &ledgerv1.CreatePaymentResponse{Payment: &typev1.Payment{
+			Name: name, Intent: make([]byte, 320), Message: make([]byte, 360), Receipt: v, Request: v, Verdict: v,
+		}},
+	}, evidence.Peek(v, new(typev1.Verdict))
 }
+
+// peek decodes the statement strictly.
+func (s *samples) peek() { must(evidence.Peek(s.statement, new(typev1.Verdict))) }

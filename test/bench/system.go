@@ -107,25 +107,11 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 			err = errors.Join(err, s.end())
 		}
 	}()
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	metrics, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	etcd, err := start("etcd", "http://"+metrics+"/metrics", self,
-		childEtcd, filepath.Join(dir, "etcd"), filepath.Join(data, "etcd-tls"), addresses["etcd"], metrics)
+	etcd, err := startEtcd(ctx, dir, d, addresses["etcd"])
 	if err != nil {
 		return nil, err
 	}
 	s.processes = append(s.processes, etcd)
-	users, cancel := context.WithTimeout(ctx, etcdUsersMax)
-	defer cancel()
-	if err := d.MakeEtcdUsers(users, []string{addresses["etcd"]}); err != nil {
-		return nil, err
-	}
 	for _, name := range authz.Services() {
 		file := filepath.Join(data, string(name), string(name)+".yaml")
 		if err := configure(file, name, addresses, s.database); err != nil {
@@ -149,6 +135,29 @@ func startPrograms(ctx context.Context, dir string) (_ *system, err error) {
 	}
 	s.access = accessOf(data, code)
 	return s, nil
+}
+
+// startEtcd starts an etcd for a deployment, and makes the users that are let in.
+func startEtcd(ctx context.Context, dir string, d allinone.Deployment, address string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := start("etcd", "http://"+metrics+"/metrics", self,
+		childEtcd, filepath.Join(dir, "etcd"), filepath.Join(d.Dir, "etcd-tls"), address, metrics)
+	if err != nil {
+		return nil, err
+	}
+	users, cancel := context.WithTimeout(ctx, etcdUsersMax)
+	defer cancel()
+	if err := d.MakeEtcdUsers(users, []string{address}); err != nil {
+		return nil, errors.Join(err, etcd.end())
+	}
+	return etcd, nil
 }
 
 // configure puts loopback addresses in the place of the example configuration's.
