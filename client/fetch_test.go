@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
@@ -164,6 +166,9 @@ func TestFetch(t *testing.T) {
 		if intent := done.Payment.X402; intent.GetMethod() != "POST" || intent.GetPath() != "/weather" || intent.GetScheme() != "http" {
 			t.Errorf("got intent %v", intent)
 		}
+		if r, err := m.home.LoadFetch(f.Name); err != nil || len(r.Header) > 0 || len(r.Body) > 0 {
+			t.Errorf("what was sent is kept: %+v, %v", r, err)
+		}
 		_, err = m.buyer.ConfirmFetch(ctx, f.ID, &out)
 		wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
 		if got := before - balance(t, m.buyer); got != usd/2 {
@@ -286,6 +291,82 @@ func TestTransport(t *testing.T) {
 		t.Errorf("over the maximum: %v", err)
 	}
 	if got := before - balance(t, m.buyer); got != usd/2 {
+		t.Errorf("paid %d in all", got)
+	}
+	// What needs a person is not even asked for.
+	m.price.Store(20 * usd)
+	c.Transport = client.NewTransport(m.buyer, client.TransportConfig{Reach: client.Reach{Loopback: true}})
+	_, err := get()
+	var needs *client.FetchError
+	if !errors.As(err, &needs) || needs.Fetch.State != client.FetchQuoted || needs.Fetch.Judged != pending {
+		t.Errorf("got %v", err)
+	} else if shown, err := m.buyer.ShowFetch(testContext(t), needs.Fetch.ID); err != nil || shown.State != client.FetchQuoted {
+		t.Errorf("got %+v, %v", shown, err)
+	}
+	// One that was paid and whose answer was not read to its end can be had again, for the same payment.
+	m.price.Store(usd / 2)
+	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, m.url+"/weather", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	all, err := m.buyer.ListFetches()
+	if err != nil || all[0].State != client.FetchPaid {
+		t.Fatalf("got %v, %v", all, err)
+	}
+	if done, err := m.buyer.ConfirmFetch(testContext(t), all[0].ID, io.Discard); err != nil || done.State != client.FetchDelivered {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	if got := before - balance(t, m.buyer); got != usd {
+		t.Errorf("paid %d in all", got)
+	}
+}
+
+// TestOldPrices lets time pass between a price and its confirmation.
+func TestOldPrices(t *testing.T) {
+	clock := halfkeytest.NewClock(time.Now())
+	m := newMarket(t, halfkeytest.WithClock(clock))
+	ctx := testContext(t)
+	before := balance(t, m.buyer)
+
+	old := m.fetch()
+	clock.Advance(client.QuoteLife + time.Second)
+	_, err := m.buyer.ConfirmFetch(ctx, old.ID, io.Discard)
+	wantReason(t, err, typev1.Reason_REASON_DEADLINE_EXPIRED, notMoved)
+	if f, err := m.buyer.ConfirmFetch(ctx, old.ID, io.Discard); err != nil || f.State != client.FetchEnded {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	if got := balance(t, m.buyer); got != before {
+		t.Errorf("paid %d for a price of long ago", before-got)
+	}
+
+	// One that waits for a person is good for as long as the payment is: the server is asked again.
+	m.price.Store(20 * usd)
+	f := m.fetch()
+	if _, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(2 * time.Hour)
+	if _, err := m.h.Owner().Approve(ctx, f.Name); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard); err != nil || done.State != client.FetchDelivered {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	// And no longer: a payment whose deadline has passed ends it.
+	f = m.fetch()
+	if _, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(25 * time.Hour)
+	if done, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard); err != nil || done.State != client.FetchEnded || done.MoneyMoved != notMoved {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	if got := before - balance(t, m.buyer); got != 20*usd {
 		t.Errorf("paid %d in all", got)
 	}
 }
