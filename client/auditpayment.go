@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/frost"
-	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -143,22 +142,24 @@ func (a *audit) renewal(e *typev1.Entry) error {
 }
 
 // request verifies request and message of an attempt, under the request key of the guard rails in force.
-func (a *audit) request(e *typev1.Entry) (*evidence.Attempt, book.Message, error) {
+func (a *audit) request(e *typev1.Entry) (*evidence.Attempt, evidence.Message, error) {
 	if a.head == nil {
-		return nil, book.Message{}, errNoHead
+		return nil, evidence.Message{}, errNoHead
 	}
 	if n := len(e.GetStatements()); n != 2 && n != 3 {
-		return nil, book.Message{}, refusal("entry", "statements", "are not request, verdict and possibly review")
+		return nil, evidence.Message{}, refusal("entry", "statements", "are not request, verdict and possibly review")
 	}
 	att, err := evidence.CheckRequest(a.i, e.GetStatements()[0], a.head.Document.GetRequestKey())
 	if err != nil {
-		return nil, book.Message{}, err
+		return nil, evidence.Message{}, err
 	}
 	switch {
 	case att.Request.GetPayment() != e.GetPayment():
-		return nil, book.Message{}, refusal("request", "payment", "is another payment")
+		return nil, evidence.Message{}, refusal("request", "payment", "is another payment")
+	case att.Intent.GetRail() != typev1.Rail_RAIL_BOOK:
+		return nil, evidence.Message{}, refusal("intent", "rail", "is not the book, whose payments alone are audited")
 	case att.Intent.GetAsset() != e.GetAsset() || att.Intent.GetUnits() != e.GetUnits():
-		return nil, book.Message{}, refusal("intent", "units", "are not the entry's")
+		return nil, evidence.Message{}, refusal("intent", "units", "are not the entry's")
 	}
 	m, err := evidence.CheckMessage(e.GetMessage(), att, a.groupKey)
 	return att, m, err

@@ -1,10 +1,8 @@
 package evidence
 
 import (
-	"bytes"
 	"time"
 
-	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -53,6 +51,9 @@ func CheckIntent(i *Installation, b []byte) (intent *typev1.Intent, units int64,
 	if m.GetRail() == typev1.Rail_RAIL_BOOK && m.GetAsset() != i.BookUSD() {
 		return nil, 0, invalid("intent", "asset", "is not this installation's book money")
 	}
+	if _, known := resource.TokenOf(m.GetAsset()); m.GetRail() == typev1.Rail_RAIL_SOLANA && !known {
+		return nil, 0, invalid("intent", "asset", "is not a token that is paid on Solana")
+	}
 	units, err = resource.ParseUnits(m.GetUnits())
 	if err != nil {
 		return nil, 0, bad("intent", "units", "is not an amount of 1 to 2^63-1")
@@ -83,6 +84,9 @@ func CheckRequest(i *Installation, e *typev1.Envelope, requestKey []byte) (*Atte
 	case intent.GetDeadlineMillis()-r.GetTimeMillis() > DeadlineMax.Milliseconds():
 		return nil, &Error{Reason: typev1.Reason_REASON_DEADLINE_EXPIRED, Piece: "intent", Field: "deadline_millis", Why: "is more than 7 days after the request"}
 	}
+	if err := checkAdded(r, intent); err != nil {
+		return nil, err
+	}
 	return &Attempt{
 		Request:       r,
 		Intent:        intent,
@@ -94,63 +98,25 @@ func CheckRequest(i *Installation, e *typev1.Envelope, requestKey []byte) (*Atte
 	}, nil
 }
 
-// CheckMessage decodes the bytes to be signed and checks that they say what intent and request say, in every field, and that
-// payer is who pays. Whether they have expired is for whoever has a trusted time.
-func CheckMessage(message []byte, a *Attempt, payer [32]byte) (book.Message, error) {
-	const piece = "message"
-	refuse := func(field, why string) (book.Message, error) { return book.Message{}, mismatch(piece, field, why) }
-	if len(message) == 0 {
-		return book.Message{}, missing(piece)
-	}
-	if len(message) > MessageMax {
-		return book.Message{}, bad(piece, "", "is too large")
-	}
-	if MessageDigest(message) != a.MessageDigest {
-		return refuse("", "is not the one that the request names")
-	}
-	if a.Intent.GetRail() != typev1.Rail_RAIL_BOOK {
-		return refuse("rail", "is not the intent's")
-	}
-	m, err := book.Decode(message)
-	if err != nil {
-		return book.Message{}, &Error{Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: piece, Why: "is not a book message in its one encoding", err: err}
-	}
+// checkAdded checks which of the fields that a request adds to its intent are there: on the book none; on Solana a memo, and for an
+// HTTP resource who pays the fee and which offer was taken.
+func checkAdded(r *typev1.Request, intent *typev1.Intent) error {
+	const piece = "request"
+	solana := intent.GetRail() == typev1.Rail_RAIL_SOLANA
+	bought := solana && intent.GetX402() != nil
 	switch {
-	case m.Installation != a.Intent.GetInstallation():
-		return refuse("installation", "is not the intent's")
-	case m.Payment != a.Intent.GetPayment():
-		return refuse("payment", "is not the intent's")
-	case m.Payer != payer:
-		return refuse("payer", "is not the wallet's group key")
-	case !bytes.Equal(m.Recipient[:], a.Intent.GetRecipient()):
-		return refuse("recipient", "is not the intent's")
-	case m.Asset != a.Intent.GetAsset():
-		return refuse("asset", "is not the intent's")
-	case m.Units != a.Units:
-		return refuse("units", "is not the intent's")
-	case Digest(m.IntentDigest) != a.IntentDigest:
-		return refuse("intent_digest", "is another intent")
-	}
-	return m, nil
-}
-
-// CheckMessageTime checks that at the ledger's time a message has not expired and does so soon, and that the intent's
-// deadline has not passed and is not too far.
-func CheckMessageTime(m book.Message, a *Attempt, at time.Time) error {
-	expired := func(reason typev1.Reason, piece, field, why string) error {
-		return &Error{Reason: reason, Piece: piece, Field: field, Why: why}
-	}
-	now := at.UnixMilli()
-	const message, deadline = typev1.Reason_REASON_MESSAGE_EXPIRED, typev1.Reason_REASON_DEADLINE_EXPIRED
-	switch {
-	case now > a.Intent.GetDeadlineMillis():
-		return expired(deadline, "intent", "deadline_millis", "has passed")
-	case a.Intent.GetDeadlineMillis()-now > (DeadlineMax + Tolerance).Milliseconds():
-		return expired(deadline, "intent", "deadline_millis", "is more than 7 days ahead")
-	case m.ExpiryMillis <= now:
-		return expired(message, "message", "expiry", "has passed")
-	case m.ExpiryMillis-now > book.ExpiryMax.Milliseconds():
-		return expired(message, "message", "expiry", "is more than 2 minutes ahead")
+	case solana && r.GetMemo() == "":
+		return mismatch(piece, "memo", "is missing, and the intent's rail has one")
+	case !solana && r.GetMemo() != "":
+		return mismatch(piece, "memo", "is given, and the intent's rail has none")
+	case bought && len(r.GetFeePayer()) == 0:
+		return mismatch(piece, "fee_payer", "is missing, and the intent is for an HTTP resource on Solana")
+	case !bought && len(r.GetFeePayer()) != 0:
+		return mismatch(piece, "fee_payer", "is given, and the intent is for no HTTP resource on Solana")
+	case bought && len(r.GetOfferDigest()) == 0:
+		return mismatch(piece, "offer_digest", "is missing, and the intent is for an HTTP resource on Solana")
+	case !bought && len(r.GetOfferDigest()) != 0:
+		return mismatch(piece, "offer_digest", "is given, and the intent is for no HTTP resource on Solana")
 	}
 	return nil
 }
@@ -208,6 +174,12 @@ func CheckReceipt(i *Installation, a *Attempt, head *Head, verdict Digest, e *ty
 		return nil, mismatch(piece, "verdict_digest", "is another verdict")
 	case !head.Digest.Is(r.GetGuardRailsDigest()):
 		return nil, otherHead(piece)
+	}
+	switch solana := a.Intent.GetRail() == typev1.Rail_RAIL_SOLANA; {
+	case solana && r.GetLastValidHeight() == 0:
+		return nil, mismatch(piece, "last_valid_height", "is missing, and the intent's rail ends a message by it")
+	case !solana && r.GetLastValidHeight() != 0:
+		return nil, mismatch(piece, "last_valid_height", "is given, and the intent's rail has no heights")
 	}
 	return r, nil
 }

@@ -1,8 +1,12 @@
 package evidence
 
 import (
+	"math"
+	"strings"
+
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -243,6 +247,11 @@ func (f *fields) request(m *typev1.Request) {
 	f.size("commitment", m.GetCommitment(), commitmentSize)
 	f.numbered("seen_entry", "seen_hash", m.GetSeenEntry(), m.GetSeenHash())
 	f.millis("time_millis", m.GetTimeMillis())
+	if len(m.GetFeePayer()) != 0 {
+		f.key("fee_payer", m.GetFeePayer())
+	}
+	f.check(len(m.GetMemo()) <= solana.MemoMax && !strings.Contains(m.GetMemo(), "\x00"), "memo", "is longer than 256 bytes, or holds a NUL")
+	f.optionalDigest("offer_digest", m.GetOfferDigest())
 }
 
 func (f *fields) verdict(m *typev1.Verdict) {
@@ -271,6 +280,7 @@ func (f *fields) receipt(m *typev1.Receipt) {
 	f.millis("time_millis", m.GetTimeMillis())
 	f.number("entry", m.GetEntry())
 	f.digest("entry_hash", m.GetEntryHash())
+	f.check(m.GetLastValidHeight() <= math.MaxInt64, "last_valid_height", "is too large")
 }
 
 func (f *fields) acknowledgement(m *typev1.Acknowledgement) {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -64,8 +65,11 @@ func EnvelopeDigest(e *typev1.Envelope) Digest { return DigestOf(e.GetPayloadTyp
 // MessageDigest is the digest of the exact bytes that a payment's group key signs, under the type of the rail that their
 // beginning names. Bytes that begin like none get a type that no decoder takes.
 func MessageDigest(message []byte) Digest {
-	if bytes.HasPrefix(message, []byte(book.Prefix)) {
+	switch {
+	case bytes.HasPrefix(message, []byte(book.Prefix)):
 		return DigestOf(TypeBookMessage, message)
+	case bytes.HasPrefix(message, []byte{solana.FirstByte}):
+		return DigestOf(TypeSolanaMessage, message)
 	}
 	return DigestOf(TypeUnknownMessage, message)
 }

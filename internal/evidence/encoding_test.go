@@ -297,6 +297,9 @@ func TestUnmarshalRefusesOtherEncodings(t *testing.T) {
 // x402Sample is the sample of an intent that has a context.
 const x402Sample = "intent for an HTTP resource"
 
+// solanaRequest is the sample of a request that has every field.
+const solanaRequest = "request for an HTTP resource on Solana"
+
 // TestFields: every bound of the contract, by the field that a refusal must name.
 func TestFields(t *testing.T) {
 	rows := []struct {
@@ -339,6 +342,12 @@ func TestFields(t *testing.T) {
 		{"request", "seen_hash", func(m proto.Message) { m.(*typev1.Request).SeenHash = nil }},
 		{"request", "seen_hash", func(m proto.Message) { m.(*typev1.Request).SeenEntry = 0 }},
 		{"request", "time_millis", func(m proto.Message) { m.(*typev1.Request).TimeMillis = -1 }},
+		{solanaRequest, "fee_payer", func(m proto.Message) { m.(*typev1.Request).FeePayer = make([]byte, 31) }},
+		{solanaRequest, "fee_payer", func(m proto.Message) { m.(*typev1.Request).FeePayer = make([]byte, 33) }},
+		{solanaRequest, "memo", func(m proto.Message) { m.(*typev1.Request).Memo = strings.Repeat("a", 257) }},
+		{solanaRequest, "memo", func(m proto.Message) { m.(*typev1.Request).Memo = "a\x00" }},
+		{solanaRequest, "offer_digest", func(m proto.Message) { m.(*typev1.Request).OfferDigest = make([]byte, 31) }},
+		{"receipt on Solana", "last_valid_height", func(m proto.Message) { m.(*typev1.Receipt).LastValidHeight = 1 << 63 }},
 		{"registration", "handle", func(m proto.Message) { m.(*typev1.Registration).Handle = "-a" }},
 		{"registration", "request_key", func(m proto.Message) { m.(*typev1.Registration).RequestKey = nil }},
 		{"keygen-start", "run", func(m proto.Message) { m.(*typev1.KeyGenerationStart).Run = make([]byte, 15) }},

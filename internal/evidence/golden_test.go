@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -43,6 +44,8 @@ type vector struct {
 type golden struct {
 	Statements           []vector          `json:"statements"`
 	BookMessage          vector            `json:"book_message"`
+	SolanaTransfer       vector            `json:"solana_transfer"`
+	SolanaX402           vector            `json:"solana_x402"`
 	KeyTestMessage       string            `json:"key_test_message"`
 	KeyGenerationSession string            `json:"key_generation_session"`
 	ClaimCode            string            `json:"claim_code"`
@@ -69,12 +72,16 @@ func makeGolden(t *testing.T) golden {
 		}
 		g.Statements = append(g.Statements, v)
 	}
-	group := p.GroupPrivate
-	g.BookMessage = vector{
-		Name: "book message", Type: evidence.TypeBookMessage, Payload: hex.EncodeToString(p.MessageBytes),
-		Digest:    evidence.MessageDigest(p.MessageBytes).String(),
-		PublicKey: hex.EncodeToString(p.GroupKey[:]), Signature: hex.EncodeToString(ed25519.Sign(group, p.MessageBytes)),
+	message := func(name, payloadType string, p *evidencetest.Payment) vector {
+		return vector{
+			Name: name, Type: payloadType, Payload: hex.EncodeToString(p.MessageBytes), Digest: evidence.MessageDigest(p.MessageBytes).String(),
+			PublicKey: hex.EncodeToString(p.GroupKey[:]), Signature: hex.EncodeToString(p.Settle()),
+		}
 	}
+	transfer, bought := fixedSolana(t, w)
+	g.BookMessage = message("book message", evidence.TypeBookMessage, p)
+	g.SolanaTransfer = message("transfer on Solana", evidence.TypeSolanaMessage, transfer)
+	g.SolanaX402 = message("payment for an HTTP resource on Solana", evidence.TypeSolanaMessage, bought)
 	g.KeyTestMessage = hex.EncodeToString(evidence.KeyTestMessage(w.Installation.ID(), p.Wallet.Name, p.GroupKey, [32]byte(digestOf(5))))
 	g.KeyGenerationSession = hex.EncodeToString(evidence.KeyGenerationSession(w.Installation.ID(), p.Wallet.Name, bytes.Repeat([]byte{9}, 16)))
 	g.ClaimCode = evidence.ClaimCode(w.Installation.ID(), sampleOf(t, "registration").(*typev1.Registration))
@@ -128,14 +135,14 @@ func TestGoldenVerifies(t *testing.T) {
 		return b
 	}
 	g := readGolden(t)
-	for _, v := range append(g.Statements, g.BookMessage) {
+	for _, v := range append(g.Statements, g.BookMessage, g.SolanaTransfer, g.SolanaX402) {
 		payload := unhex(v.Payload)
 		pae := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(v.Type), v.Type, len(payload), payload)
 		if got := fmt.Sprintf("%x", sha256.Sum256(pae)); got != v.Digest {
 			t.Errorf("%s: digest %s, want %s", v.Name, got, v.Digest)
 		}
 		signed := pae
-		if v.Type == evidence.TypeBookMessage {
+		if v.Type == evidence.TypeBookMessage || v.Type == evidence.TypeSolanaMessage {
 			signed = payload // a rail's message is signed as it is
 		}
 		if v.Signature != "" && !ed25519.Verify(unhex(v.PublicKey), signed, unhex(v.Signature)) {
@@ -190,6 +197,15 @@ func TestGoldenByHand(t *testing.T) {
 	q := sampleOf(t, "request").(*typev1.Request)
 	request := hand(nil).text(1, q.GetInstallation()).text(2, q.GetWallet()).text(3, q.GetPayment()).bytes(4, intent).
 		bytes(5, q.GetMessageDigest()).bytes(6, q.GetCommitment()).number(7, q.GetSeenEntry()).bytes(8, q.GetSeenHash()).number(9, uint64(q.GetTimeMillis()))
+	sq := sampleOf(t, solanaRequest).(*typev1.Request)
+	onChain := hand(nil).text(1, sq.GetInstallation()).text(2, sq.GetWallet()).text(3, sq.GetPayment()).bytes(4, sq.GetIntent()).
+		bytes(5, sq.GetMessageDigest()).bytes(6, sq.GetCommitment()).number(9, uint64(sq.GetTimeMillis())).
+		bytes(10, sq.GetFeePayer()).text(11, sq.GetMemo()).bytes(12, sq.GetOfferDigest())
+	c := sampleOf(t, "receipt on Solana").(*typev1.Receipt)
+	receipt := hand(nil).text(1, c.GetInstallation()).text(2, c.GetWallet()).text(3, c.GetPayment()).bytes(4, c.GetIntentDigest()).
+		bytes(5, c.GetMessageDigest()).bytes(6, c.GetRequestDigest()).bytes(7, c.GetVerdictDigest()).bytes(8, c.GetGuardRailsDigest()).
+		number(9, uint64(c.GetLight())).number(12, uint64(c.GetTimeMillis())).number(13, c.GetEntry()).bytes(14, c.GetEntryHash()).
+		number(15, c.GetLastValidHeight())
 	v := sampleOf(t, "verdict").(*typev1.Verdict)
 	verdict := hand(nil).text(1, v.GetInstallation()).text(2, v.GetWallet()).text(3, v.GetPayment()).bytes(4, v.GetIntentDigest()).
 		bytes(5, v.GetMessageDigest()).bytes(6, v.GetGuardRailsDigest()).number(7, uint64(v.GetLight()))
@@ -239,7 +255,10 @@ func TestGoldenByHand(t *testing.T) {
 	}
 	entry = entry.bytes(16, n.GetMessage()).text(20, n.GetCaller())
 
-	byHand := map[string]hand{"intent": intent, x402Sample: bought, "request": request, "verdict": verdict, "guard-rails": document, "entry": entry}
+	byHand := map[string]hand{
+		"intent": intent, x402Sample: bought, "request": request, solanaRequest: onChain, "receipt on Solana": receipt,
+		"verdict": verdict, "guard-rails": document, "entry": entry,
+	}
 	for _, vec := range readGolden(t).Statements {
 		if h, ok := byHand[vec.Name]; ok {
 			if got := hex.EncodeToString(h); got != vec.Payload {
@@ -269,11 +288,14 @@ func TestDocExample(t *testing.T) {
 	}
 	g := readGolden(t)
 	want := map[string]string{
-		"book message payload":   g.BookMessage.Payload,
-		"book message digest":    g.BookMessage.Digest,
-		"book message signature": g.BookMessage.Signature,
-		"claim code":             g.ClaimCode,
-		"key-test message":       g.KeyTestMessage,
+		"book message payload":      g.BookMessage.Payload,
+		"book message digest":       g.BookMessage.Digest,
+		"book message signature":    g.BookMessage.Signature,
+		"Solana transfer payload":   g.SolanaTransfer.Payload,
+		"Solana transfer digest":    g.SolanaTransfer.Digest,
+		"Solana transfer signature": g.SolanaTransfer.Signature,
+		"claim code":                g.ClaimCode,
+		"key-test message":          g.KeyTestMessage,
 	}
 	for _, v := range g.Statements {
 		switch v.Name {

@@ -55,6 +55,25 @@ func fixedPayment(t testing.TB, w *evidencetest.World) *evidencetest.Payment {
 	return p
 }
 
+// fixedSolana are the payments of the golden vectors on Solana, with the ledger's receipts: 2.50 USDC to an owner, sent by the wallet
+// itself, and 0.10 USDC for an HTTP resource.
+func fixedSolana(t testing.TB, w *evidencetest.World) (transfer, bought *evidencetest.Payment) {
+	t.Helper()
+	payee := evidencetest.Key32(w.Key("owner on Solana"))
+	payer := w.Wallet(evidencetest.WalletConfig{ID: "shopper"})
+	payer.SetGuardRails(evidencetest.AllowSolana(payee))
+	transfer = payer.Payment(evidencetest.PaymentConfig{ID: "invoice-8", Rail: onSolana, To: payee, Units: 5 * usd / 2, Now: start, Purpose: "Invoice 8"})
+	bought = payer.Payment(evidencetest.PaymentConfig{
+		ID: "report-7", Rail: onSolana, To: payee, Units: usd / 10, Now: start, Purpose: "Report 7",
+		EditIntent: func(m *typev1.Intent) { m.X402 = boughtOf(t) },
+	})
+	for _, p := range []*evidencetest.Payment{transfer, bought} {
+		p.Judge(start, nil)
+		p.Record(start, nil)
+	}
+	return transfer, bought
+}
+
 // samples returns one content of every type that evidence knows.
 func samples(t testing.TB) []sample {
 	t.Helper()
@@ -67,6 +86,7 @@ func samples(t testing.TB) []sample {
 	message := evidence.MessageDigest(p.MessageBytes).Bytes()
 	peek := func(e *typev1.Envelope, m proto.Message) proto.Message { w.Decode(e, m); return m }
 
+	transfer, fetched := fixedSolana(t, w)
 	bought := proto.CloneOf(p.Intent)
 	bought.X402 = boughtOf(t)
 	keyStart := &typev1.KeyGenerationStart{
@@ -93,6 +113,11 @@ func samples(t testing.TB) []sample {
 		{"intent", evidence.TypeIntent, p.Intent, ""},
 		{"intent for an HTTP resource", evidence.TypeIntent, bought, ""},
 		{"request", evidence.TypeRequest, peek(p.Request, new(typev1.Request)), "request/research"},
+		{"intent on Solana", evidence.TypeIntent, transfer.Intent, ""},
+		{"request on Solana", evidence.TypeRequest, peek(transfer.Request, new(typev1.Request)), "request/shopper"},
+		{"intent for an HTTP resource on Solana", evidence.TypeIntent, fetched.Intent, ""},
+		{"request for an HTTP resource on Solana", evidence.TypeRequest, peek(fetched.Request, new(typev1.Request)), "request/shopper"},
+		{"receipt on Solana", evidence.TypeReceipt, peek(fetched.Receipt, new(typev1.Receipt)), "ledger"},
 		{"registration", evidence.TypeRegistration, peek(l.Registration, new(typev1.Registration)), "request/research"},
 		{"keygen-start", evidence.TypeKeyGenerationStart, keyStart, "request/research"},
 		{"keygen-answer", evidence.TypeKeyGenerationAnswer, &typev1.KeyGenerationAnswer{

@@ -11,6 +11,7 @@ import (
 const (
 	TypeIntent         = "application/vnd.halfkey.intent.v1"
 	TypeBookMessage    = "application/vnd.halfkey.message.book.v1"
+	TypeSolanaMessage  = "application/vnd.halfkey.message.solana.v1"
 	TypeUnknownMessage = "application/vnd.halfkey.message.unknown.v1" // bytes that no rail's decoder takes
 	TypeEntry          = "application/vnd.halfkey.entry.v1"
 	TypeClaimCode      = "application/vnd.halfkey.claim-code.v1" // a registration's bytes, hashed for people to compare

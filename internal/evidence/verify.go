@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -165,15 +164,9 @@ func checkReceiptAge(r *typev1.Receipt, now time.Time) error {
 	return nil
 }
 
-// judge takes what is paid from the decoded bytes: these are what moves money. What it is paid for stands in the intent alone.
-func judge(doc *typev1.GuardRails, m book.Message, a *Attempt, at time.Time) typev1.Light {
-	light := guardrails.Judge(doc, guardrails.Facts{
-		Rail:      a.Intent.GetRail(),
-		Asset:     m.Asset,
-		Units:     m.Units,
-		Recipient: m.Recipient,
-		X402:      a.Intent.GetX402(),
-	}, at).Light
+// judge has no light but three: what is neither GREEN nor YELLOW is RED.
+func judge(doc *typev1.GuardRails, m Message, a *Attempt, at time.Time) typev1.Light {
+	light := guardrails.Judge(doc, a.Facts(m), at).Light
 	switch light {
 	case typev1.Light_LIGHT_GREEN, typev1.Light_LIGHT_YELLOW:
 		return light

@@ -22,7 +22,13 @@ const (
 	yellow = typev1.Light_LIGHT_YELLOW
 	red    = typev1.Light_LIGHT_RED
 	usd    = 1_000_000
+
+	onBook   = typev1.Rail_RAIL_BOOK
+	onSolana = typev1.Rail_RAIL_SOLANA
 )
+
+// rails are what the tables of the gate run on.
+var rails = []typev1.Rail{onBook, onSolana}
 
 var start = time.UnixMilli(1_800_000_000_000).UTC()
 
@@ -37,13 +43,15 @@ type scene struct {
 	bundle *evidence.Bundle // nil: what the payment has
 }
 
-func newScene(t *testing.T) *scene {
+func newScene(t *testing.T) *scene { t.Helper(); return newSceneOn(t, onBook) }
+
+func newSceneOn(t *testing.T, rail typev1.Rail) *scene {
 	t.Helper()
 	w := evidencetest.New(t)
 	payee := w.Wallet(evidencetest.WalletConfig{ID: "payee", Owner: "other"})
 	payer := w.Wallet(evidencetest.WalletConfig{ID: "payer"})
-	payer.SetGuardRails(evidencetest.Allow(payee.GroupKey))
-	s := &scene{payee: payee, now: start, pay: evidencetest.PaymentConfig{To: payee.GroupKey, Now: start}}
+	payer.SetGuardRails(evidencetest.AllowSolana(payee.GroupKey))
+	s := &scene{payee: payee, now: start, pay: evidencetest.PaymentConfig{To: payee.GroupKey, Now: start, Rail: rail}}
 	s.again(payer)
 	return s
 }
@@ -130,11 +138,14 @@ func flip(e *typev1.Envelope) *typev1.Envelope {
 
 func digestOf(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
-// opens are the scenes that pass, edges included.
-var opens = []struct {
+// opening is a scene that passes.
+type opening struct {
 	name string
 	set  func(s *scene)
-}{
+}
+
+// opens are the scenes that pass, edges included.
+var opens = []opening{
 	{"green", func(s *scene) {}},
 	{"yellow with its review", (*scene).reviewed},
 	{"for a request to an HTTP host that they allow, to the recipient pinned there", func(s *scene) {
@@ -194,34 +205,32 @@ var opens = []struct {
 }
 
 func TestVerifyOpens(t *testing.T) {
-	for _, row := range opens {
-		t.Run(row.name, func(t *testing.T) {
-			s := newScene(t)
-			row.set(s)
-			v, err := s.verify()
-			if err != nil {
-				t.Fatalf("Verify: %v", err)
-			}
-			if v.Payment() != s.Name {
-				t.Errorf("Payment = %q, want %q", v.Payment(), s.Name)
-			}
-			g, err := v.Take()
-			if err != nil {
-				t.Fatalf("Take: %v", err)
-			}
-			if diff := cmp.Diff(g.Message, s.MessageBytes); diff != "" {
-				t.Errorf("granted message (-got +want):\n%s", diff)
-			}
-			request := new(typev1.Request)
-			s.Decode(s.Request, request)
-			if !bytes.Equal(g.Commitment[:], request.GetCommitment()) {
-				t.Errorf("granted commitment = %x, want %x", g.Commitment, request.GetCommitment())
-			}
-			if d := evidence.EnvelopeDigest(s.Request); !bytes.HasSuffix(g.Context, d[:]) || !bytes.Contains(g.Context, []byte(s.Name)) {
-				t.Errorf("context %x does not name request and payment", g.Context)
-			}
-		})
-	}
+	onEveryRail(t, opens, func(row opening) string { return row.name }, func(t *testing.T, rail typev1.Rail, row opening) {
+		s := newSceneOn(t, rail)
+		row.set(s)
+		v, err := s.verify()
+		if err != nil {
+			t.Fatalf("Verify: %v", err)
+		}
+		if v.Payment() != s.Name {
+			t.Errorf("Payment = %q, want %q", v.Payment(), s.Name)
+		}
+		g, err := v.Take()
+		if err != nil {
+			t.Fatalf("Take: %v", err)
+		}
+		if diff := cmp.Diff(g.Message, s.MessageBytes); diff != "" {
+			t.Errorf("granted message (-got +want):\n%s", diff)
+		}
+		request := new(typev1.Request)
+		s.Decode(s.Request, request)
+		if !bytes.Equal(g.Commitment[:], request.GetCommitment()) {
+			t.Errorf("granted commitment = %x, want %x", g.Commitment, request.GetCommitment())
+		}
+		if d := evidence.EnvelopeDigest(s.Request); !bytes.HasSuffix(g.Context, d[:]) || !bytes.Contains(g.Context, []byte(s.Name)) {
+			t.Errorf("context %x does not name request and payment", g.Context)
+		}
+	})
 }
 
 const (
@@ -237,13 +246,16 @@ const (
 	invalidArg   = typev1.Reason_REASON_INVALID_ARGUMENT
 )
 
-// refusals is the gate's table: for each piece, each way in which it does not let a share go.
-var refusals = []struct {
+// refusal is one way in which the gate does not let a share go.
+type refusal struct {
 	piece, way   string
 	set          func(s *scene)
 	reason       typev1.Reason
 	where, field string // piece and field that the refusal names
-}{
+}
+
+// refusals is the gate's table: for each piece, each way in which it does not let a share go.
+var refusals = []refusal{
 	// 1: the bytes.
 	{"bytes", "missing", func(s *scene) { s.bundleNow().Message = nil }, isMissing, "message", ""},
 	{"bytes", "tampered", func(s *scene) {
@@ -642,16 +654,39 @@ var refusals = []struct {
 }
 
 func TestVerifyRefuses(t *testing.T) {
-	for _, row := range refusals {
-		t.Run(row.piece+"/"+row.way, func(t *testing.T) {
-			s := newScene(t)
-			row.set(s)
-			v, err := s.verify()
-			if v != nil {
-				t.Fatal("Verify made a token")
-			}
-			wantRefusal(t, err, row.reason, row.where, row.field)
-		})
+	onEveryRail(t, refusals, func(row refusal) string { return row.piece + "/" + row.way }, func(t *testing.T, rail typev1.Rail, row refusal) {
+		refuses(t, rail, row)
+	})
+}
+
+func refuses(t *testing.T, rail typev1.Rail, row refusal) {
+	t.Helper()
+	s := newSceneOn(t, rail)
+	row.set(s)
+	v, err := s.verify()
+	if v != nil {
+		t.Fatal("Verify made a token")
+	}
+	wantRefusal(t, err, row.reason, row.where, row.field)
+}
+
+// bookOnly are the rows that speak of what only a book message says.
+var bookOnly = map[string]bool{
+	"message expires 1 ms later": true, "message expires in 2 minutes": true,
+
+	"bytes/another payment's, requested": true, "bytes/other installation": true, "bytes/other payment": true, "bytes/other payer": true,
+	"bytes/other recipient": true, "bytes/other asset": true, "bytes/recipient is the payer": true, "bytes/other units": true,
+	"bytes/other intent": true, "bytes/stale: expires at receipt time": true, "bytes/stale: expires after 2 minutes": true,
+}
+
+// onEveryRail runs a table on the book, and again on Solana but for the rows that are only the book's.
+func onEveryRail[T any](t *testing.T, table []T, name func(T) string, run func(t *testing.T, rail typev1.Rail, row T)) {
+	t.Helper()
+	for _, row := range table {
+		t.Run(name(row), func(t *testing.T) { run(t, onBook, row) })
+		if !bookOnly[name(row)] {
+			t.Run("on Solana: "+name(row), func(t *testing.T) { run(t, onSolana, row) })
+		}
 	}
 }
 
@@ -671,6 +706,18 @@ func TestVerifyTableIsWhole(t *testing.T) {
 			}
 		}
 	}
+	names := make(map[string]bool)
+	for _, row := range opens {
+		names[row.name] = true
+	}
+	for _, row := range refusals {
+		names[row.piece+"/"+row.way] = true
+	}
+	for name := range bookOnly {
+		if !names[name] {
+			t.Errorf("no row is called %q", name)
+		}
+	}
 }
 
 // wantRefusal checks an error's reason, piece and field; the field "*" is any.
@@ -687,7 +734,13 @@ func wantRefusal(t *testing.T, err error, reason typev1.Reason, piece, field str
 
 // TestVerifyEveryByte flips every byte of everything that the gate is brought: none may pass.
 func TestVerifyEveryByte(t *testing.T) {
-	s := newScene(t)
+	for _, rail := range rails {
+		t.Run(rail.String(), func(t *testing.T) { everyByte(t, newSceneOn(t, rail)) })
+	}
+}
+
+func everyByte(t *testing.T, s *scene) {
+	t.Helper()
 	s.reviewed()
 	if _, err := s.verify(); err != nil {
 		t.Fatalf("Verify: %v", err)

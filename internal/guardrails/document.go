@@ -177,7 +177,7 @@ func checkRails(rails []typev1.Rail) *Refusal {
 	return nil
 }
 
-func knownRail(r typev1.Rail) bool { return r == typev1.Rail_RAIL_BOOK }
+func knownRail(r typev1.Rail) bool { return r == typev1.Rail_RAIL_BOOK || r == typev1.Rail_RAIL_SOLANA }
 
 func checkAssets(doc *typev1.GuardRails) *Refusal {
 	assets := doc.GetAssets()

@@ -19,10 +19,14 @@ func BookUSD(installation string) string { return bookPrefix + installation + bo
 // none, and what has no unit can be neither limited nor paid. Book dollars of another installation are not known: another
 // operator issues them.
 func UnitOf(asset, installation string) (unit string, decimals int, ok bool) {
-	if ValidInstallation(installation) != nil || asset != BookUSD(installation) {
+	if ValidInstallation(installation) != nil {
 		return "", 0, false
 	}
-	return UnitUSD, usdDecimals, true
+	if asset == BookUSD(installation) {
+		return UnitUSD, usdDecimals, true
+	}
+	t, ok := TokenOf(asset)
+	return t.Unit, t.Decimals, ok
 }
 
 // UnitDecimals is how many decimals amounts in a unit of account have, as all its assets do. It reports whether the unit is known.

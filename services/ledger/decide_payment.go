@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -30,7 +29,7 @@ type attempt struct {
 	key paymentKey
 	*evidence.Attempt
 	message         []byte
-	decoded         book.Message
+	decoded         evidence.Message
 	request         *typev1.Envelope
 	verdictEnvelope *typev1.Envelope
 	verdict         *typev1.Verdict
@@ -39,11 +38,7 @@ type attempt struct {
 	dry             bool
 }
 
-func (a *attempt) facts() guardrails.Facts {
-	return guardrails.Facts{
-		Rail: a.Intent.GetRail(), Asset: a.decoded.Asset, Units: a.decoded.Units, Recipient: a.decoded.Recipient, X402: a.Intent.GetX402(),
-	}
-}
+func (a *attempt) facts() guardrails.Facts { return a.Facts(a.decoded) }
 
 // recorded is what became of an attempt.
 type recorded struct {

@@ -100,6 +100,10 @@ func (s *Service) attempt(ctx context.Context, req *ledgerv1.CreatePaymentReques
 	if a.Attempt, err = evidence.CheckRequest(s.installation, req.GetRequest(), w.head.Document.GetRequestKey()); err != nil {
 		return nil, err
 	}
+	if a.Intent.GetRail() != typev1.Rail_RAIL_BOOK {
+		return nil, refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "this installation's ledger settles on its book alone", "field", "intent.rail",
+			"why", "is one that this installation's ledger does not have; it has RAIL_BOOK")
+	}
 	if a.decoded, err = evidence.CheckMessage(req.GetMessage(), a.Attempt, w.groupKey); err != nil {
 		return nil, err
 	}

@@ -67,9 +67,7 @@ func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, e
 	if err := checkTimes(m, a, now, req.GetValidateOnly()); err != nil {
 		return nil, err
 	}
-	j := guardrails.Judge(h.head.Document, guardrails.Facts{
-		Rail: a.Intent.GetRail(), Asset: m.Asset, Units: m.Units, Recipient: m.Recipient, X402: a.Intent.GetX402(),
-	}, now)
+	j := guardrails.Judge(h.head.Document, a.Facts(m), now)
 	v := &typev1.Verdict{
 		Installation: s.installation.ID(), Wallet: a.Request.GetWallet(), Payment: a.Request.GetPayment(),
 		IntentDigest: a.IntentDigest.Bytes(), MessageDigest: a.MessageDigest.Bytes(), GuardRailsDigest: h.head.Digest.Bytes(),
@@ -86,8 +84,9 @@ func (s *Service) judge(req *policyv1.JudgeRequest, h *held) (*typev1.Verdict, e
 }
 
 // checkTimes refuses what has plainly expired. Policy's clock is not the ledger's, which decides: the tolerance is for what
-// lies between the two. A dry run may show what an old message would have met.
-func checkTimes(m book.Message, a *evidence.Attempt, now time.Time, dryRun bool) error {
+// lies between the two. A dry run may show what an old message would have met. A message on Solana ends by its block hash, whose height
+// the ledger knows.
+func checkTimes(m evidence.Message, a *evidence.Attempt, now time.Time, dryRun bool) error {
 	deadline := a.Deadline()
 	expiry := time.UnixMilli(m.ExpiryMillis)
 	switch {
@@ -95,7 +94,7 @@ func checkTimes(m book.Message, a *evidence.Attempt, now time.Time, dryRun bool)
 		return fault.New(typev1.Reason_REASON_DEADLINE_EXPIRED, no, "the intent's deadline has passed")
 	case deadline.Sub(now) > evidence.DeadlineMax+evidence.Tolerance:
 		return fault.New(typev1.Reason_REASON_DEADLINE_EXPIRED, no, "the intent's deadline is more than 7 days ahead")
-	case dryRun:
+	case dryRun, m.Rail == typev1.Rail_RAIL_SOLANA:
 		return nil
 	case !now.Before(expiry.Add(evidence.Tolerance)):
 		return fault.New(typev1.Reason_REASON_MESSAGE_EXPIRED, no, "the message's expiry has passed")

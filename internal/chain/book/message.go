@@ -70,7 +70,7 @@ func (m Message) check() error {
 	if _, _, err := resource.ParsePayment(m.Payment); err != nil {
 		return refuse("payment", "is not wallets/{wallet}/payments/{payment}")
 	}
-	if _, _, ok := resource.UnitOf(m.Asset, m.Installation); !ok {
+	if m.Asset != resource.BookUSD(m.Installation) {
 		return refuse("asset", "is not this installation's book money")
 	}
 	switch {

@@ -2,8 +2,9 @@ package solana
 
 // What is the same in every message of a layout.
 const (
-	// version0 is the first byte of a message of version 0.
-	version0 = 0x80
+	// FirstByte begins a message of version 0, and so every message that is signed here.
+	FirstByte = 0x80
+	version0  = FirstByte
 
 	// x402UnitLimit and x402UnitPrice are what the stock x402 client asks for. Facilitators settle that, and several refuse more.
 	x402UnitLimit = 20_000

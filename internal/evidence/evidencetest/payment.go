@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -17,6 +18,8 @@ import (
 type PaymentConfig struct {
 	// ID is the payment's id; empty is "p1".
 	ID string
+	// Rail is how it settles; zero is the book.
+	Rail typev1.Rail
 	// To is the recipient's group key.
 	To [32]byte
 	// Units is the amount; 0 is 1 USD.
@@ -27,16 +30,17 @@ type PaymentConfig struct {
 	Purpose string
 	// Deadline is the intent's; zero is an hour after Now.
 	Deadline time.Time
-	// Expiry is the message's; zero is 90 seconds after Now.
+	// Expiry is the book message's; zero is 90 seconds after Now.
 	Expiry time.Time
 	// Commitment is the agent's FROST commitment; zero is two points that nobody has nonces for.
 	Commitment [64]byte
 	// SeenEntry and SeenHash are the newest journal entry that the agent has seen.
 	SeenEntry uint64
 	SeenHash  []byte
-	// EditIntent, EditMessage and EditRequest change each before it is encoded.
+	// EditIntent, EditMessage or EditSolana, and EditRequest change each before it is encoded.
 	EditIntent  func(*typev1.Intent)
 	EditMessage func(*book.Message)
+	EditSolana  func(*solana.Message)
 	EditRequest func(*typev1.Request)
 }
 
@@ -45,10 +49,11 @@ type Payment struct {
 	*Wallet
 	// Name is `wallets/{wallet}/payments/{payment}`.
 	Name string
-	// Intent, Message and Commitment are what the agent made; their bytes are what is hashed and signed.
+	// Intent and Message, on Solana Solana, are what the agent made; their bytes are what is hashed and signed.
 	Intent       *typev1.Intent
 	IntentBytes  []byte
 	Message      book.Message
+	Solana       solana.Message
 	MessageBytes []byte
 	// Request, Verdict, Receipt and Review are the statements; nil until made.
 	Request, Verdict, Receipt, Review *typev1.Envelope
@@ -59,6 +64,9 @@ func (l *Wallet) Payment(c PaymentConfig) *Payment {
 	l.t.Helper()
 	if c.ID == "" {
 		c.ID = "p1"
+	}
+	if c.Rail == typev1.Rail_RAIL_UNSPECIFIED {
+		c.Rail = typev1.Rail_RAIL_BOOK
 	}
 	if c.Units == 0 {
 		c.Units = 1_000_000
@@ -81,12 +89,15 @@ func (l *Wallet) Payment(c PaymentConfig) *Payment {
 		Installation:   l.Installation.ID(),
 		Wallet:         l.Name,
 		Payment:        p.Name,
-		Rail:           typev1.Rail_RAIL_BOOK,
+		Rail:           c.Rail,
 		Asset:          l.Installation.BookUSD(),
 		Units:          strconv.FormatInt(c.Units, 10),
 		Recipient:      bytes.Clone(c.To[:]),
 		Purpose:        c.Purpose,
 		DeadlineMillis: c.Deadline.UnixMilli(),
+	}
+	if c.Rail == typev1.Rail_RAIL_SOLANA {
+		p.Intent.Asset = USDC
 	}
 	if c.EditIntent != nil {
 		c.EditIntent(p.Intent)
@@ -95,21 +106,10 @@ func (l *Wallet) Payment(c PaymentConfig) *Payment {
 	if p.IntentBytes, err = evidence.Marshal(p.Intent); err != nil {
 		l.t.Fatalf("Marshal intent: %v", err)
 	}
-	p.Message = book.Message{
-		Installation: l.Installation.ID(),
-		Payment:      p.Name,
-		Payer:        l.GroupKey,
-		Recipient:    c.To,
-		Asset:        l.Installation.BookUSD(),
-		Units:        c.Units,
-		IntentDigest: evidence.IntentDigest(p.IntentBytes),
-		ExpiryMillis: c.Expiry.UnixMilli(),
-	}
-	if c.EditMessage != nil {
-		c.EditMessage(&p.Message)
-	}
-	if p.MessageBytes, err = p.Message.Encode(); err != nil {
-		l.t.Fatalf("Encode message: %v", err)
+	if c.Rail == typev1.Rail_RAIL_SOLANA {
+		p.encodeSolana(c)
+	} else {
+		p.encodeBook(c)
 	}
 	request := &typev1.Request{
 		Installation:  l.Installation.ID(),
@@ -122,11 +122,47 @@ func (l *Wallet) Payment(c PaymentConfig) *Payment {
 		SeenHash:      c.SeenHash,
 		TimeMillis:    c.Now.UnixMilli(),
 	}
+	if c.Rail == typev1.Rail_RAIL_SOLANA {
+		p.adds(request)
+	}
 	if c.EditRequest != nil {
 		c.EditRequest(request)
 	}
 	p.Request = l.Sign(l.RequestKey, request)
 	return p
+}
+
+func (p *Payment) encodeBook(c PaymentConfig) {
+	p.t.Helper()
+	p.Message = book.Message{
+		Installation: p.Installation.ID(),
+		Payment:      p.Name,
+		Payer:        p.GroupKey,
+		Recipient:    c.To,
+		Asset:        p.Installation.BookUSD(),
+		Units:        c.Units,
+		IntentDigest: evidence.IntentDigest(p.IntentBytes),
+		ExpiryMillis: c.Expiry.UnixMilli(),
+	}
+	if c.EditMessage != nil {
+		c.EditMessage(&p.Message)
+	}
+	var err error
+	if p.MessageBytes, err = p.Message.Encode(); err != nil {
+		p.t.Fatalf("Encode message: %v", err)
+	}
+}
+
+func (p *Payment) encodeSolana(c PaymentConfig) {
+	p.t.Helper()
+	p.Solana = p.solanaMessage(c.To, c.Units)
+	if c.EditSolana != nil {
+		c.EditSolana(&p.Solana)
+	}
+	var err error
+	if p.MessageBytes, err = p.Solana.Encode(); err != nil {
+		p.t.Fatalf("Encode message: %v", err)
+	}
 }
 
 // Judge makes policy's honest verdict at now, naming the review if there is one and the colour is YELLOW, changed by edit.
@@ -172,6 +208,9 @@ func (p *Payment) Record(now time.Time, edit func(*typev1.Receipt)) *typev1.Enve
 		Entry:            2,
 		EntryHash:        bytes.Repeat([]byte{7}, 32),
 	}
+	if p.Intent.GetRail() == typev1.Rail_RAIL_SOLANA {
+		r.LastValidHeight = LastValidHeight
+	}
 	if edit != nil {
 		edit(r)
 	}
@@ -198,9 +237,13 @@ func (p *Payment) Answer(answer typev1.Answer, edit func(*typev1.Review)) *typev
 
 // Facts is what the message says, as guardrails judges it.
 func (p *Payment) Facts() guardrails.Facts {
-	return guardrails.Facts{
+	f := guardrails.Facts{
 		Rail: p.Intent.GetRail(), Asset: p.Message.Asset, Units: p.Message.Units, Recipient: p.Message.Recipient, X402: p.Intent.GetX402(),
 	}
+	if f.Rail == typev1.Rail_RAIL_SOLANA {
+		f.Asset, f.Units, f.Recipient = USDC, p.Solana.Units, p.Solana.Recipient
+	}
+	return f
 }
 
 // Bundle is the evidence made so far.

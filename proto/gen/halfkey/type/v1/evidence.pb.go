@@ -37,6 +37,8 @@ const (
 	Rail_RAIL_UNSPECIFIED Rail = 0
 	// Inside the ledger, between wallets of one installation.
 	Rail_RAIL_BOOK Rail = 1
+	// On Solana, in tokens that the asset names.
+	Rail_RAIL_SOLANA Rail = 2
 )
 
 // Enum value maps for Rail.
@@ -44,10 +46,12 @@ var (
 	Rail_name = map[int32]string{
 		0: "RAIL_UNSPECIFIED",
 		1: "RAIL_BOOK",
+		2: "RAIL_SOLANA",
 	}
 	Rail_value = map[string]int32{
 		"RAIL_UNSPECIFIED": 0,
 		"RAIL_BOOK":        1,
+		"RAIL_SOLANA":      2,
 	}
 )
 
@@ -870,11 +874,11 @@ type Intent struct {
 	Payment string `protobuf:"bytes,3,opt,name=payment,proto3" json:"payment,omitempty"`
 	// How it settles.
 	Rail Rail `protobuf:"varint,4,opt,name=rail,proto3,enum=halfkey.type.v1.Rail" json:"rail,omitempty"`
-	// CAIP-19 asset id; book dollars are `halfkey:{installation}/iso4217:USD`.
+	// CAIP-19 asset id; book dollars are `halfkey:{installation}/iso4217:USD`, a token on Solana is `solana:{network}/token:{mint}`.
 	Asset string `protobuf:"bytes,5,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Amount in the asset's smallest unit.
 	Units string `protobuf:"bytes,6,opt,name=units,proto3" json:"units,omitempty"`
-	// Recipient's key, 32 bytes: a wallet's group key on the book rail.
+	// Recipient's key, 32 bytes: a wallet's group key on the book rail; on Solana the owner of the token account that is paid.
 	Recipient []byte `protobuf:"bytes,7,opt,name=recipient,proto3" json:"recipient,omitempty"`
 	// Why it is paid, for people: at most 256 bytes of UTF-8 without control characters.
 	Purpose string `protobuf:"bytes,8,opt,name=purpose,proto3" json:"purpose,omitempty"`
@@ -1100,7 +1104,13 @@ type Request struct {
 	// Hash of that entry, 32 bytes; empty when seen_entry is 0.
 	SeenHash []byte `protobuf:"bytes,8,opt,name=seen_hash,json=seenHash,proto3" json:"seen_hash,omitempty"`
 	// When the agent signed it, by its estimate of the ledger's time.
-	TimeMillis    int64 `protobuf:"varint,9,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	TimeMillis int64 `protobuf:"varint,9,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	// Key of who pays the chain's fee, 32 bytes, in a message for an HTTP resource on Solana; else empty, and on Solana the wallet pays it.
+	FeePayer []byte `protobuf:"bytes,10,opt,name=fee_payer,json=feePayer,proto3" json:"fee_payer,omitempty"`
+	// The message's memo on Solana, 1 to 256 bytes of UTF-8 without NUL; else empty.
+	Memo string `protobuf:"bytes,11,opt,name=memo,proto3" json:"memo,omitempty"`
+	// SHA-256 over the raw bytes of the chosen offer, 32 bytes, for an HTTP resource on Solana; else empty.
+	OfferDigest   []byte `protobuf:"bytes,12,opt,name=offer_digest,json=offerDigest,proto3" json:"offer_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1196,6 +1206,27 @@ func (x *Request) GetTimeMillis() int64 {
 		return x.TimeMillis
 	}
 	return 0
+}
+
+func (x *Request) GetFeePayer() []byte {
+	if x != nil {
+		return x.FeePayer
+	}
+	return nil
+}
+
+func (x *Request) GetMemo() string {
+	if x != nil {
+		return x.Memo
+	}
+	return ""
+}
+
+func (x *Request) GetOfferDigest() []byte {
+	if x != nil {
+		return x.OfferDigest
+	}
+	return nil
 }
 
 // Registration is the request key's statement after the key test.
@@ -3022,9 +3053,11 @@ type Receipt struct {
 	// Number of the wallet's newest journal entry.
 	Entry uint64 `protobuf:"varint,13,opt,name=entry,proto3" json:"entry,omitempty"`
 	// Its hash, 32 bytes.
-	EntryHash     []byte `protobuf:"bytes,14,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EntryHash []byte `protobuf:"bytes,14,opt,name=entry_hash,json=entryHash,proto3" json:"entry_hash,omitempty"`
+	// Last height of the chain at which the message can land, 1 to 2^63-1; 0 on the book rail, whose messages say when they expire.
+	LastValidHeight uint64 `protobuf:"varint,15,opt,name=last_valid_height,json=lastValidHeight,proto3" json:"last_valid_height,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Receipt) Reset() {
@@ -3153,6 +3186,13 @@ func (x *Receipt) GetEntryHash() []byte {
 		return x.EntryHash
 	}
 	return nil
+}
+
+func (x *Receipt) GetLastValidHeight() uint64 {
+	if x != nil {
+		return x.LastValidHeight
+	}
+	return 0
 }
 
 // Review is an owner's answer, under an owner key.
@@ -4948,7 +4988,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\n" +
 	"url_digest\x18\x05 \x01(\fR\turlDigest\x12\x1f\n" +
 	"\vbody_digest\x18\x06 \x01(\fR\n" +
-	"bodyDigest\"\x9b\x02\n" +
+	"bodyDigest\"\xef\x02\n" +
 	"\aRequest\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -4962,7 +5002,11 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"seen_entry\x18\a \x01(\x04R\tseenEntry\x12\x1b\n" +
 	"\tseen_hash\x18\b \x01(\fR\bseenHash\x12\x1f\n" +
 	"\vtime_millis\x18\t \x01(\x03R\n" +
-	"timeMillis\"\xa0\x01\n" +
+	"timeMillis\x12\x1b\n" +
+	"\tfee_payer\x18\n" +
+	" \x01(\fR\bfeePayer\x12\x12\n" +
+	"\x04memo\x18\v \x01(\tR\x04memo\x12!\n" +
+	"\foffer_digest\x18\f \x01(\fR\vofferDigest\"\xa0\x01\n" +
 	"\fRegistration\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x16\n" +
@@ -5126,7 +5170,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\vtime_millis\x18\n" +
 	" \x01(\x03R\n" +
 	"timeMillis\x12#\n" +
-	"\rexpiry_millis\x18\v \x01(\x03R\fexpiryMillis\"\x87\x04\n" +
+	"\rexpiry_millis\x18\v \x01(\x03R\fexpiryMillis\"\xb3\x04\n" +
 	"\aReceipt\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -5144,7 +5188,8 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"timeMillis\x12\x14\n" +
 	"\x05entry\x18\r \x01(\x04R\x05entry\x12\x1d\n" +
 	"\n" +
-	"entry_hash\x18\x0e \x01(\fR\tentryHash\"\xb4\x01\n" +
+	"entry_hash\x18\x0e \x01(\fR\tentryHash\x12*\n" +
+	"\x11last_valid_height\x18\x0f \x01(\x04R\x0flastValidHeight\"\xb4\x01\n" +
 	"\x06Review\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -5309,10 +5354,11 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\n" +
 	"entry_hash\x18\x04 \x01(\fR\tentryHash\x12\x1f\n" +
 	"\vtime_millis\x18\x05 \x01(\x03R\n" +
-	"timeMillis*+\n" +
+	"timeMillis*<\n" +
 	"\x04Rail\x12\x14\n" +
 	"\x10RAIL_UNSPECIFIED\x10\x00\x12\r\n" +
-	"\tRAIL_BOOK\x10\x01*P\n" +
+	"\tRAIL_BOOK\x10\x01\x12\x0f\n" +
+	"\vRAIL_SOLANA\x10\x02*P\n" +
 	"\x05Light\x12\x15\n" +
 	"\x11LIGHT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLIGHT_GREEN\x10\x01\x12\x10\n" +
