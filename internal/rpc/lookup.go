@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/dns"
 )
 
 // lookUpEvery is how long a replica that was added behind a name may go without calls. gRPC looks a name up again only when a
@@ -23,7 +22,7 @@ type lookingUp struct {
 
 // names resolves by DNS; every is lookUpEvery if it is 0.
 func names(every time.Duration) resolver.Builder {
-	return lookingUp{Builder: dns.NewBuilder(), every: cmp.Or(every, lookUpEvery)}
+	return lookingUp{Builder: resolver.Get("dns"), every: cmp.Or(every, lookUpEvery)}
 }
 
 // Build implements resolver.Builder.
