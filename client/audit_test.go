@@ -338,6 +338,11 @@ func TestJournalRefuses(t *testing.T) {
 			e.Statements[1] = s.w.Sign(s.w.Policy, m)
 		}, "time_millis"},
 		{"a payment of another intent's units", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Units = "1" }, "units"},
+		{"a payment on Solana", entryGreen, func(s *scribe, e *typev1.Entry) {
+			p := s.w.Payment(evidencetest.PaymentConfig{ID: "green", To: s.shop, Rail: typev1.Rail_RAIL_SOLANA, Now: s.now})
+			p.Judge(s.now, nil)
+			e.Asset, e.Units, e.Statements, e.Message = evidencetest.USDC, p.Intent.GetUnits(), []*typev1.Envelope{p.Request, p.Verdict}, p.MessageBytes
+		}, "rail"},
 		{"a milder light than history says", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Light = typev1.Light_LIGHT_YELLOW }, "light"},
 		{"results that history does not say", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Results[0].Observed = "1" }, "results"},
 		{"a yellow payment that nobody approved", entryYellow, func(_ *scribe, e *typev1.Entry) { e.PaymentState = authorized }, "payment_state"},

@@ -98,6 +98,9 @@ func TestRefusedMessages(t *testing.T) {
 		{"another installation's money", func(m *book.Message) { m.Asset = resource.BookUSD("other") }, "asset"},
 		{"another currency", func(m *book.Message) { m.Asset = "halfkey:acme/iso4217:EUR" }, "asset"},
 		{"a chain's asset", func(m *book.Message) { m.Asset = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/slip44:501" }, "asset"},
+		{"a known token of a chain", func(m *book.Message) {
+			m.Asset = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+		}, "asset"},
 		{"installation differs from the asset's", func(m *book.Message) { m.Installation = "acmf" }, "asset"},
 		{"no payer", func(m *book.Message) { m.Payer = [32]byte{} }, "payer"},
 		{"no recipient", func(m *book.Message) { m.Recipient = [32]byte{} }, "recipient"},
