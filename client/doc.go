@@ -11,6 +11,9 @@
 //	agent, err := c.Agent("")
 //	p, err := agent.Pay(ctx, client.Order{Recipient: "@data-shop", Units: 2_500_000, Purpose: "weather data"})
 //
+// A resource that a server sells over HTTP is fetched, which shows its price, and confirmed, which pays it once and hands it over:
+// Agent.Fetch and Agent.ConfirmFetch. NewTransport does both for an http.Client; Agent.NewSeller is the other side.
+//
 // Who should not use it: services, which have contracts of their own, and whoever wants a whole key: an agent's home holds
 // one share, which signs nothing alone.
 //
@@ -21,6 +24,7 @@
 //     signature is over bytes that this package encoded itself.
 //   - Whatever may move money is stored durably before it is sent: the payment's id, its intent, every message. A program
 //     that dies anywhere calls Resume with the id, and there is one payment.
+//   - A fetch has one payment at most, whatever its server answers; what became of the money is the ledger's word, never the server's.
 //   - Nonces live in memory only and serve one answer.
 //   - Secrets are in files of mode 0600 under directories of mode 0700, written by way of a synced temporary file; nothing is
 //     read from the working directory; no secret prints.

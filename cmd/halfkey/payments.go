@@ -82,6 +82,9 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 	if p.Light == typev1.Light_LIGHT_UNSPECIFIED {
 		r.Light = ""
 	}
+	if p.X402 != nil && (p.State == typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW || p.State == typev1.PaymentState_PAYMENT_STATE_READY) {
+		r.Next += " One that `halfkey x402 fetch` made is continued by `halfkey x402 fetch confirm " + p.ID + "` alone."
+	}
 	if refusedByPerson(p) {
 		r.Next = "A person refused it: nothing was paid, and repeating it changes nothing."
 	}
