@@ -130,7 +130,8 @@ func validLabel(s string) bool {
 
 // ValidHTTPPath reports why s is not a path as it is sent: it begins with / and holds what RFC 3986 allows in a path, and the
 // brackets that programs send in one as they are. A segment . or .. is refused however it is escaped, and whichever way its
-// slashes lean: rules are about the path that a server serves, and it would serve another.
+// slashes lean: rules are about the path that a server serves, and it would serve another. There are servers that unescape a path
+// twice, and servers that take what follows a semicolon off a segment before they look at its dots.
 func ValidHTTPPath(s string) error {
 	const field = "path"
 	if s == "" || len(s) > HTTPPathMax || s[0] != '/' {
@@ -143,12 +144,26 @@ func ValidHTTPPath(s string) error {
 	if err != nil {
 		return refuse(field, s, "holds % without two hexadecimal digits")
 	}
-	for segment := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-		if segment == "." || segment == ".." {
+	for err == nil {
+		if holdsDots(plain) {
 			return refuse(field, s, "holds a segment . or ..")
+		}
+		before := plain
+		if plain, err = url.PathUnescape(before); plain == before {
+			break
 		}
 	}
 	return nil
+}
+
+// holdsDots reports whether a segment of an unescaped path is . or .., what follows a semicolon aside.
+func holdsDots(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 func pathCharacter(r rune) bool {

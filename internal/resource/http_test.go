@@ -96,6 +96,14 @@ func TestHTTPWords(t *testing.T) {
 		{"/v1/.%2e/admin", false},
 		{"/v1/..%2fadmin", false},
 		{"/v1/x%5c..%5cadmin", false},
+		{"/v1/..;/admin", false},
+		{"/v1/..;a=b/admin", false},
+		{"/v1/%2e%2e%3b/admin", false},
+		{"/v1/.;/x", false},
+		{"/v1/%252e%252e/admin", false},
+		{"/v1/..%252fadmin", false},
+		{"/v1/%25252e./admin", false},
+		{"/v1/a;..;b/c%25/%2525", true},
 	} {
 		if err := ValidHTTPPath(row.path); (err == nil) != row.ok {
 			t.Errorf("ValidHTTPPath(%q) = %v, want ok %v", row.path, err, row.ok)
