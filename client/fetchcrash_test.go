@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -119,6 +121,36 @@ func TestLostFetchCalls(t *testing.T) {
 				t.Errorf("paid %d, want %d", got, usd/2)
 			}
 		})
+	}
+}
+
+// TestTransportLosesCalls loses calls while a transport pays: what its error says of the money is true, as is what it says of the fetch.
+func TestTransportLosesCalls(t *testing.T) {
+	m := newMarket(t)
+	p := newProxy(t, m.h)
+	buyer, _, _ := p.agent(m.h, "Lossy Transport")
+	m.h.GuardRails(buyer, client.StandardRules(m.seller.GroupKey()))
+	m.h.Fund(buyer, 10*usd)
+	c := &http.Client{Transport: client.NewTransport(buyer, client.TransportConfig{Reach: client.Reach{Loopback: true}})}
+	p.lose("SettlePayment", true)
+	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, m.url+"/weather", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	var lost *client.FetchError
+	if !errors.As(err, &lost) || lost.Fetch.State != client.FetchConfirmed || lost.Fetch.MoneyMoved != unknown ||
+		client.MoneyMovedOf(err) != unknown || lost.Fetch.DryRun == nil {
+		t.Fatalf("got %v", err)
+	}
+	if done, err := buyer.ConfirmFetch(testContext(t), lost.Fetch.ID, io.Discard); err != nil || done.State != client.FetchDelivered {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	if got := balance(t, buyer); got != 10*usd-usd/2 {
+		t.Errorf("%d are left", got)
 	}
 }
 

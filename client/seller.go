@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -209,7 +210,8 @@ func loadSold(path, payment string) (*soldFile, error) {
 // serve lets the handler make the answer, and keeps it before anybody sees it.
 func (s *Seller) serve(next http.Handler, r *http.Request, payment, path string) (*soldFile, error) {
 	kept := &keptAnswer{header: make(http.Header), status: http.StatusOK}
-	next.ServeHTTP(kept, r)
+	// A buyer who hangs up must not cut short what is kept for the payment for ever.
+	next.ServeHTTP(kept, r.WithContext(context.WithoutCancel(r.Context())))
 	if kept.tooLong {
 		return nil, errors.New("halfkey: an answer that is sold is longer than 512 KiB")
 	}

@@ -2,10 +2,12 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +160,59 @@ func TestSellerSellsOnce(t *testing.T) {
 	var out bytes.Buffer
 	done, err := m.buyer.ConfirmFetch(testContext(t), f.ID, &out)
 	if err != nil || done.State != client.FetchDelivered || done.Attempts != 2 || out.String() != answers[0] {
+		t.Errorf("got %+v, %q, %v", done, out.String(), err)
+	}
+}
+
+// TestSellerFinishes hangs up while a paid answer is made: it is made whole all the same, and that is what is kept for the payment.
+func TestSellerFinishes(t *testing.T) {
+	m := newMarket(t)
+	f, good := m.paidHeader()
+	seller, err := m.seller.NewSeller(client.SellerConfig{
+		Origin: m.url, Dir: filepath.Join(t.TempDir(), "sold"),
+		Price: func(*http.Request) (client.Goods, bool) { return client.Goods{Units: usd / 2}, true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, gone := make(chan struct{}), make(chan struct{})
+	sold := seller.Sell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "the first half")
+		close(half)
+		<-gone
+		if r.Context().Err() == nil {
+			_, _ = io.WriteString(w, " and the second")
+		}
+	}))
+	first := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.front.Store(nil)
+		go func() {
+			<-r.Context().Done()
+			close(gone)
+		}()
+		sold.ServeHTTP(w, r)
+	})
+	m.front.Store(&first)
+	ctx, hangUp := context.WithCancel(testContext(t))
+	defer hangUp()
+	go func() {
+		<-half
+		hangUp()
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url+"/weather?city=Berlin", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("PAYMENT-SIGNATURE", good)
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		_ = resp.Body.Close()
+		t.Fatal("an answer came before it was whole")
+	}
+	front := http.HandlerFunc(sold.ServeHTTP)
+	m.front.Store(&front)
+	var out bytes.Buffer
+	done, err := m.buyer.ConfirmFetch(testContext(t), f.ID, &out)
+	if err != nil || done.State != client.FetchDelivered || out.String() != "the first half and the second" {
 		t.Errorf("got %+v, %q, %v", done, out.String(), err)
 	}
 }

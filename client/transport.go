@@ -84,13 +84,26 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	paid, answer, err := t.agent.confirm(ctx, id)
 	switch {
 	case err != nil:
-		return nil, &FetchError{Fetch: f, Err: err}
+		return nil, &FetchError{Fetch: t.agent.afterError(f, err), Err: err}
 	case answer == nil:
 		return nil, &FetchError{Fetch: paid}
 	}
 	resp := answer.response
 	resp.Request, resp.Body = req, &paidBody{answer: answer, body: resp.Body}
 	return resp, nil
+}
+
+// afterError is a fetch after its confirmation failed: how far it has come is stored, and the error says whether money moved.
+func (a *Agent) afterError(f *Fetch, err error) *Fetch {
+	after := *f
+	if r, loading := a.loadFetch("show fetch", f.ID); loading == nil {
+		after = *a.view(r)
+		after.DryRun, after.Refused = f.DryRun, f.Refused
+	}
+	if after.State == FetchQuoted || after.State == FetchConfirmed {
+		after.MoneyMoved = MoneyMovedOf(err)
+	}
+	return &after
 }
 
 // readRequestBody reads and closes a request's body, as a transport does.
