@@ -117,6 +117,9 @@ func (a *Agent) Fetch(ctx context.Context, req FetchRequest) (*Fetch, error) {
 		return nil, err
 	}
 	r.Judged = judged.State
+	if err := a.forgetOldPrices(); err != nil {
+		return nil, err
+	}
 	if err := a.saveFetch(r, notMoved); err != nil {
 		return nil, err
 	}
@@ -124,6 +127,53 @@ func (a *Agent) Fetch(ctx context.Context, req FetchRequest) (*Fetch, error) {
 	f.DryRun, f.Refused = judged, refused
 	return f, nil
 }
+
+// forgottenPin begins the pins that say up to which fetch of a wallet old prices were forgotten.
+const forgottenPin = "fetches/"
+
+// forgetOldPrices ends this wallet's fetches whose price is too old to be confirmed, so that what they would have sent is not kept
+// for ever. Ids are drawn in ascending order, so each fetch is looked at once.
+func (a *Agent) forgetOldPrices() error {
+	const op = "forget old prices"
+	names, err := a.c.fetches.Fetches(a.wallet)
+	if err != nil {
+		return wrap(op, err, notMoved)
+	}
+	before, err := a.c.payments.Pinned(forgottenPin + a.wallet)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return wrap(op, err, notMoved)
+	}
+	last := string(before)
+	for _, name := range names {
+		if name <= last {
+			continue
+		}
+		r, err := a.c.fetches.LoadFetch(name)
+		if err != nil {
+			return wrap(op, err, notMoved)
+		}
+		if !a.tooOld(r) {
+			break
+		}
+		if r.State == FetchQuoted {
+			r.State, r.Ended = FetchEnded, tooOldText
+			// Another program that was faster, or that confirms it at this moment, is right.
+			if err := a.saveFetch(r, notMoved); err != nil && ReasonOf(err) != typev1.Reason_REASON_ABORTED {
+				return err
+			}
+		}
+		last = name
+	}
+	if last == string(before) {
+		return nil
+	}
+	return wrap(op, a.c.payments.Pin(forgottenPin+a.wallet, []byte(last)), notMoved)
+}
+
+// tooOldText is why an old price is not paid.
+const tooOldText = "the price was fetched too long ago"
+
+func (a *Agent) tooOld(r *FetchRecord) bool { return a.c.clock().After(r.Quoted.Add(QuoteLife)) }
 
 // newFetch checks a request and draws the id of its fetch.
 func (a *Agent) newFetch(req FetchRequest) (*FetchRecord, error) {

@@ -344,6 +344,23 @@ func TestOldPrices(t *testing.T) {
 		t.Errorf("paid %d for a price of long ago", before-got)
 	}
 
+	// What it would have sent is not kept, also where nobody ever confirms it.
+	req := m.request()
+	req.Method, req.Header, req.Body = "POST", http.Header{"Authorization": {"secret"}}, []byte("secret")
+	forgotten, err := m.buyer.Fetch(ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.fetch()
+	if r, err := m.home.LoadFetch(forgotten.Name); err != nil || r.State != client.FetchQuoted || len(r.Header) == 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	clock.Advance(client.QuoteLife + time.Second)
+	m.fetch()
+	if r, err := m.home.LoadFetch(forgotten.Name); err != nil || r.State != client.FetchEnded || len(r.Header)+len(r.Body) > 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+
 	// One that waits for a person is good for as long as the payment is: the server is asked again.
 	m.price.Store(20 * usd)
 	f := m.fetch()

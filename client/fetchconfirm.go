@@ -79,12 +79,12 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 	if err != nil {
 		return nil, err
 	}
-	stale := a.c.clock().After(r.Quoted.Add(QuoteLife))
+	stale := a.tooOld(r)
 	var p *Payment
 	if r.State == FetchQuoted {
 		if stale {
 			return nil, a.endFetch(ctx, r, nil, localNext(op, typev1.Reason_REASON_DEADLINE_EXPIRED,
-				"the price was fetched too long ago", fetchAgain))
+				tooOldText, fetchAgain))
 		}
 		r.State = FetchConfirmed
 		// Before anything is signed: whoever finds a fetch that is only QUOTED may rely on that nothing was.
