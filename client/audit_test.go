@@ -342,7 +342,7 @@ func TestJournalRefuses(t *testing.T) {
 			p := s.w.Payment(evidencetest.PaymentConfig{ID: "green", To: s.shop, Rail: typev1.Rail_RAIL_SOLANA, Now: s.now})
 			p.Judge(s.now, nil)
 			e.Asset, e.Units, e.Statements, e.Message = evidencetest.USDC, p.Intent.GetUnits(), []*typev1.Envelope{p.Request, p.Verdict}, p.MessageBytes
-		}, "rail"},
+		}, "intent.rail"},
 		{"a milder light than history says", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Light = typev1.Light_LIGHT_YELLOW }, "light"},
 		{"results that history does not say", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Results[0].Observed = "1" }, "results"},
 		{"a yellow payment that nobody approved", entryYellow, func(_ *scribe, e *typev1.Entry) { e.PaymentState = authorized }, "payment_state"},

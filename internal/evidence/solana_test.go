@@ -274,6 +274,29 @@ func TestCheckMessageReads(t *testing.T) {
 	}
 }
 
+// TestCheckIntentOnSolana: an intent is of a token that is known, before anybody has seen a message.
+func TestCheckIntentOnSolana(t *testing.T) {
+	s := newSceneOn(t, onSolana)
+	for asset, ok := range map[string]bool{
+		evidencetest.USDC: true, usdt: true, devnetUSDC: true, resource.SolanaMainnet + "/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU": false,
+		resource.SolanaMainnet + "/slip44:501": false, s.Installation.BookUSD(): false,
+	} {
+		intent := proto.CloneOf(s.Intent)
+		intent.Asset = asset
+		b, err := evidence.Marshal(intent)
+		if err != nil {
+			t.Fatalf("Marshal: %v", err)
+		}
+		_, units, err := evidence.CheckIntent(s.Installation, b)
+		switch {
+		case ok && (err != nil || units != usd):
+			t.Errorf("%s: %d, %v", asset, units, err)
+		case !ok:
+			wantRefusal(t, err, invalidArg, "intent", "asset")
+		}
+	}
+}
+
 func attemptOf(t *testing.T, s *scene) *evidence.Attempt {
 	t.Helper()
 	a, err := evidence.CheckRequest(s.Installation, s.Request, evidencetest.Public(s.RequestKey))
