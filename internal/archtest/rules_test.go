@@ -192,6 +192,13 @@ func rules() []rule {
 			breaks: []string{"./services/policy", "./internal/chain/solanarpc"},
 		},
 		{
+			name: "messages on Solana are read by evidence", scope: direct,
+			from:   []string{"./services/identity/...", "./services/policy/...", "./services/cosigner/...", "./gateway/...", "./internal/guardrails/..."},
+			reason: "bytes that are decoded without intent and request beside them are judged by half of what they must say",
+			deny:   []string{"./internal/chain/solana/..."},
+			breaks: []string{"./services/cosigner", "./internal/chain/solana"},
+		},
+		{
 			name: "internal packages know no service", scope: directOrTest, from: []string{"./internal/..."},
 			except: []string{"./internal/allinone/..."},
 			reason: "they are what services stand on",

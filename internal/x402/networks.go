@@ -1,6 +1,10 @@
 package x402
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/halfkey/halfkey/internal/resource"
+)
 
 // Schemes that this project pays by.
 const (
@@ -10,26 +14,11 @@ const (
 	SchemeBook = "halfkey-book"
 )
 
-// Solana's networks by CAIP-2: the reference is the first 32 characters of the genesis block's hash.
-const (
-	SolanaMainnet = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"
-	SolanaDevnet  = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"
-	SolanaTestnet = "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z"
-)
-
-// Circle's USDC on these networks, by its mint. It has USDCDecimals.
-const (
-	USDCMainnet  = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
-	USDCDevnet   = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"
-	USDCTestnet  = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU"
-	USDCDecimals = 6
-)
-
 // networksV1 are the networks that version 1 has words for, of those an Ed25519 key can pay on.
 var networksV1 = map[string]string{
-	"solana":         SolanaMainnet,
-	"solana-devnet":  SolanaDevnet,
-	"solana-testnet": SolanaTestnet,
+	"solana":         resource.SolanaMainnet,
+	"solana-devnet":  resource.SolanaDevnet,
+	"solana-testnet": resource.SolanaTestnet,
 }
 
 // BookNetwork is the network that an installation's book is, `halfkey:{installation}`.
