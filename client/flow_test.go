@@ -138,6 +138,7 @@ func TestFlows(t *testing.T) {
 			{Recipient: shop.Wallet(), Units: usd, Deadline: 8 * 24 * time.Hour},
 			{Recipient: shop.Wallet(), Units: usd, Deadline: -time.Second},
 			{Recipient: shop.Wallet(), Units: usd, Asset: "halfkey:other/iso4217:USD"},
+			{Recipient: shop.Wallet(), Units: usd, Asset: "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"},
 			{Recipient: payer.Wallet(), Units: usd},
 		} {
 			if _, err := payer.Pay(ctx, o); err == nil || client.MoneyMovedOf(err) != notMoved {

@@ -66,6 +66,16 @@ func standard(edits ...func(*typev1.GuardRails)) *typev1.GuardRails {
 	return doc
 }
 
+// usdc is a token on Solana.
+const usdc = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
+
+// onSolana is the standard guard rails, and lets USDC be paid on Solana besides.
+func onSolana() *typev1.GuardRails {
+	doc := standard()
+	doc.Assets, doc.Rails = append(doc.GetAssets(), usdc), append(doc.GetRails(), typev1.Rail_RAIL_SOLANA)
+	return doc
+}
+
 // claim is guard rails number 0.
 func claim(edits ...func(*typev1.GuardRails)) *typev1.GuardRails {
 	doc := &typev1.GuardRails{
@@ -93,6 +103,7 @@ func TestValidDocuments(t *testing.T) {
 		doc  *typev1.GuardRails
 	}{
 		{"standard", standard()},
+		{"Solana besides the book", onSolana()},
 		{"claim", claim()},
 		{"claim with a time zone", claim(func(d *typev1.GuardRails) { d.TimeZone = "Asia/Kathmandu" })},
 		{"UTC", standard(func(d *typev1.GuardRails) { d.TimeZone = "" })},
@@ -165,6 +176,10 @@ func TestRefusedDocuments(t *testing.T) {
 
 		{"rail not given", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{0} }, "rails[0]", "is not a rail known here"},
 		{"rail not known", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{1, 99} }, "rails[1]", "is not a rail known here"},
+		{"rails out of order", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{2, 1} }, "rails[1]", order},
+		{"a token that is not known", func(d *typev1.GuardRails) {
+			d.Assets = append(d.Assets, "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU")
+		}, "assets[1]", "has no unit of account known here"},
 		{"rail twice", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{1, 1} }, "rails[1]", order},
 		{"17 assets", func(d *typev1.GuardRails) { d.Assets = slices.Repeat(d.Assets, 17) }, "assets", "are more than 16"},
 		{"asset twice", func(d *typev1.GuardRails) { d.Assets = slices.Repeat(d.Assets, 2) }, "assets[1]", order},

@@ -129,7 +129,16 @@ func judgeRail(doc *typev1.GuardRails, f Facts) typev1.Light {
 
 func judgeAsset(doc *typev1.GuardRails, f Facts) typev1.Light {
 	unit, _, ok := resource.UnitOf(f.Asset, doc.GetInstallation())
-	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit))
+	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit) &&
+		railOf(f.Asset) == f.Rail)
+}
+
+// railOf is the one rail that an asset with a unit of account settles on.
+func railOf(asset string) typev1.Rail {
+	if _, token := resource.TokenOf(asset); token {
+		return typev1.Rail_RAIL_SOLANA
+	}
+	return typev1.Rail_RAIL_BOOK
 }
 
 // judgeRecipient judges by the lists, and by the keys that a payment's HTTP host is pinned to: these are allowed unless they are denied.

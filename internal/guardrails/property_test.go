@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -234,12 +235,13 @@ func TestSpansHoldNow(t *testing.T) {
 // FuzzJudge gives arbitrary documents: nothing panics, and what is GREEN holds the demands of Validate that decide about
 // money, whether or not the document passed Validate.
 func FuzzJudge(f *testing.F) {
-	for _, doc := range []*typev1.GuardRails{standard(), claim(), in("Asia/Beirut", rolling(24, 5, red), counting(day, 3, yellow))} {
+	for _, doc := range []*typev1.GuardRails{standard(), onSolana(), claim(), in("Asia/Beirut", rolling(24, 5, red), counting(day, 3, yellow))} {
 		b, err := proto.Marshal(doc)
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b, "halfkey:acme/iso4217:USD", int64(dollar), int32(1), byte(1), noon.Unix(), int64(0), int64(0))
+		f.Add(b, usdc, int64(dollar), int32(2), byte(1), noon.Unix(), int64(0), int64(0))
 		f.Add(b, "", int64(-1), int32(0), byte(0), int64(-1), int64(-1), int64(math.MaxInt64))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, asset string, units int64, rail int32, recipient byte, seconds, sumUnits, sumCount int64) {
@@ -273,8 +275,12 @@ func FuzzJudge(f *testing.F) {
 			}
 			return v
 		}
+		settles := typev1.Rail_RAIL_BOOK
+		if strings.HasPrefix(asset, "solana:") {
+			settles = typev1.Rail_RAIL_SOLANA
+		}
 		if doc.GetNumber() == 0 || units < 1 || recipient == 0 || !slices.Contains(doc.GetAssets(), asset) ||
-			!slices.Contains(doc.GetRails(), facts.Rail) || facts.Rail != typev1.Rail_RAIL_BOOK || sumUnits < 0 || sumCount < 0 {
+			!slices.Contains(doc.GetRails(), facts.Rail) || facts.Rail != settles || sumUnits < 0 || sumCount < 0 {
 			t.Fatalf("%+v over %d, %d is let go by %v (valid: %v)", facts, sumUnits, sumCount, doc, valid)
 		}
 		capped := false
