@@ -240,6 +240,18 @@ func (c *x402FetchCommand) Run(ctx context.Context, a *app) error {
 // free hands over a resource that cost nothing.
 func (c *x402FetchCommand) free(a *app, f *client.Fetch) error {
 	defer func() { _ = f.Response.Body.Close() }()
+	if f.Response.StatusCode >= http.StatusBadRequest {
+		a.code = exitOther
+	}
+	free := &fetchResult{
+		State: stateFree, MoneyMoved: enumText(notMoved, "MONEY_MOVED_"), Method: f.Method, URL: f.URL, HTTPStatus: f.Response.StatusCode,
+		RefusedOffers: []string{}, Next: "No payment was asked for.", money: notMoved,
+	}
+	if c.Output == "" && a.globals.JSON {
+		// A server's words would be taken for this program's.
+		free.Next += " Name a file with --output to get the resource."
+		return a.show(free)
+	}
 	out, err := a.resourceOutput(c.Output)
 	if err != nil {
 		return err
@@ -252,17 +264,12 @@ func (c *x402FetchCommand) free(a *app, f *client.Fetch) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	if f.Response.StatusCode >= http.StatusBadRequest {
-		a.code = exitOther
-	}
 	if c.Output == "" {
 		a.note("no payment was asked for: HTTP status %d, %d bytes", f.Response.StatusCode, n)
 		return nil
 	}
-	return a.show(&fetchResult{
-		State: stateFree, MoneyMoved: enumText(notMoved, "MONEY_MOVED_"), Method: f.Method, URL: f.URL, HTTPStatus: f.Response.StatusCode,
-		RefusedOffers: []string{}, Output: c.Output, Bytes: n, Next: "No payment was asked for.", money: notMoved,
-	})
+	free.Output, free.Bytes = c.Output, n
+	return a.show(free)
 }
 
 // request reads the command's values.
@@ -351,7 +358,7 @@ func (a *app) confirmFetch(ctx context.Context, cl *client.Client, agent *client
 	if f.State == client.FetchDelivered {
 		r.Output, r.Bytes = output, f.Answer.Bytes
 	}
-	if output == "" && f.Answer.Bytes > 0 {
+	if output == "" && (f.Answer.Bytes > 0 || f.State == client.FetchDelivered) {
 		// Standard output has the resource, or what came of it, and nothing else.
 		p := printer{w: a.stderr}
 		r.people(&p)
