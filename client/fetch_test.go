@@ -361,6 +361,35 @@ func TestOldPrices(t *testing.T) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 
+	// Nor is it shown as one that can be, and what it kept of the request is erased.
+	for name, look := range map[string]func(id string) (*client.Fetch, error){
+		"show": func(id string) (*client.Fetch, error) { return m.buyer.ShowFetch(ctx, id) },
+		"list": func(string) (*client.Fetch, error) {
+			all, err := m.buyer.ListFetches()
+			if err != nil {
+				return nil, err
+			}
+			return all[0], nil
+		},
+	} {
+		req := m.request()
+		req.Header = http.Header{"X-Secret": {"of mine"}}
+		f, err := m.buyer.Fetch(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen, err := look(f.ID); err != nil || seen.State != client.FetchQuoted {
+			t.Errorf("%s: %+v, %v", name, seen, err)
+		}
+		clock.Advance(client.QuoteLife + time.Second)
+		if seen, err := look(f.ID); err != nil || seen.ID != f.ID || seen.State != client.FetchEnded || seen.MoneyMoved != notMoved {
+			t.Errorf("%s: %+v, %v", name, seen, err)
+		}
+		if r, err := m.home.LoadFetch(f.Name); err != nil || r.State != client.FetchEnded || r.Header != nil {
+			t.Errorf("%s: kept %+v, %v", name, r, err)
+		}
+	}
+
 	// One that waits for a person is good for as long as the payment is: the server is asked again.
 	m.price.Store(20 * usd)
 	f := m.fetch()

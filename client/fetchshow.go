@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/book"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // ShowFetch says what became of a fetch: not paid, waiting, paid, or unknown and until when. The ledger judges that, never the
@@ -14,6 +15,9 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 	const op = "show fetch"
 	r, err := a.loadFetch(op, id)
 	if err != nil {
+		return nil, err
+	}
+	if r, err = a.endOld(r); err != nil {
 		return nil, err
 	}
 	if r.State != FetchConfirmed {
@@ -31,6 +35,21 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 		f.MoneyMoved = moved
 	}
 	return f, nil
+}
+
+// endOld ends a fetch that nobody has confirmed and nobody can any more, so that it is not shown as one that can be.
+func (a *Agent) endOld(r *FetchRecord) (*FetchRecord, error) {
+	if r.State != FetchQuoted || !a.tooOld(r) {
+		return r, nil
+	}
+	r.State, r.Ended = FetchEnded, tooOldText
+	err := a.saveFetch(r, notMoved)
+	if ReasonOf(err) == typev1.Reason_REASON_ABORTED {
+		// Another process has ended it, or confirmed it while there was time.
+		r, err = a.c.fetches.LoadFetch(r.Name)
+		err = wrap("show fetch", err, notMoved)
+	}
+	return r, err
 }
 
 // untilKnown adds to an error, where money may have moved, when that cannot change any more.
@@ -65,6 +84,9 @@ func (a *Agent) ListFetches() ([]*Fetch, error) {
 		r, err := a.c.fetches.LoadFetch(names[i])
 		if err != nil {
 			return nil, wrap(op, err, notMoved)
+		}
+		if r, err = a.endOld(r); err != nil {
+			return nil, err
 		}
 		all = append(all, a.view(r))
 	}
