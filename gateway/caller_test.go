@@ -98,6 +98,9 @@ var matrix = []struct {
 	{"ListEntries", wallet, "u+dar+d+", served},
 	{"GetSpending", wallet, "u+dar+d+", served},
 	{"GetSpending", theOwner, "uddar+dd", served},
+	{"GetShadowSummary", wallet, "u+dar+d+", served},
+	{"GetShadowSummary", theOwner, "uddar+dd", served},
+	{"ReportShadowPayment", wallet, "u+darddd", typev1.Reason_REASON_NO_GUARD_RAILS}, // What an application paid is its agent's word alone.
 	{"ListPayments", wallet, "u+dar+d+", served},
 	{"ListPayments", theOwner, "uddar+dd", served},
 	{"WatchPayments", wallet, "u+dar+d+", served},
@@ -205,6 +208,10 @@ func (w *world) request(m protoreflect.MethodDescriptor, about, on, freezeID str
 	}
 	if about == nothing {
 		return request
+	}
+	if r, ok := request.(*gatewayv1.ReportShadowPaymentRequest); ok {
+		r.ShadowPaymentId, r.Asset, r.Units = "s", w.Installation().BookUSD(), "1"
+		r.Method, r.Scheme, r.Host, r.Path = "GET", "https", "api.example", "/"
 	}
 	fields := m.Input().Fields()
 	for i := range fields.Len() {

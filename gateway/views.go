@@ -55,6 +55,24 @@ func (s *Service) GetSpending(ctx context.Context, req *gatewayv1.GetSpendingReq
 	return &gatewayv1.GetSpendingResponse{Rows: resp.GetRows(), NextPageToken: resp.GetNextPageToken()}, nil
 }
 
+// GetShadowSummary counts what shadow payments would have met.
+func (s *Service) GetShadowSummary(
+	ctx context.Context, req *gatewayv1.GetShadowSummaryRequest,
+) (*gatewayv1.GetShadowSummaryResponse, error) {
+	if _, err := s.caller(ctx, gatewayv1.GatewayService_GetShadowSummary_FullMethodName, req.GetParent()); err != nil {
+		return nil, err
+	}
+	resp, err := s.ledger.GetShadowSummary(ctx, &ledgerv1.GetShadowSummaryRequest{
+		Parent: req.GetParent(), StartTime: req.GetStartTime(), EndTime: req.GetEndTime(), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &gatewayv1.GetShadowSummaryResponse{
+		Rows: resp.GetRows(), NextPageToken: resp.GetNextPageToken(), Enforcement: resp.GetEnforcement(),
+	}, nil
+}
+
 // watchLife is how long one stream of changes lasts: as long as the token that opened it. Whoever may no longer watch, because its
 // key was replaced or its wallet taken over, sees no more after that.
 const watchLife = evidence.TokenLife

@@ -41,6 +41,10 @@ func views(gw gatewayv1.GatewayServiceClient) map[string]func(ctx context.Contex
 			_, err := gw.GetSpending(ctx, &gatewayv1.GetSpendingRequest{Parent: parent})
 			return err
 		},
+		gatewayv1.GatewayService_GetShadowSummary_FullMethodName: func(ctx context.Context, parent string) error {
+			_, err := gw.GetShadowSummary(ctx, &gatewayv1.GetShadowSummaryRequest{Parent: parent})
+			return err
+		},
 		gatewayv1.GatewayService_WatchPayments_FullMethodName: func(ctx context.Context, parent string) error {
 			stream, err := gw.WatchPayments(ctx, &gatewayv1.WatchPaymentsRequest{Parent: parent})
 			if err == nil {

@@ -24,6 +24,7 @@ type cli struct {
 	X402     x402Commands    `cmd:"" name:"x402" group:"Agent" help:"Fetch resources that cost money, by x402."`
 	Payments paymentCommands `cmd:"" group:"Agent" help:"List, show, watch and cancel payments."`
 	Spending spendingCommand `cmd:"" group:"Agent" help:"Sum up what was spent."`
+	Shadow   shadowCommands  `cmd:"" group:"Agent" help:"See what guard rails would make of payments by other means; nothing is enforced."`
 	Freeze   freezeCommand   `cmd:"" group:"Agent" help:"Stop a wallet at once."`
 	Offer    offerCommand    `cmd:"" group:"Agent" help:"Offer the owner a new request key, for a refresh."`
 	Refresh  refreshCommand  `cmd:"" group:"Owner" help:"Answer a leak: put an agent's offered request key in force and order new shares."`

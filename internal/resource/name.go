@@ -18,6 +18,7 @@ const (
 	agentPrefix  = "agents/"
 	walletPrefix = "wallets/"
 	paymentInfix = "/payments/"
+	shadowInfix  = "/shadowPayments/"
 )
 
 // ValidID reports why s is not an id: 1 to 63 of [a-z0-9-].
@@ -94,6 +95,10 @@ func sameID(name, from, to string) string {
 
 // Payment is the name of a payment of a wallet, `wallets/{wallet}/payments/{payment}`; wallet is the wallet's whole name.
 func Payment(wallet, id string) string { return wallet + paymentInfix + id }
+
+// ShadowPayment is the name of a report of a payment that was made by other means, `wallets/{wallet}/shadowPayments/{shadow_payment}`.
+// It is no payment's name, and does not parse as one.
+func ShadowPayment(wallet, id string) string { return wallet + shadowInfix + id }
 
 // ParsePayment takes a payment's name apart, into the whole name of its wallet and the payment's id.
 func ParsePayment(name string) (wallet, id string, err error) {

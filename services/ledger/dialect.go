@@ -12,8 +12,12 @@ type dialect struct {
 	loadBalances, loadSupply, loadSums                    string
 	loadFreezes, loadOwnerKeys, loadLosses                string
 	loadDeposits, loadRedemptions, loadSetTimes, loadPaid string
+	loadShadow, loadShadowDay, loadShadowSum              string
+	loadShadowPrice, loadShadowRecipient                  string
 
 	putWallet, putVersion, dropOwnerKeys, putOwnerKey    string
+	putShadow, dropShadows                               string
+	readShadows, readOwnerShadows                        string
 	putChain, putEntry                                   string
 	putBalance, putSupply, putSum, putPayment, putChange string
 	putFreeze, putUnfreeze, putLoss                      string
@@ -104,6 +108,22 @@ var sqlite = dialect{
 	putSetTime:    `INSERT INTO set_time (wallet, id, digest) VALUES (?, ?, ?)`,
 	putPaid: `INSERT INTO x402_paid (wallet, what, recipient, unit, units) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (wallet, what) DO UPDATE SET recipient = excluded.recipient, unit = excluded.unit, units = excluded.units`,
+
+	loadShadow:    `SELECT report FROM shadow_payment WHERE wallet = ? AND id = ?`,
+	loadShadowDay: `SELECT count(*) FROM shadow_payment WHERE wallet = ? AND quarter >= ?`,
+	loadShadowSum: `SELECT coalesce(sum(units), 0), count(*) FROM shadow_payment
+		WHERE wallet = ? AND unit = ? AND quarter >= ? AND quarter < ? AND light IN (1, 2)`,
+	loadShadowPrice: `SELECT units, unit FROM shadow_payment WHERE wallet = ? AND request = ? AND quarter >= ? AND light IN (1, 2)
+		ORDER BY rowid DESC LIMIT 1`,
+	loadShadowRecipient: `SELECT recipient FROM shadow_payment WHERE wallet = ? AND host = ? AND quarter >= ? AND light IN (1, 2)
+		AND recipient IS NOT NULL ORDER BY rowid DESC LIMIT 1`,
+	putShadow: `INSERT INTO shadow_payment (wallet, id, asset, unit, units, host, request, recipient, light, number, rules, quarter, report)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	dropShadows: `DELETE FROM shadow_payment WHERE rowid IN (SELECT rowid FROM shadow_payment WHERE wallet = ? AND quarter < ? LIMIT 100)`,
+	readShadows: `SELECT wallet, host, asset, light, number, rules, units FROM shadow_payment
+		WHERE wallet = ? AND quarter >= ? AND quarter < ? LIMIT ?`,
+	readOwnerShadows: `SELECT s.wallet, s.host, s.asset, s.light, s.number, s.rules, s.units FROM wallet w
+		CROSS JOIN shadow_payment s ON s.wallet = w.name AND s.quarter >= ?2 AND s.quarter < ?3 WHERE ?1 = w.owner LIMIT ?4`,
 
 	readPayment: `SELECT ` + paymentColumns + ` FROM payment WHERE id = ? AND wallet = ?`,
 	readPayments: `SELECT ` + paymentColumns + ` FROM payment

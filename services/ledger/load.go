@@ -19,7 +19,7 @@ import (
 func (t *sqlTransaction) load(ctx context.Context, n needs) error {
 	s := t.values
 	for _, step := range []func(context.Context, *state, needs) error{
-		t.loadPayments, t.loadWallets, t.loadChains, t.loadBalances, t.loadWindows, t.loadPaid, t.loadFreezes, t.loadOnce,
+		t.loadPayments, t.loadWallets, t.loadChains, t.loadBalances, t.loadWindows, t.loadPaid, t.loadShadows, t.loadFreezes, t.loadOnce,
 	} {
 		if err := step(ctx, s, n); err != nil {
 			return err

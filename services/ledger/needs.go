@@ -27,6 +27,7 @@ type needs struct {
 	deposits    []string
 	redemptions []string
 	setTimes    []setTimeKey
+	shadows     []*shadowReport
 }
 
 // windowNeed asks for the windows that a payment is judged by.
@@ -51,6 +52,7 @@ func (n *needs) add(m needs) {
 	n.deposits = append(n.deposits, m.deposits...)
 	n.redemptions = append(n.redemptions, m.redemptions...)
 	n.setTimes = append(n.setTimes, m.setTimes...)
+	n.shadows = append(n.shadows, m.shadows...)
 }
 
 // accounts are the wallets that a batch touches and those that its payments pay.

@@ -48,6 +48,11 @@ type state struct {
 	newFreezes   []newFreeze
 	newUnfreezes []newUnfreeze
 
+	// shadows is the history of each report of the batch; newShadows are recorded, and toldShadows what their callers are told.
+	shadows     map[*shadowReport]shadowHistory
+	newShadows  []shadowPayment
+	toldShadows []*typev1.ShadowPayment
+
 	undo []func()
 }
 
@@ -57,6 +62,7 @@ func newState(i *evidence.Installation, now time.Time) *state {
 		nowMillis:    now.UnixMilli(),
 		authorized:   make(map[string][]paymentKey),
 		covered:      make(map[sumRange]bool),
+		shadows:      make(map[*shadowReport]shadowHistory),
 	}
 }
 

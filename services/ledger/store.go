@@ -45,6 +45,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.loadPayments, d.loadAuthorized, d.loadWallets, d.loadWalletsByKey, d.loadWalletsByHandle, d.loadHeads, d.loadVersions,
 		d.loadChains, d.loadHashes, d.loadBalances, d.loadSupply, d.loadSums, d.loadFreezes, d.loadOwnerKeys,
 		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes, d.loadPaid,
+		d.loadShadow, d.loadShadowDay, d.loadShadowSum, d.loadShadowPrice, d.loadShadowRecipient, d.putShadow, d.dropShadows,
 		d.putWallet, d.putVersion, d.dropOwnerKeys, d.putOwnerKey, d.putChain, d.putEntry, d.putBalance, d.putSupply, d.putSum,
 		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime, d.putPaid,
 	} {
@@ -58,7 +59,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.readPayment, d.readPayments, d.readOwnerPayments, d.readIncoming, d.readOwnerIncoming, d.readReviews,
 		d.readSums, d.readFirstSum, d.readSpent, d.readOwnerSpent,
 		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange, d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
-		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue,
+		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue, d.readShadows, d.readOwnerShadows,
 	} {
 		stmt, err := s.reader.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
 		if err != nil {
@@ -187,6 +188,9 @@ func (t *sqlTransaction) put(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("store change: %w", err)
 		}
+	}
+	if err := t.putShadows(s, exec); err != nil {
+		return err
 	}
 	return t.putOnce(s, exec)
 }
@@ -317,7 +321,9 @@ func comparePayment(a, b paymentKey) int {
 }
 
 // changed reports whether there is anything to store.
-func (s *state) changed() bool { return len(s.entries) > 0 || len(s.wallets.dirty) > 0 }
+func (s *state) changed() bool {
+	return len(s.entries) > 0 || len(s.wallets.dirty) > 0 || len(s.newShadows) > 0
+}
 
 // headsMax bounds decoded documents in memory; beyond it the memory is dropped whole.
 const headsMax = 4096

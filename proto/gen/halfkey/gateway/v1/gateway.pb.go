@@ -1279,6 +1279,270 @@ func (x *GetSpendingResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ReportShadowPaymentRequest reports a payment that was made by other means.
+type ReportShadowPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet by whose guard rails it is judged.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Id that the caller chooses, 1 to 63 of `[a-z0-9-]`. The same id with the same content is the same report.
+	ShadowPaymentId string `protobuf:"bytes,2,opt,name=shadow_payment_id,json=shadowPaymentId,proto3" json:"shadow_payment_id,omitempty"`
+	// Asset, a CAIP-19 id: the installation's book dollars.
+	Asset string `protobuf:"bytes,3,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Units, 1 to 10,000,000,000,000.
+	Units string `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`
+	// Method of the HTTP request, upper-case.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// `https` or `http`.
+	Scheme string `protobuf:"bytes,6,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// Host, lower-case, with its port if that is not the scheme's own.
+	Host string `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`
+	// Path as it is sent, without query.
+	Path string `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	// Key of who was paid, 32 bytes; empty if nobody knows, and then no rule about recipients is judged.
+	Recipient     []byte `protobuf:"bytes,9,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportShadowPaymentRequest) Reset() {
+	*x = ReportShadowPaymentRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportShadowPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportShadowPaymentRequest) ProtoMessage() {}
+
+func (x *ReportShadowPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportShadowPaymentRequest.ProtoReflect.Descriptor instead.
+func (*ReportShadowPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReportShadowPaymentRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetShadowPaymentId() string {
+	if x != nil {
+		return x.ShadowPaymentId
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetUnits() string {
+	if x != nil {
+		return x.Units
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+// GetShadowSummaryRequest asks what shadow payments would have met.
+type GetShadowSummaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only what was reported at or after this moment, a whole UTC quarter hour; absent means all that is kept.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only what was reported before this moment, a whole UTC quarter hour; absent means up to now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many rows at most: 1 to 1,000; 0 means 1,000.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShadowSummaryRequest) Reset() {
+	*x = GetShadowSummaryRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShadowSummaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShadowSummaryRequest) ProtoMessage() {}
+
+func (x *GetShadowSummaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShadowSummaryRequest.ProtoReflect.Descriptor instead.
+func (*GetShadowSummaryRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetShadowSummaryRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GetShadowSummaryRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetShadowSummaryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetShadowSummaryResponse answers it.
+type GetShadowSummaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rows by wallet, host, asset, light, number of the guard rails and rules, ascending.
+	Rows []*v1.ShadowSummaryRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// For the next page; empty at the end. Each page is of the moment that it was asked for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Output only. Always ENFORCEMENT_NOT_ENFORCED.
+	Enforcement   v1.Enforcement `protobuf:"varint,3,opt,name=enforcement,proto3,enum=halfkey.type.v1.Enforcement" json:"enforcement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShadowSummaryResponse) Reset() {
+	*x = GetShadowSummaryResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShadowSummaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShadowSummaryResponse) ProtoMessage() {}
+
+func (x *GetShadowSummaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShadowSummaryResponse.ProtoReflect.Descriptor instead.
+func (*GetShadowSummaryResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetShadowSummaryResponse) GetRows() []*v1.ShadowSummaryRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *GetShadowSummaryResponse) GetEnforcement() v1.Enforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return v1.Enforcement(0)
+}
+
 // SetGuardRailsRequest brings a signed document.
 type SetGuardRailsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1290,7 +1554,7 @@ type SetGuardRailsRequest struct {
 
 func (x *SetGuardRailsRequest) Reset() {
 	*x = SetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1566,7 @@ func (x *SetGuardRailsRequest) String() string {
 func (*SetGuardRailsRequest) ProtoMessage() {}
 
 func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[22]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1579,7 @@ func (x *SetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetGuardRailsRequest) GetGuardRails() *v1.Envelope {
@@ -1336,7 +1600,7 @@ type SetGuardRailsResponse struct {
 
 func (x *SetGuardRailsResponse) Reset() {
 	*x = SetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1612,7 @@ func (x *SetGuardRailsResponse) String() string {
 func (*SetGuardRailsResponse) ProtoMessage() {}
 
 func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[23]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1625,7 @@ func (x *SetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*SetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetGuardRailsResponse) GetAcknowledgements() []*v1.Envelope {
@@ -1386,7 +1650,7 @@ type GetGuardRailsRequest struct {
 
 func (x *GetGuardRailsRequest) Reset() {
 	*x = GetGuardRailsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1662,7 @@ func (x *GetGuardRailsRequest) String() string {
 func (*GetGuardRailsRequest) ProtoMessage() {}
 
 func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[24]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1675,7 @@ func (x *GetGuardRailsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsRequest.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetGuardRailsRequest) GetWallet() string {
@@ -1448,7 +1712,7 @@ type GetGuardRailsResponse struct {
 
 func (x *GetGuardRailsResponse) Reset() {
 	*x = GetGuardRailsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1724,7 @@ func (x *GetGuardRailsResponse) String() string {
 func (*GetGuardRailsResponse) ProtoMessage() {}
 
 func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[25]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1737,7 @@ func (x *GetGuardRailsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGuardRailsResponse.ProtoReflect.Descriptor instead.
 func (*GetGuardRailsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetGuardRailsResponse) GetDocuments() *v1.WalletDocuments {
@@ -1510,7 +1774,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1786,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[26]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1799,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreatePaymentRequest) GetParent() string {
@@ -1586,7 +1850,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1862,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[27]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1875,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1639,7 +1903,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1915,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[28]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1928,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetPaymentRequest) GetName() string {
@@ -1700,7 +1964,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1976,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1989,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListPaymentsRequest) GetParent() string {
@@ -1798,7 +2062,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2074,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2087,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*v1.Payment {
@@ -1851,7 +2115,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2127,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2140,7 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchPaymentRequest) GetName() string {
@@ -1902,7 +2166,7 @@ type WatchPaymentsRequest struct {
 
 func (x *WatchPaymentsRequest) Reset() {
 	*x = WatchPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2178,7 @@ func (x *WatchPaymentsRequest) String() string {
 func (*WatchPaymentsRequest) ProtoMessage() {}
 
 func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2191,7 @@ func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchPaymentsRequest) GetParent() string {
@@ -1964,7 +2228,7 @@ type WatchPaymentsResponse struct {
 
 func (x *WatchPaymentsResponse) Reset() {
 	*x = WatchPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2240,7 @@ func (x *WatchPaymentsResponse) String() string {
 func (*WatchPaymentsResponse) ProtoMessage() {}
 
 func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2253,7 @@ func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
@@ -2017,7 +2281,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2293,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2306,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -2067,7 +2331,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2343,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2356,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2129,7 +2393,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2405,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2418,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2182,7 +2446,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2458,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2471,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -2228,7 +2492,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2504,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2517,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -2276,7 +2540,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2552,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2565,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2329,7 +2593,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2605,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2618,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RevokeRequest) GetRevocation() *v1.Envelope {
@@ -2377,7 +2641,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2653,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2666,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RevokeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2430,7 +2694,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2706,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2719,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -2476,7 +2740,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2752,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2765,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UnfreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2522,7 +2786,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2798,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +2811,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -2570,7 +2834,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2846,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2859,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -2627,7 +2891,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2903,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2916,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2689,7 +2953,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2965,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2978,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2742,7 +3006,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3018,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3031,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -2788,7 +3052,7 @@ type OrderResharingRequest struct {
 
 func (x *OrderResharingRequest) Reset() {
 	*x = OrderResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3064,7 @@ func (x *OrderResharingRequest) String() string {
 func (*OrderResharingRequest) ProtoMessage() {}
 
 func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3077,7 @@ func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
 func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
@@ -2834,7 +3098,7 @@ type OrderResharingResponse struct {
 
 func (x *OrderResharingResponse) Reset() {
 	*x = OrderResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +3110,7 @@ func (x *OrderResharingResponse) String() string {
 func (*OrderResharingResponse) ProtoMessage() {}
 
 func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +3123,7 @@ func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
 func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
@@ -2880,7 +3144,7 @@ type GetResharingRequest struct {
 
 func (x *GetResharingRequest) Reset() {
 	*x = GetResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3156,7 @@ func (x *GetResharingRequest) String() string {
 func (*GetResharingRequest) ProtoMessage() {}
 
 func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3169,7 @@ func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
 func (*GetResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetResharingRequest) GetWallet() string {
@@ -2928,7 +3192,7 @@ type GetResharingResponse struct {
 
 func (x *GetResharingResponse) Reset() {
 	*x = GetResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3204,7 @@ func (x *GetResharingResponse) String() string {
 func (*GetResharingResponse) ProtoMessage() {}
 
 func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3217,7 @@ func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
 func (*GetResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetResharingResponse) GetResharing() *v1.Resharing {
@@ -2981,7 +3245,7 @@ type StartResharingRequest struct {
 
 func (x *StartResharingRequest) Reset() {
 	*x = StartResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3257,7 @@ func (x *StartResharingRequest) String() string {
 func (*StartResharingRequest) ProtoMessage() {}
 
 func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3270,7 @@ func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
 func (*StartResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StartResharingRequest) GetStart() *v1.Envelope {
@@ -3029,7 +3293,7 @@ type StartResharingResponse struct {
 
 func (x *StartResharingResponse) Reset() {
 	*x = StartResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3305,7 @@ func (x *StartResharingResponse) String() string {
 func (*StartResharingResponse) ProtoMessage() {}
 
 func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3318,7 @@ func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
 func (*StartResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
@@ -3086,7 +3350,7 @@ type ExchangeResharingRequest struct {
 
 func (x *ExchangeResharingRequest) Reset() {
 	*x = ExchangeResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +3362,7 @@ func (x *ExchangeResharingRequest) String() string {
 func (*ExchangeResharingRequest) ProtoMessage() {}
 
 func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +3375,7 @@ func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExchangeResharingRequest) GetWallet() string {
@@ -3146,7 +3410,7 @@ type ExchangeResharingResponse struct {
 
 func (x *ExchangeResharingResponse) Reset() {
 	*x = ExchangeResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3422,7 @@ func (x *ExchangeResharingResponse) String() string {
 func (*ExchangeResharingResponse) ProtoMessage() {}
 
 func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3435,7 @@ func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExchangeResharingResponse) GetCertificate() []byte {
@@ -3198,7 +3462,7 @@ type ConfirmResharingRequest struct {
 
 func (x *ConfirmResharingRequest) Reset() {
 	*x = ConfirmResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3474,7 @@ func (x *ConfirmResharingRequest) String() string {
 func (*ConfirmResharingRequest) ProtoMessage() {}
 
 func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3487,7 @@ func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ConfirmResharingRequest) GetWallet() string {
@@ -3265,7 +3529,7 @@ type ConfirmResharingResponse struct {
 
 func (x *ConfirmResharingResponse) Reset() {
 	*x = ConfirmResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3541,7 @@ func (x *ConfirmResharingResponse) String() string {
 func (*ConfirmResharingResponse) ProtoMessage() {}
 
 func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3554,7 @@ func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ConfirmResharingResponse) GetRelease() []byte {
@@ -3315,7 +3579,7 @@ type CompleteResharingRequest struct {
 
 func (x *CompleteResharingRequest) Reset() {
 	*x = CompleteResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3591,7 @@ func (x *CompleteResharingRequest) String() string {
 func (*CompleteResharingRequest) ProtoMessage() {}
 
 func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3604,7 @@ func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
 func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CompleteResharingRequest) GetWallet() string {
@@ -3375,7 +3639,7 @@ type CompleteResharingResponse struct {
 
 func (x *CompleteResharingResponse) Reset() {
 	*x = CompleteResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3651,7 @@ func (x *CompleteResharingResponse) String() string {
 func (*CompleteResharingResponse) ProtoMessage() {}
 
 func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3664,7 @@ func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{60}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
@@ -3421,7 +3685,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3697,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3710,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{61}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
@@ -3467,7 +3731,7 @@ type ConfirmRecoveryResponse struct {
 
 func (x *ConfirmRecoveryResponse) Reset() {
 	*x = ConfirmRecoveryResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3743,7 @@ func (x *ConfirmRecoveryResponse) String() string {
 func (*ConfirmRecoveryResponse) ProtoMessage() {}
 
 func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3756,7 @@ func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{62}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
@@ -3590,7 +3854,30 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"o\n" +
 	"\x13GetSpendingResponse\x120\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1c.halfkey.type.v1.SpendingRowR\x04rows\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd8\x02\n" +
+	"\x1aReportShadowPaymentRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06parent\x123\n" +
+	"\x11shadow_payment_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x0fshadowPaymentId\x12\x1e\n" +
+	"\x05asset\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x05asset\x12\x1d\n" +
+	"\x05units\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x0eR\x05units\x12\x1f\n" +
+	"\x06method\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x06method\x12\x1f\n" +
+	"\x06scheme\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18\x05R\x06scheme\x12\x1c\n" +
+	"\x04host\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x85\x02R\x04host\x12\x1c\n" +
+	"\x04path\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04path\x12%\n" +
+	"\trecipient\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\trecipient\"\xa6\x02\n" +
+	"\x17GetShadowSummaryRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12L\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"\xb9\x01\n" +
+	"\x18GetShadowSummaryResponse\x125\n" +
+	"\x04rows\x18\x01 \x03(\v2!.halfkey.type.v1.ShadowSummaryRowR\x04rows\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12>\n" +
+	"\venforcement\x18\x03 \x01(\x0e2\x1c.halfkey.type.v1.EnforcementR\venforcement\"Z\n" +
 	"\x14SetGuardRailsRequest\x12B\n" +
 	"\vguard_rails\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"guardRails\"^\n" +
@@ -3722,7 +4009,7 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x16ConfirmRecoveryRequest\x12E\n" +
 	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fconfirmation\"S\n" +
 	"\x17ConfirmRecoveryResponse\x128\n" +
-	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xc1\x1c\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x97\x1e\n" +
 	"\x0eGatewayService\x12m\n" +
 	"\x10GetInstallations\x12+.halfkey.gateway.v1.GetInstallationsRequest\x1a,.halfkey.gateway.v1.GetInstallationsResponse\x12M\n" +
 	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12O\n" +
@@ -3738,7 +4025,9 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\n" +
 	"GetAccount\x12%.halfkey.gateway.v1.GetAccountRequest\x1a&.halfkey.gateway.v1.GetAccountResponse\x12J\n" +
 	"\tGetLimits\x12$.halfkey.gateway.v1.GetLimitsRequest\x1a\x17.halfkey.type.v1.Limits\x12^\n" +
-	"\vGetSpending\x12&.halfkey.gateway.v1.GetSpendingRequest\x1a'.halfkey.gateway.v1.GetSpendingResponse\x12d\n" +
+	"\vGetSpending\x12&.halfkey.gateway.v1.GetSpendingRequest\x1a'.halfkey.gateway.v1.GetSpendingResponse\x12e\n" +
+	"\x13ReportShadowPayment\x12..halfkey.gateway.v1.ReportShadowPaymentRequest\x1a\x1e.halfkey.type.v1.ShadowPayment\x12m\n" +
+	"\x10GetShadowSummary\x12+.halfkey.gateway.v1.GetShadowSummaryRequest\x1a,.halfkey.gateway.v1.GetShadowSummaryResponse\x12d\n" +
 	"\rSetGuardRails\x12(.halfkey.gateway.v1.SetGuardRailsRequest\x1a).halfkey.gateway.v1.SetGuardRailsResponse\x12d\n" +
 	"\rGetGuardRails\x12(.halfkey.gateway.v1.GetGuardRailsRequest\x1a).halfkey.gateway.v1.GetGuardRailsResponse\x12g\n" +
 	"\x0eOrderResharing\x12).halfkey.gateway.v1.OrderResharingRequest\x1a*.halfkey.gateway.v1.OrderResharingResponse\x12a\n" +
@@ -3777,7 +4066,7 @@ func file_halfkey_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_halfkey_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetInstallationsRequest)(nil),      // 0: halfkey.gateway.v1.GetInstallationsRequest
 	(*GetInstallationsResponse)(nil),     // 1: halfkey.gateway.v1.GetInstallationsResponse
@@ -3801,190 +4090,204 @@ var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetLimitsRequest)(nil),             // 19: halfkey.gateway.v1.GetLimitsRequest
 	(*GetSpendingRequest)(nil),           // 20: halfkey.gateway.v1.GetSpendingRequest
 	(*GetSpendingResponse)(nil),          // 21: halfkey.gateway.v1.GetSpendingResponse
-	(*SetGuardRailsRequest)(nil),         // 22: halfkey.gateway.v1.SetGuardRailsRequest
-	(*SetGuardRailsResponse)(nil),        // 23: halfkey.gateway.v1.SetGuardRailsResponse
-	(*GetGuardRailsRequest)(nil),         // 24: halfkey.gateway.v1.GetGuardRailsRequest
-	(*GetGuardRailsResponse)(nil),        // 25: halfkey.gateway.v1.GetGuardRailsResponse
-	(*CreatePaymentRequest)(nil),         // 26: halfkey.gateway.v1.CreatePaymentRequest
-	(*SettlePaymentRequest)(nil),         // 27: halfkey.gateway.v1.SettlePaymentRequest
-	(*GetPaymentRequest)(nil),            // 28: halfkey.gateway.v1.GetPaymentRequest
-	(*ListPaymentsRequest)(nil),          // 29: halfkey.gateway.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),         // 30: halfkey.gateway.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),          // 31: halfkey.gateway.v1.WatchPaymentRequest
-	(*WatchPaymentsRequest)(nil),         // 32: halfkey.gateway.v1.WatchPaymentsRequest
-	(*WatchPaymentsResponse)(nil),        // 33: halfkey.gateway.v1.WatchPaymentsResponse
-	(*CancelPaymentRequest)(nil),         // 34: halfkey.gateway.v1.CancelPaymentRequest
-	(*ListReviewsRequest)(nil),           // 35: halfkey.gateway.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),          // 36: halfkey.gateway.v1.ListReviewsResponse
-	(*AnswerReviewRequest)(nil),          // 37: halfkey.gateway.v1.AnswerReviewRequest
-	(*FreezeRequest)(nil),                // 38: halfkey.gateway.v1.FreezeRequest
-	(*FreezeResponse)(nil),               // 39: halfkey.gateway.v1.FreezeResponse
-	(*RevokeRequest)(nil),                // 40: halfkey.gateway.v1.RevokeRequest
-	(*RevokeResponse)(nil),               // 41: halfkey.gateway.v1.RevokeResponse
-	(*UnfreezeRequest)(nil),              // 42: halfkey.gateway.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),             // 43: halfkey.gateway.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),           // 44: halfkey.gateway.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),          // 45: halfkey.gateway.v1.ListFreezesResponse
-	(*ListEntriesRequest)(nil),           // 46: halfkey.gateway.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),          // 47: halfkey.gateway.v1.ListEntriesResponse
-	(*ApplyStatementRequest)(nil),        // 48: halfkey.gateway.v1.ApplyStatementRequest
-	(*OrderResharingRequest)(nil),        // 49: halfkey.gateway.v1.OrderResharingRequest
-	(*OrderResharingResponse)(nil),       // 50: halfkey.gateway.v1.OrderResharingResponse
-	(*GetResharingRequest)(nil),          // 51: halfkey.gateway.v1.GetResharingRequest
-	(*GetResharingResponse)(nil),         // 52: halfkey.gateway.v1.GetResharingResponse
-	(*StartResharingRequest)(nil),        // 53: halfkey.gateway.v1.StartResharingRequest
-	(*StartResharingResponse)(nil),       // 54: halfkey.gateway.v1.StartResharingResponse
-	(*ExchangeResharingRequest)(nil),     // 55: halfkey.gateway.v1.ExchangeResharingRequest
-	(*ExchangeResharingResponse)(nil),    // 56: halfkey.gateway.v1.ExchangeResharingResponse
-	(*ConfirmResharingRequest)(nil),      // 57: halfkey.gateway.v1.ConfirmResharingRequest
-	(*ConfirmResharingResponse)(nil),     // 58: halfkey.gateway.v1.ConfirmResharingResponse
-	(*CompleteResharingRequest)(nil),     // 59: halfkey.gateway.v1.CompleteResharingRequest
-	(*CompleteResharingResponse)(nil),    // 60: halfkey.gateway.v1.CompleteResharingResponse
-	(*ConfirmRecoveryRequest)(nil),       // 61: halfkey.gateway.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryResponse)(nil),      // 62: halfkey.gateway.v1.ConfirmRecoveryResponse
-	(*v1.Envelope)(nil),                  // 63: halfkey.type.v1.Envelope
-	(*v1.Wallet)(nil),                    // 64: halfkey.type.v1.Wallet
-	(*v1.Balance)(nil),                   // 65: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),        // 66: google.protobuf.Timestamp
-	(v1.SpendingGroup)(0),                // 67: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),               // 68: halfkey.type.v1.SpendingRow
-	(*v1.WalletDocuments)(nil),           // 69: halfkey.type.v1.WalletDocuments
-	(v1.PaymentState)(0),                 // 70: halfkey.type.v1.PaymentState
-	(*v1.Payment)(nil),                   // 71: halfkey.type.v1.Payment
-	(*v1.Freeze)(nil),                    // 72: halfkey.type.v1.Freeze
-	(*v1.Resharing)(nil),                 // 73: halfkey.type.v1.Resharing
-	(*v1.Owner)(nil),                     // 74: halfkey.type.v1.Owner
-	(*v1.Limits)(nil),                    // 75: halfkey.type.v1.Limits
+	(*ReportShadowPaymentRequest)(nil),   // 22: halfkey.gateway.v1.ReportShadowPaymentRequest
+	(*GetShadowSummaryRequest)(nil),      // 23: halfkey.gateway.v1.GetShadowSummaryRequest
+	(*GetShadowSummaryResponse)(nil),     // 24: halfkey.gateway.v1.GetShadowSummaryResponse
+	(*SetGuardRailsRequest)(nil),         // 25: halfkey.gateway.v1.SetGuardRailsRequest
+	(*SetGuardRailsResponse)(nil),        // 26: halfkey.gateway.v1.SetGuardRailsResponse
+	(*GetGuardRailsRequest)(nil),         // 27: halfkey.gateway.v1.GetGuardRailsRequest
+	(*GetGuardRailsResponse)(nil),        // 28: halfkey.gateway.v1.GetGuardRailsResponse
+	(*CreatePaymentRequest)(nil),         // 29: halfkey.gateway.v1.CreatePaymentRequest
+	(*SettlePaymentRequest)(nil),         // 30: halfkey.gateway.v1.SettlePaymentRequest
+	(*GetPaymentRequest)(nil),            // 31: halfkey.gateway.v1.GetPaymentRequest
+	(*ListPaymentsRequest)(nil),          // 32: halfkey.gateway.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),         // 33: halfkey.gateway.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),          // 34: halfkey.gateway.v1.WatchPaymentRequest
+	(*WatchPaymentsRequest)(nil),         // 35: halfkey.gateway.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),        // 36: halfkey.gateway.v1.WatchPaymentsResponse
+	(*CancelPaymentRequest)(nil),         // 37: halfkey.gateway.v1.CancelPaymentRequest
+	(*ListReviewsRequest)(nil),           // 38: halfkey.gateway.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),          // 39: halfkey.gateway.v1.ListReviewsResponse
+	(*AnswerReviewRequest)(nil),          // 40: halfkey.gateway.v1.AnswerReviewRequest
+	(*FreezeRequest)(nil),                // 41: halfkey.gateway.v1.FreezeRequest
+	(*FreezeResponse)(nil),               // 42: halfkey.gateway.v1.FreezeResponse
+	(*RevokeRequest)(nil),                // 43: halfkey.gateway.v1.RevokeRequest
+	(*RevokeResponse)(nil),               // 44: halfkey.gateway.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),              // 45: halfkey.gateway.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),             // 46: halfkey.gateway.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),           // 47: halfkey.gateway.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),          // 48: halfkey.gateway.v1.ListFreezesResponse
+	(*ListEntriesRequest)(nil),           // 49: halfkey.gateway.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),          // 50: halfkey.gateway.v1.ListEntriesResponse
+	(*ApplyStatementRequest)(nil),        // 51: halfkey.gateway.v1.ApplyStatementRequest
+	(*OrderResharingRequest)(nil),        // 52: halfkey.gateway.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),       // 53: halfkey.gateway.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),          // 54: halfkey.gateway.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),         // 55: halfkey.gateway.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),        // 56: halfkey.gateway.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),       // 57: halfkey.gateway.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),     // 58: halfkey.gateway.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),    // 59: halfkey.gateway.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),      // 60: halfkey.gateway.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),     // 61: halfkey.gateway.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),     // 62: halfkey.gateway.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),    // 63: halfkey.gateway.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),       // 64: halfkey.gateway.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),      // 65: halfkey.gateway.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                  // 66: halfkey.type.v1.Envelope
+	(*v1.Wallet)(nil),                    // 67: halfkey.type.v1.Wallet
+	(*v1.Balance)(nil),                   // 68: halfkey.type.v1.Balance
+	(*timestamppb.Timestamp)(nil),        // 69: google.protobuf.Timestamp
+	(v1.SpendingGroup)(0),                // 70: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),               // 71: halfkey.type.v1.SpendingRow
+	(*v1.ShadowSummaryRow)(nil),          // 72: halfkey.type.v1.ShadowSummaryRow
+	(v1.Enforcement)(0),                  // 73: halfkey.type.v1.Enforcement
+	(*v1.WalletDocuments)(nil),           // 74: halfkey.type.v1.WalletDocuments
+	(v1.PaymentState)(0),                 // 75: halfkey.type.v1.PaymentState
+	(*v1.Payment)(nil),                   // 76: halfkey.type.v1.Payment
+	(*v1.Freeze)(nil),                    // 77: halfkey.type.v1.Freeze
+	(*v1.Resharing)(nil),                 // 78: halfkey.type.v1.Resharing
+	(*v1.Owner)(nil),                     // 79: halfkey.type.v1.Owner
+	(*v1.Limits)(nil),                    // 80: halfkey.type.v1.Limits
+	(*v1.ShadowPayment)(nil),             // 81: halfkey.type.v1.ShadowPayment
 }
 var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
-	63, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
-	63, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	63, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
-	63, // 3: halfkey.gateway.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
-	63, // 4: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	63, // 5: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
-	63, // 6: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	63, // 7: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	64, // 8: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	63, // 9: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	64, // 10: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	65, // 11: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	66, // 12: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	63, // 13: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	66, // 14: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	66, // 15: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	67, // 16: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	68, // 17: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	63, // 18: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	63, // 19: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	69, // 20: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	63, // 21: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	63, // 22: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	70, // 23: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	66, // 24: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	66, // 25: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	71, // 26: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	71, // 27: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	71, // 28: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	63, // 29: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	72, // 30: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	63, // 31: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	63, // 32: halfkey.gateway.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
-	63, // 33: halfkey.gateway.v1.RevokeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	63, // 34: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	63, // 35: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	72, // 36: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	63, // 37: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	63, // 38: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	63, // 39: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
-	73, // 40: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	73, // 41: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	63, // 42: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
-	63, // 43: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
-	73, // 44: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	63, // 45: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
-	73, // 46: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	0,  // 47: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
-	2,  // 48: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
-	3,  // 49: halfkey.gateway.v1.GatewayService.SetOwnerKeys:input_type -> halfkey.gateway.v1.SetOwnerKeysRequest
-	4,  // 50: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
-	6,  // 51: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
-	8,  // 52: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
-	10, // 53: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
-	11, // 54: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
-	13, // 55: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
-	14, // 56: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
-	15, // 57: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
-	17, // 58: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
-	19, // 59: halfkey.gateway.v1.GatewayService.GetLimits:input_type -> halfkey.gateway.v1.GetLimitsRequest
-	20, // 60: halfkey.gateway.v1.GatewayService.GetSpending:input_type -> halfkey.gateway.v1.GetSpendingRequest
-	22, // 61: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
-	24, // 62: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
-	49, // 63: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
-	51, // 64: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
-	53, // 65: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
-	55, // 66: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
-	57, // 67: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
-	59, // 68: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
-	61, // 69: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
-	26, // 70: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
-	27, // 71: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
-	28, // 72: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
-	29, // 73: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
-	31, // 74: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
-	32, // 75: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
-	34, // 76: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
-	35, // 77: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
-	37, // 78: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
-	38, // 79: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
-	40, // 80: halfkey.gateway.v1.GatewayService.Revoke:input_type -> halfkey.gateway.v1.RevokeRequest
-	42, // 81: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
-	44, // 82: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
-	46, // 83: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
-	48, // 84: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
-	1,  // 85: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
-	74, // 86: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
-	74, // 87: halfkey.gateway.v1.GatewayService.SetOwnerKeys:output_type -> halfkey.type.v1.Owner
-	5,  // 88: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
-	7,  // 89: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
-	9,  // 90: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
-	64, // 91: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
-	12, // 92: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
-	64, // 93: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
-	64, // 94: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
-	16, // 95: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
-	18, // 96: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
-	75, // 97: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
-	21, // 98: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
-	23, // 99: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
-	25, // 100: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
-	50, // 101: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
-	52, // 102: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
-	54, // 103: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
-	56, // 104: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
-	58, // 105: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
-	60, // 106: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
-	62, // 107: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
-	71, // 108: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
-	71, // 109: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
-	71, // 110: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
-	30, // 111: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
-	71, // 112: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
-	33, // 113: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
-	71, // 114: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
-	36, // 115: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
-	71, // 116: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
-	39, // 117: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
-	41, // 118: halfkey.gateway.v1.GatewayService.Revoke:output_type -> halfkey.gateway.v1.RevokeResponse
-	43, // 119: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
-	45, // 120: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
-	47, // 121: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
-	18, // 122: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
-	85, // [85:123] is the sub-list for method output_type
-	47, // [47:85] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	66, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
+	66, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	66, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	66, // 3: halfkey.gateway.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
+	66, // 4: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	66, // 5: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	66, // 6: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	66, // 7: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	67, // 8: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	66, // 9: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	67, // 10: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	68, // 11: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	69, // 12: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	66, // 13: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	69, // 14: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	69, // 15: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	70, // 16: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	71, // 17: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	69, // 18: halfkey.gateway.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
+	69, // 19: halfkey.gateway.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
+	72, // 20: halfkey.gateway.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
+	73, // 21: halfkey.gateway.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
+	66, // 22: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	66, // 23: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	74, // 24: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	66, // 25: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	66, // 26: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	75, // 27: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	69, // 28: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	69, // 29: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	76, // 30: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	76, // 31: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	76, // 32: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	66, // 33: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	77, // 34: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	66, // 35: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	66, // 36: halfkey.gateway.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	66, // 37: halfkey.gateway.v1.RevokeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	66, // 38: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	66, // 39: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	77, // 40: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	66, // 41: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	66, // 42: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	66, // 43: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	78, // 44: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	78, // 45: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	66, // 46: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	66, // 47: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	78, // 48: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	66, // 49: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	78, // 50: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	0,  // 51: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
+	2,  // 52: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
+	3,  // 53: halfkey.gateway.v1.GatewayService.SetOwnerKeys:input_type -> halfkey.gateway.v1.SetOwnerKeysRequest
+	4,  // 54: halfkey.gateway.v1.GatewayService.StartRegistration:input_type -> halfkey.gateway.v1.StartRegistrationRequest
+	6,  // 55: halfkey.gateway.v1.GatewayService.ExchangeRegistration:input_type -> halfkey.gateway.v1.ExchangeRegistrationRequest
+	8,  // 56: halfkey.gateway.v1.GatewayService.ConfirmRegistration:input_type -> halfkey.gateway.v1.ConfirmRegistrationRequest
+	10, // 57: halfkey.gateway.v1.GatewayService.CompleteRegistration:input_type -> halfkey.gateway.v1.CompleteRegistrationRequest
+	11, // 58: halfkey.gateway.v1.GatewayService.GetClaim:input_type -> halfkey.gateway.v1.GetClaimRequest
+	13, // 59: halfkey.gateway.v1.GatewayService.ClaimWallet:input_type -> halfkey.gateway.v1.ClaimWalletRequest
+	14, // 60: halfkey.gateway.v1.GatewayService.GetWallet:input_type -> halfkey.gateway.v1.GetWalletRequest
+	15, // 61: halfkey.gateway.v1.GatewayService.ListWallets:input_type -> halfkey.gateway.v1.ListWalletsRequest
+	17, // 62: halfkey.gateway.v1.GatewayService.GetAccount:input_type -> halfkey.gateway.v1.GetAccountRequest
+	19, // 63: halfkey.gateway.v1.GatewayService.GetLimits:input_type -> halfkey.gateway.v1.GetLimitsRequest
+	20, // 64: halfkey.gateway.v1.GatewayService.GetSpending:input_type -> halfkey.gateway.v1.GetSpendingRequest
+	22, // 65: halfkey.gateway.v1.GatewayService.ReportShadowPayment:input_type -> halfkey.gateway.v1.ReportShadowPaymentRequest
+	23, // 66: halfkey.gateway.v1.GatewayService.GetShadowSummary:input_type -> halfkey.gateway.v1.GetShadowSummaryRequest
+	25, // 67: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
+	27, // 68: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
+	52, // 69: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
+	54, // 70: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
+	56, // 71: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
+	58, // 72: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
+	60, // 73: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
+	62, // 74: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
+	64, // 75: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
+	29, // 76: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
+	30, // 77: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
+	31, // 78: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
+	32, // 79: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
+	34, // 80: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
+	35, // 81: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
+	37, // 82: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
+	38, // 83: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
+	40, // 84: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
+	41, // 85: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
+	43, // 86: halfkey.gateway.v1.GatewayService.Revoke:input_type -> halfkey.gateway.v1.RevokeRequest
+	45, // 87: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
+	47, // 88: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
+	49, // 89: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
+	51, // 90: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
+	1,  // 91: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
+	79, // 92: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
+	79, // 93: halfkey.gateway.v1.GatewayService.SetOwnerKeys:output_type -> halfkey.type.v1.Owner
+	5,  // 94: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
+	7,  // 95: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
+	9,  // 96: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
+	67, // 97: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
+	12, // 98: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
+	67, // 99: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
+	67, // 100: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
+	16, // 101: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
+	18, // 102: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
+	80, // 103: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
+	21, // 104: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
+	81, // 105: halfkey.gateway.v1.GatewayService.ReportShadowPayment:output_type -> halfkey.type.v1.ShadowPayment
+	24, // 106: halfkey.gateway.v1.GatewayService.GetShadowSummary:output_type -> halfkey.gateway.v1.GetShadowSummaryResponse
+	26, // 107: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
+	28, // 108: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
+	53, // 109: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
+	55, // 110: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
+	57, // 111: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
+	59, // 112: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
+	61, // 113: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
+	63, // 114: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
+	65, // 115: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
+	76, // 116: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
+	76, // 117: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
+	76, // 118: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
+	33, // 119: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
+	76, // 120: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
+	36, // 121: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
+	76, // 122: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
+	39, // 123: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
+	76, // 124: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
+	42, // 125: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
+	44, // 126: halfkey.gateway.v1.GatewayService.Revoke:output_type -> halfkey.gateway.v1.RevokeResponse
+	46, // 127: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
+	48, // 128: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
+	50, // 129: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
+	18, // 130: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
+	91, // [91:131] is the sub-list for method output_type
+	51, // [51:91] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_gateway_v1_gateway_proto_init() }
@@ -3998,7 +4301,7 @@ func file_halfkey_gateway_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_gateway_v1_gateway_proto_rawDesc), len(file_halfkey_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   63,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,8 @@ const (
 	GatewayService_GetAccount_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetAccount"
 	GatewayService_GetLimits_FullMethodName            = "/halfkey.gateway.v1.GatewayService/GetLimits"
 	GatewayService_GetSpending_FullMethodName          = "/halfkey.gateway.v1.GatewayService/GetSpending"
+	GatewayService_ReportShadowPayment_FullMethodName  = "/halfkey.gateway.v1.GatewayService/ReportShadowPayment"
+	GatewayService_GetShadowSummary_FullMethodName     = "/halfkey.gateway.v1.GatewayService/GetShadowSummary"
 	GatewayService_SetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/SetGuardRails"
 	GatewayService_GetGuardRails_FullMethodName        = "/halfkey.gateway.v1.GatewayService/GetGuardRails"
 	GatewayService_OrderResharing_FullMethodName       = "/halfkey.gateway.v1.GatewayService/OrderResharing"
@@ -96,6 +98,11 @@ type GatewayServiceClient interface {
 	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*v1.Limits, error)
 	// GetSpending sums what a wallet or an owner's wallets spent. Token; resource: the parent.
 	GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error)
+	// ReportShadowPayment records and judges a payment that the agent made by other means; nothing is enforced, held or moved.
+	// Idempotent by id. Token; resource: the wallet.
+	ReportShadowPayment(ctx context.Context, in *ReportShadowPaymentRequest, opts ...grpc.CallOption) (*v1.ShadowPayment, error)
+	// GetShadowSummary counts what shadow payments would have met. Token; resource: the parent.
+	GetShadowSummary(ctx context.Context, in *GetShadowSummaryRequest, opts ...grpc.CallOption) (*GetShadowSummaryResponse, error)
 	// SetGuardRails brings a document to every service that holds it. Statement: GuardRails.
 	SetGuardRails(ctx context.Context, in *SetGuardRailsRequest, opts ...grpc.CallOption) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
@@ -292,6 +299,26 @@ func (c *gatewayServiceClient) GetSpending(ctx context.Context, in *GetSpendingR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSpendingResponse)
 	err := c.cc.Invoke(ctx, GatewayService_GetSpending_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) ReportShadowPayment(ctx context.Context, in *ReportShadowPaymentRequest, opts ...grpc.CallOption) (*v1.ShadowPayment, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.ShadowPayment)
+	err := c.cc.Invoke(ctx, GatewayService_ReportShadowPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayServiceClient) GetShadowSummary(ctx context.Context, in *GetShadowSummaryRequest, opts ...grpc.CallOption) (*GetShadowSummaryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetShadowSummaryResponse)
+	err := c.cc.Invoke(ctx, GatewayService_GetShadowSummary_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -592,6 +619,11 @@ type GatewayServiceServer interface {
 	GetLimits(context.Context, *GetLimitsRequest) (*v1.Limits, error)
 	// GetSpending sums what a wallet or an owner's wallets spent. Token; resource: the parent.
 	GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error)
+	// ReportShadowPayment records and judges a payment that the agent made by other means; nothing is enforced, held or moved.
+	// Idempotent by id. Token; resource: the wallet.
+	ReportShadowPayment(context.Context, *ReportShadowPaymentRequest) (*v1.ShadowPayment, error)
+	// GetShadowSummary counts what shadow payments would have met. Token; resource: the parent.
+	GetShadowSummary(context.Context, *GetShadowSummaryRequest) (*GetShadowSummaryResponse, error)
 	// SetGuardRails brings a document to every service that holds it. Statement: GuardRails.
 	SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error)
 	// GetGuardRails answers with versions of a wallet's guard rails. Token; resource: the wallet.
@@ -695,6 +727,12 @@ func (UnimplementedGatewayServiceServer) GetLimits(context.Context, *GetLimitsRe
 }
 func (UnimplementedGatewayServiceServer) GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSpending not implemented")
+}
+func (UnimplementedGatewayServiceServer) ReportShadowPayment(context.Context, *ReportShadowPaymentRequest) (*v1.ShadowPayment, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportShadowPayment not implemented")
+}
+func (UnimplementedGatewayServiceServer) GetShadowSummary(context.Context, *GetShadowSummaryRequest) (*GetShadowSummaryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetShadowSummary not implemented")
 }
 func (UnimplementedGatewayServiceServer) SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetGuardRails not implemented")
@@ -1037,6 +1075,42 @@ func _GatewayService_GetSpending_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GatewayServiceServer).GetSpending(ctx, req.(*GetSpendingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_ReportShadowPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportShadowPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).ReportShadowPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_ReportShadowPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).ReportShadowPayment(ctx, req.(*ReportShadowPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GatewayService_GetShadowSummary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetShadowSummaryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).GetShadowSummary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_GetShadowSummary_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).GetShadowSummary(ctx, req.(*GetShadowSummaryRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1521,6 +1595,14 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSpending",
 			Handler:    _GatewayService_GetSpending_Handler,
+		},
+		{
+			MethodName: "ReportShadowPayment",
+			Handler:    _GatewayService_ReportShadowPayment_Handler,
+		},
+		{
+			MethodName: "GetShadowSummary",
+			Handler:    _GatewayService_GetShadowSummary_Handler,
 		},
 		{
 			MethodName: "SetGuardRails",

@@ -1962,6 +1962,316 @@ func (x *GetSpendingResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ReportShadowPaymentRequest reports a payment that was made by other means.
+type ReportShadowPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet by whose guard rails it is judged.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Id that the caller chooses, 1 to 63 of `[a-z0-9-]`. The same id with the same content is the same report.
+	ShadowPaymentId string `protobuf:"bytes,2,opt,name=shadow_payment_id,json=shadowPaymentId,proto3" json:"shadow_payment_id,omitempty"`
+	// Asset, a CAIP-19 id: the installation's book dollars.
+	Asset string `protobuf:"bytes,3,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Units, 1 to 10,000,000,000,000.
+	Units string `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`
+	// Method of the HTTP request, upper-case.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// `https` or `http`.
+	Scheme string `protobuf:"bytes,6,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// Host, lower-case, with its port if that is not the scheme's own.
+	Host string `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`
+	// Path as it is sent, without query.
+	Path string `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	// Key of who was paid, 32 bytes; empty if nobody knows, and then no rule about recipients is judged.
+	Recipient     []byte `protobuf:"bytes,9,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportShadowPaymentRequest) Reset() {
+	*x = ReportShadowPaymentRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportShadowPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportShadowPaymentRequest) ProtoMessage() {}
+
+func (x *ReportShadowPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportShadowPaymentRequest.ProtoReflect.Descriptor instead.
+func (*ReportShadowPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReportShadowPaymentRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetShadowPaymentId() string {
+	if x != nil {
+		return x.ShadowPaymentId
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetUnits() string {
+	if x != nil {
+		return x.Units
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReportShadowPaymentRequest) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+// ReportShadowPaymentResponse answers it.
+type ReportShadowPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was recorded.
+	ShadowPayment *v1.ShadowPayment `protobuf:"bytes,1,opt,name=shadow_payment,json=shadowPayment,proto3" json:"shadow_payment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportShadowPaymentResponse) Reset() {
+	*x = ReportShadowPaymentResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportShadowPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportShadowPaymentResponse) ProtoMessage() {}
+
+func (x *ReportShadowPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportShadowPaymentResponse.ProtoReflect.Descriptor instead.
+func (*ReportShadowPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReportShadowPaymentResponse) GetShadowPayment() *v1.ShadowPayment {
+	if x != nil {
+		return x.ShadowPayment
+	}
+	return nil
+}
+
+// GetShadowSummaryRequest asks what shadow payments would have met.
+type GetShadowSummaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `wallets/{wallet}`, or `owners/{owner}` for all wallets of an owner.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only what was reported at or after this moment, a whole UTC quarter hour; absent means all that is kept.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Only what was reported before this moment, a whole UTC quarter hour; absent means up to now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many rows at most: 1 to 1,000; 0 means 1,000.
+	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShadowSummaryRequest) Reset() {
+	*x = GetShadowSummaryRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShadowSummaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShadowSummaryRequest) ProtoMessage() {}
+
+func (x *GetShadowSummaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShadowSummaryRequest.ProtoReflect.Descriptor instead.
+func (*GetShadowSummaryRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *GetShadowSummaryRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GetShadowSummaryRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetShadowSummaryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetShadowSummaryResponse answers it.
+type GetShadowSummaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rows by wallet, host, asset, light, number of the guard rails and rules, ascending.
+	Rows []*v1.ShadowSummaryRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// For the next page; empty at the end. Each page is of the moment that it was asked for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Output only. Always ENFORCEMENT_NOT_ENFORCED.
+	Enforcement   v1.Enforcement `protobuf:"varint,3,opt,name=enforcement,proto3,enum=halfkey.type.v1.Enforcement" json:"enforcement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetShadowSummaryResponse) Reset() {
+	*x = GetShadowSummaryResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetShadowSummaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetShadowSummaryResponse) ProtoMessage() {}
+
+func (x *GetShadowSummaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetShadowSummaryResponse.ProtoReflect.Descriptor instead.
+func (*GetShadowSummaryResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *GetShadowSummaryResponse) GetRows() []*v1.ShadowSummaryRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *GetShadowSummaryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *GetShadowSummaryResponse) GetEnforcement() v1.Enforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return v1.Enforcement(0)
+}
+
 // ApplyStatementRequest brings an operator's statement.
 type ApplyStatementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1973,7 +2283,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2295,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2308,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -2019,7 +2329,7 @@ type ApplyStatementResponse struct {
 
 func (x *ApplyStatementResponse) Reset() {
 	*x = ApplyStatementResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2341,7 @@ func (x *ApplyStatementResponse) String() string {
 func (*ApplyStatementResponse) ProtoMessage() {}
 
 func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2354,7 @@ func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementResponse.ProtoReflect.Descriptor instead.
 func (*ApplyStatementResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ApplyStatementResponse) GetAccount() *GetAccountResponse {
@@ -2069,7 +2379,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2391,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2404,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2131,7 +2441,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2453,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2466,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2188,7 +2498,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2510,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2523,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2250,7 +2560,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2572,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2585,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2411,7 +2721,32 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"o\n" +
 	"\x13GetSpendingResponse\x120\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1c.halfkey.type.v1.SpendingRowR\x04rows\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd8\x02\n" +
+	"\x1aReportShadowPaymentRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06parent\x123\n" +
+	"\x11shadow_payment_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x0fshadowPaymentId\x12\x1e\n" +
+	"\x05asset\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x01R\x05asset\x12\x1d\n" +
+	"\x05units\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x0eR\x05units\x12\x1f\n" +
+	"\x06method\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x06method\x12\x1f\n" +
+	"\x06scheme\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18\x05R\x06scheme\x12\x1c\n" +
+	"\x04host\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x85\x02R\x04host\x12\x1c\n" +
+	"\x04path\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04path\x12%\n" +
+	"\trecipient\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\trecipient\"d\n" +
+	"\x1bReportShadowPaymentResponse\x12E\n" +
+	"\x0eshadow_payment\x18\x01 \x01(\v2\x1e.halfkey.type.v1.ShadowPaymentR\rshadowPayment\"\xa6\x02\n" +
+	"\x17GetShadowSummaryRequest\x12!\n" +
+	"\x06parent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18PR\x06parent\x12L\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\tstartTime\x12H\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\v\"\a\b\xff\x82\xd1\xff\xaf\a2\x00R\aendTime\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"\xb9\x01\n" +
+	"\x18GetShadowSummaryResponse\x125\n" +
+	"\x04rows\x18\x01 \x03(\v2!.halfkey.type.v1.ShadowSummaryRowR\x04rows\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12>\n" +
+	"\venforcement\x18\x03 \x01(\x0e2\x1c.halfkey.type.v1.EnforcementR\venforcement\"X\n" +
 	"\x15ApplyStatementRequest\x12?\n" +
 	"\tstatement\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\tstatement\"Y\n" +
 	"\x16ApplyStatementResponse\x12?\n" +
@@ -2432,7 +2767,7 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"s\n" +
 	"\x13ListReviewsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc9\x0f\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xac\x11\n" +
 	"\rLedgerService\x12\\\n" +
 	"\vOpenAccount\x12%.halfkey.ledger.v1.OpenAccountRequest\x1a&.halfkey.ledger.v1.OpenAccountResponse\x12b\n" +
 	"\rSetGuardRails\x12'.halfkey.ledger.v1.SetGuardRailsRequest\x1a(.halfkey.ledger.v1.SetGuardRailsResponse\x12_\n" +
@@ -2453,7 +2788,9 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"GetAccount\x12$.halfkey.ledger.v1.GetAccountRequest\x1a%.halfkey.ledger.v1.GetAccountResponse\x12V\n" +
 	"\tGetLimits\x12#.halfkey.ledger.v1.GetLimitsRequest\x1a$.halfkey.ledger.v1.GetLimitsResponse\x12\\\n" +
-	"\vGetSpending\x12%.halfkey.ledger.v1.GetSpendingRequest\x1a&.halfkey.ledger.v1.GetSpendingResponse\x12e\n" +
+	"\vGetSpending\x12%.halfkey.ledger.v1.GetSpendingRequest\x1a&.halfkey.ledger.v1.GetSpendingResponse\x12t\n" +
+	"\x13ReportShadowPayment\x12-.halfkey.ledger.v1.ReportShadowPaymentRequest\x1a..halfkey.ledger.v1.ReportShadowPaymentResponse\x12k\n" +
+	"\x10GetShadowSummary\x12*.halfkey.ledger.v1.GetShadowSummaryRequest\x1a+.halfkey.ledger.v1.GetShadowSummaryResponse\x12e\n" +
 	"\x0eApplyStatement\x12(.halfkey.ledger.v1.ApplyStatementRequest\x1a).halfkey.ledger.v1.ApplyStatementResponse\x12\\\n" +
 	"\vListEntries\x12%.halfkey.ledger.v1.ListEntriesRequest\x1a&.halfkey.ledger.v1.ListEntriesResponse\x12\\\n" +
 	"\vListReviews\x12%.halfkey.ledger.v1.ListReviewsRequest\x1a&.halfkey.ledger.v1.ListReviewsResponseBAZ?github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1;ledgerv1b\x06proto3"
@@ -2470,150 +2807,166 @@ func file_halfkey_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_halfkey_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
-	(*OpenAccountRequest)(nil),     // 0: halfkey.ledger.v1.OpenAccountRequest
-	(*OpenAccountResponse)(nil),    // 1: halfkey.ledger.v1.OpenAccountResponse
-	(*SetGuardRailsRequest)(nil),   // 2: halfkey.ledger.v1.SetGuardRailsRequest
-	(*SetGuardRailsResponse)(nil),  // 3: halfkey.ledger.v1.SetGuardRailsResponse
-	(*GetDocumentsRequest)(nil),    // 4: halfkey.ledger.v1.GetDocumentsRequest
-	(*GetDocumentsResponse)(nil),   // 5: halfkey.ledger.v1.GetDocumentsResponse
-	(*CreatePaymentRequest)(nil),   // 6: halfkey.ledger.v1.CreatePaymentRequest
-	(*CreatePaymentResponse)(nil),  // 7: halfkey.ledger.v1.CreatePaymentResponse
-	(*GetPaymentRequest)(nil),      // 8: halfkey.ledger.v1.GetPaymentRequest
-	(*GetPaymentResponse)(nil),     // 9: halfkey.ledger.v1.GetPaymentResponse
-	(*ListPaymentsRequest)(nil),    // 10: halfkey.ledger.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),   // 11: halfkey.ledger.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),    // 12: halfkey.ledger.v1.WatchPaymentRequest
-	(*WatchPaymentResponse)(nil),   // 13: halfkey.ledger.v1.WatchPaymentResponse
-	(*WatchPaymentsRequest)(nil),   // 14: halfkey.ledger.v1.WatchPaymentsRequest
-	(*WatchPaymentsResponse)(nil),  // 15: halfkey.ledger.v1.WatchPaymentsResponse
-	(*AnswerReviewRequest)(nil),    // 16: halfkey.ledger.v1.AnswerReviewRequest
-	(*AnswerReviewResponse)(nil),   // 17: halfkey.ledger.v1.AnswerReviewResponse
-	(*CancelPaymentRequest)(nil),   // 18: halfkey.ledger.v1.CancelPaymentRequest
-	(*CancelPaymentResponse)(nil),  // 19: halfkey.ledger.v1.CancelPaymentResponse
-	(*SettlePaymentRequest)(nil),   // 20: halfkey.ledger.v1.SettlePaymentRequest
-	(*SettlePaymentResponse)(nil),  // 21: halfkey.ledger.v1.SettlePaymentResponse
-	(*FreezeRequest)(nil),          // 22: halfkey.ledger.v1.FreezeRequest
-	(*FreezeResponse)(nil),         // 23: halfkey.ledger.v1.FreezeResponse
-	(*RevokeRequest)(nil),          // 24: halfkey.ledger.v1.RevokeRequest
-	(*RevokeResponse)(nil),         // 25: halfkey.ledger.v1.RevokeResponse
-	(*UnfreezeRequest)(nil),        // 26: halfkey.ledger.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),       // 27: halfkey.ledger.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),     // 28: halfkey.ledger.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),    // 29: halfkey.ledger.v1.ListFreezesResponse
-	(*GetAccountRequest)(nil),      // 30: halfkey.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),     // 31: halfkey.ledger.v1.GetAccountResponse
-	(*GetLimitsRequest)(nil),       // 32: halfkey.ledger.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),      // 33: halfkey.ledger.v1.GetLimitsResponse
-	(*GetSpendingRequest)(nil),     // 34: halfkey.ledger.v1.GetSpendingRequest
-	(*GetSpendingResponse)(nil),    // 35: halfkey.ledger.v1.GetSpendingResponse
-	(*ApplyStatementRequest)(nil),  // 36: halfkey.ledger.v1.ApplyStatementRequest
-	(*ApplyStatementResponse)(nil), // 37: halfkey.ledger.v1.ApplyStatementResponse
-	(*ListEntriesRequest)(nil),     // 38: halfkey.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),    // 39: halfkey.ledger.v1.ListEntriesResponse
-	(*ListReviewsRequest)(nil),     // 40: halfkey.ledger.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),    // 41: halfkey.ledger.v1.ListReviewsResponse
-	(*v1.WalletDocuments)(nil),     // 42: halfkey.type.v1.WalletDocuments
-	(*v1.Envelope)(nil),            // 43: halfkey.type.v1.Envelope
-	(*v1.Payment)(nil),             // 44: halfkey.type.v1.Payment
-	(v1.PaymentState)(0),           // 45: halfkey.type.v1.PaymentState
-	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
-	(*v1.Caller)(nil),              // 47: halfkey.type.v1.Caller
-	(*v1.Freeze)(nil),              // 48: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),        // 49: halfkey.type.v1.FreezeResult
-	(*v1.Balance)(nil),             // 50: halfkey.type.v1.Balance
-	(*v1.Limits)(nil),              // 51: halfkey.type.v1.Limits
-	(v1.SpendingGroup)(0),          // 52: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),         // 53: halfkey.type.v1.SpendingRow
+	(*OpenAccountRequest)(nil),          // 0: halfkey.ledger.v1.OpenAccountRequest
+	(*OpenAccountResponse)(nil),         // 1: halfkey.ledger.v1.OpenAccountResponse
+	(*SetGuardRailsRequest)(nil),        // 2: halfkey.ledger.v1.SetGuardRailsRequest
+	(*SetGuardRailsResponse)(nil),       // 3: halfkey.ledger.v1.SetGuardRailsResponse
+	(*GetDocumentsRequest)(nil),         // 4: halfkey.ledger.v1.GetDocumentsRequest
+	(*GetDocumentsResponse)(nil),        // 5: halfkey.ledger.v1.GetDocumentsResponse
+	(*CreatePaymentRequest)(nil),        // 6: halfkey.ledger.v1.CreatePaymentRequest
+	(*CreatePaymentResponse)(nil),       // 7: halfkey.ledger.v1.CreatePaymentResponse
+	(*GetPaymentRequest)(nil),           // 8: halfkey.ledger.v1.GetPaymentRequest
+	(*GetPaymentResponse)(nil),          // 9: halfkey.ledger.v1.GetPaymentResponse
+	(*ListPaymentsRequest)(nil),         // 10: halfkey.ledger.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),        // 11: halfkey.ledger.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),         // 12: halfkey.ledger.v1.WatchPaymentRequest
+	(*WatchPaymentResponse)(nil),        // 13: halfkey.ledger.v1.WatchPaymentResponse
+	(*WatchPaymentsRequest)(nil),        // 14: halfkey.ledger.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),       // 15: halfkey.ledger.v1.WatchPaymentsResponse
+	(*AnswerReviewRequest)(nil),         // 16: halfkey.ledger.v1.AnswerReviewRequest
+	(*AnswerReviewResponse)(nil),        // 17: halfkey.ledger.v1.AnswerReviewResponse
+	(*CancelPaymentRequest)(nil),        // 18: halfkey.ledger.v1.CancelPaymentRequest
+	(*CancelPaymentResponse)(nil),       // 19: halfkey.ledger.v1.CancelPaymentResponse
+	(*SettlePaymentRequest)(nil),        // 20: halfkey.ledger.v1.SettlePaymentRequest
+	(*SettlePaymentResponse)(nil),       // 21: halfkey.ledger.v1.SettlePaymentResponse
+	(*FreezeRequest)(nil),               // 22: halfkey.ledger.v1.FreezeRequest
+	(*FreezeResponse)(nil),              // 23: halfkey.ledger.v1.FreezeResponse
+	(*RevokeRequest)(nil),               // 24: halfkey.ledger.v1.RevokeRequest
+	(*RevokeResponse)(nil),              // 25: halfkey.ledger.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),             // 26: halfkey.ledger.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),            // 27: halfkey.ledger.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),          // 28: halfkey.ledger.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),         // 29: halfkey.ledger.v1.ListFreezesResponse
+	(*GetAccountRequest)(nil),           // 30: halfkey.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),          // 31: halfkey.ledger.v1.GetAccountResponse
+	(*GetLimitsRequest)(nil),            // 32: halfkey.ledger.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),           // 33: halfkey.ledger.v1.GetLimitsResponse
+	(*GetSpendingRequest)(nil),          // 34: halfkey.ledger.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),         // 35: halfkey.ledger.v1.GetSpendingResponse
+	(*ReportShadowPaymentRequest)(nil),  // 36: halfkey.ledger.v1.ReportShadowPaymentRequest
+	(*ReportShadowPaymentResponse)(nil), // 37: halfkey.ledger.v1.ReportShadowPaymentResponse
+	(*GetShadowSummaryRequest)(nil),     // 38: halfkey.ledger.v1.GetShadowSummaryRequest
+	(*GetShadowSummaryResponse)(nil),    // 39: halfkey.ledger.v1.GetShadowSummaryResponse
+	(*ApplyStatementRequest)(nil),       // 40: halfkey.ledger.v1.ApplyStatementRequest
+	(*ApplyStatementResponse)(nil),      // 41: halfkey.ledger.v1.ApplyStatementResponse
+	(*ListEntriesRequest)(nil),          // 42: halfkey.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),         // 43: halfkey.ledger.v1.ListEntriesResponse
+	(*ListReviewsRequest)(nil),          // 44: halfkey.ledger.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),         // 45: halfkey.ledger.v1.ListReviewsResponse
+	(*v1.WalletDocuments)(nil),          // 46: halfkey.type.v1.WalletDocuments
+	(*v1.Envelope)(nil),                 // 47: halfkey.type.v1.Envelope
+	(*v1.Payment)(nil),                  // 48: halfkey.type.v1.Payment
+	(v1.PaymentState)(0),                // 49: halfkey.type.v1.PaymentState
+	(*timestamppb.Timestamp)(nil),       // 50: google.protobuf.Timestamp
+	(*v1.Caller)(nil),                   // 51: halfkey.type.v1.Caller
+	(*v1.Freeze)(nil),                   // 52: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),             // 53: halfkey.type.v1.FreezeResult
+	(*v1.Balance)(nil),                  // 54: halfkey.type.v1.Balance
+	(*v1.Limits)(nil),                   // 55: halfkey.type.v1.Limits
+	(v1.SpendingGroup)(0),               // 56: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),              // 57: halfkey.type.v1.SpendingRow
+	(*v1.ShadowPayment)(nil),            // 58: halfkey.type.v1.ShadowPayment
+	(*v1.ShadowSummaryRow)(nil),         // 59: halfkey.type.v1.ShadowSummaryRow
+	(v1.Enforcement)(0),                 // 60: halfkey.type.v1.Enforcement
 }
 var file_halfkey_ledger_v1_ledger_proto_depIdxs = []int32{
-	42, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	43, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	43, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	42, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	43, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	43, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	43, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	44, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	44, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	45, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	46, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	46, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	44, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	44, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	44, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	43, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	44, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
-	47, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
-	44, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	44, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	48, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	49, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	43, // 22: halfkey.ledger.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
-	49, // 23: halfkey.ledger.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	43, // 24: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	49, // 25: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	48, // 26: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	50, // 27: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	46, // 28: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	43, // 29: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	51, // 30: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
-	46, // 31: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	46, // 32: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	52, // 33: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	53, // 34: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	43, // 35: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	31, // 36: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
-	43, // 37: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	44, // 38: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	0,  // 39: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
-	2,  // 40: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
-	4,  // 41: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
-	6,  // 42: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
-	8,  // 43: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
-	10, // 44: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
-	12, // 45: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
-	14, // 46: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
-	16, // 47: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
-	18, // 48: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
-	20, // 49: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
-	22, // 50: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
-	24, // 51: halfkey.ledger.v1.LedgerService.Revoke:input_type -> halfkey.ledger.v1.RevokeRequest
-	26, // 52: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
-	28, // 53: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
-	30, // 54: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
-	32, // 55: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
-	34, // 56: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
-	36, // 57: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
-	38, // 58: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
-	40, // 59: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
-	1,  // 60: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
-	3,  // 61: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
-	5,  // 62: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
-	7,  // 63: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
-	9,  // 64: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
-	11, // 65: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
-	13, // 66: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
-	15, // 67: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
-	17, // 68: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
-	19, // 69: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
-	21, // 70: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
-	23, // 71: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
-	25, // 72: halfkey.ledger.v1.LedgerService.Revoke:output_type -> halfkey.ledger.v1.RevokeResponse
-	27, // 73: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
-	29, // 74: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
-	31, // 75: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
-	33, // 76: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
-	35, // 77: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
-	37, // 78: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
-	39, // 79: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
-	41, // 80: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
-	60, // [60:81] is the sub-list for method output_type
-	39, // [39:60] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	46, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	47, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	47, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	46, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	47, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	47, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	47, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	48, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	48, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	49, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	50, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	50, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	48, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	48, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	48, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	47, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	48, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
+	51, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
+	48, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	48, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	52, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	53, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	47, // 22: halfkey.ledger.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	53, // 23: halfkey.ledger.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	47, // 24: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	53, // 25: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	52, // 26: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	54, // 27: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	50, // 28: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	47, // 29: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	55, // 30: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
+	50, // 31: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	50, // 32: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	56, // 33: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	57, // 34: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	58, // 35: halfkey.ledger.v1.ReportShadowPaymentResponse.shadow_payment:type_name -> halfkey.type.v1.ShadowPayment
+	50, // 36: halfkey.ledger.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
+	50, // 37: halfkey.ledger.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
+	59, // 38: halfkey.ledger.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
+	60, // 39: halfkey.ledger.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
+	47, // 40: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	31, // 41: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
+	47, // 42: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	48, // 43: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	0,  // 44: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
+	2,  // 45: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
+	4,  // 46: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
+	6,  // 47: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
+	8,  // 48: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
+	10, // 49: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
+	12, // 50: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
+	14, // 51: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
+	16, // 52: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
+	18, // 53: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
+	20, // 54: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
+	22, // 55: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
+	24, // 56: halfkey.ledger.v1.LedgerService.Revoke:input_type -> halfkey.ledger.v1.RevokeRequest
+	26, // 57: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
+	28, // 58: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
+	30, // 59: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
+	32, // 60: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
+	34, // 61: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
+	36, // 62: halfkey.ledger.v1.LedgerService.ReportShadowPayment:input_type -> halfkey.ledger.v1.ReportShadowPaymentRequest
+	38, // 63: halfkey.ledger.v1.LedgerService.GetShadowSummary:input_type -> halfkey.ledger.v1.GetShadowSummaryRequest
+	40, // 64: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
+	42, // 65: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
+	44, // 66: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
+	1,  // 67: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
+	3,  // 68: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
+	5,  // 69: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
+	7,  // 70: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
+	9,  // 71: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
+	11, // 72: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
+	13, // 73: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
+	15, // 74: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
+	17, // 75: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
+	19, // 76: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
+	21, // 77: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
+	23, // 78: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
+	25, // 79: halfkey.ledger.v1.LedgerService.Revoke:output_type -> halfkey.ledger.v1.RevokeResponse
+	27, // 80: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
+	29, // 81: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
+	31, // 82: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
+	33, // 83: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
+	35, // 84: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
+	37, // 85: halfkey.ledger.v1.LedgerService.ReportShadowPayment:output_type -> halfkey.ledger.v1.ReportShadowPaymentResponse
+	39, // 86: halfkey.ledger.v1.LedgerService.GetShadowSummary:output_type -> halfkey.ledger.v1.GetShadowSummaryResponse
+	41, // 87: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
+	43, // 88: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
+	45, // 89: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
+	67, // [67:90] is the sub-list for method output_type
+	44, // [44:67] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_ledger_v1_ledger_proto_init() }
@@ -2627,7 +2980,7 @@ func file_halfkey_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_ledger_v1_ledger_proto_rawDesc), len(file_halfkey_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

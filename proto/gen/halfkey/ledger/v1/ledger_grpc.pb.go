@@ -19,27 +19,29 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LedgerService_OpenAccount_FullMethodName    = "/halfkey.ledger.v1.LedgerService/OpenAccount"
-	LedgerService_SetGuardRails_FullMethodName  = "/halfkey.ledger.v1.LedgerService/SetGuardRails"
-	LedgerService_GetDocuments_FullMethodName   = "/halfkey.ledger.v1.LedgerService/GetDocuments"
-	LedgerService_CreatePayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/CreatePayment"
-	LedgerService_GetPayment_FullMethodName     = "/halfkey.ledger.v1.LedgerService/GetPayment"
-	LedgerService_ListPayments_FullMethodName   = "/halfkey.ledger.v1.LedgerService/ListPayments"
-	LedgerService_WatchPayment_FullMethodName   = "/halfkey.ledger.v1.LedgerService/WatchPayment"
-	LedgerService_WatchPayments_FullMethodName  = "/halfkey.ledger.v1.LedgerService/WatchPayments"
-	LedgerService_AnswerReview_FullMethodName   = "/halfkey.ledger.v1.LedgerService/AnswerReview"
-	LedgerService_CancelPayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/CancelPayment"
-	LedgerService_SettlePayment_FullMethodName  = "/halfkey.ledger.v1.LedgerService/SettlePayment"
-	LedgerService_Freeze_FullMethodName         = "/halfkey.ledger.v1.LedgerService/Freeze"
-	LedgerService_Revoke_FullMethodName         = "/halfkey.ledger.v1.LedgerService/Revoke"
-	LedgerService_Unfreeze_FullMethodName       = "/halfkey.ledger.v1.LedgerService/Unfreeze"
-	LedgerService_ListFreezes_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListFreezes"
-	LedgerService_GetAccount_FullMethodName     = "/halfkey.ledger.v1.LedgerService/GetAccount"
-	LedgerService_GetLimits_FullMethodName      = "/halfkey.ledger.v1.LedgerService/GetLimits"
-	LedgerService_GetSpending_FullMethodName    = "/halfkey.ledger.v1.LedgerService/GetSpending"
-	LedgerService_ApplyStatement_FullMethodName = "/halfkey.ledger.v1.LedgerService/ApplyStatement"
-	LedgerService_ListEntries_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListEntries"
-	LedgerService_ListReviews_FullMethodName    = "/halfkey.ledger.v1.LedgerService/ListReviews"
+	LedgerService_OpenAccount_FullMethodName         = "/halfkey.ledger.v1.LedgerService/OpenAccount"
+	LedgerService_SetGuardRails_FullMethodName       = "/halfkey.ledger.v1.LedgerService/SetGuardRails"
+	LedgerService_GetDocuments_FullMethodName        = "/halfkey.ledger.v1.LedgerService/GetDocuments"
+	LedgerService_CreatePayment_FullMethodName       = "/halfkey.ledger.v1.LedgerService/CreatePayment"
+	LedgerService_GetPayment_FullMethodName          = "/halfkey.ledger.v1.LedgerService/GetPayment"
+	LedgerService_ListPayments_FullMethodName        = "/halfkey.ledger.v1.LedgerService/ListPayments"
+	LedgerService_WatchPayment_FullMethodName        = "/halfkey.ledger.v1.LedgerService/WatchPayment"
+	LedgerService_WatchPayments_FullMethodName       = "/halfkey.ledger.v1.LedgerService/WatchPayments"
+	LedgerService_AnswerReview_FullMethodName        = "/halfkey.ledger.v1.LedgerService/AnswerReview"
+	LedgerService_CancelPayment_FullMethodName       = "/halfkey.ledger.v1.LedgerService/CancelPayment"
+	LedgerService_SettlePayment_FullMethodName       = "/halfkey.ledger.v1.LedgerService/SettlePayment"
+	LedgerService_Freeze_FullMethodName              = "/halfkey.ledger.v1.LedgerService/Freeze"
+	LedgerService_Revoke_FullMethodName              = "/halfkey.ledger.v1.LedgerService/Revoke"
+	LedgerService_Unfreeze_FullMethodName            = "/halfkey.ledger.v1.LedgerService/Unfreeze"
+	LedgerService_ListFreezes_FullMethodName         = "/halfkey.ledger.v1.LedgerService/ListFreezes"
+	LedgerService_GetAccount_FullMethodName          = "/halfkey.ledger.v1.LedgerService/GetAccount"
+	LedgerService_GetLimits_FullMethodName           = "/halfkey.ledger.v1.LedgerService/GetLimits"
+	LedgerService_GetSpending_FullMethodName         = "/halfkey.ledger.v1.LedgerService/GetSpending"
+	LedgerService_ReportShadowPayment_FullMethodName = "/halfkey.ledger.v1.LedgerService/ReportShadowPayment"
+	LedgerService_GetShadowSummary_FullMethodName    = "/halfkey.ledger.v1.LedgerService/GetShadowSummary"
+	LedgerService_ApplyStatement_FullMethodName      = "/halfkey.ledger.v1.LedgerService/ApplyStatement"
+	LedgerService_ListEntries_FullMethodName         = "/halfkey.ledger.v1.LedgerService/ListEntries"
+	LedgerService_ListReviews_FullMethodName         = "/halfkey.ledger.v1.LedgerService/ListReviews"
 )
 
 // LedgerServiceClient is the client API for LedgerService service.
@@ -86,6 +88,11 @@ type LedgerServiceClient interface {
 	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
 	// GetSpending sums payments that count as spent, SETTLED and AUTHORIZED, by when they were authorized.
 	GetSpending(ctx context.Context, in *GetSpendingRequest, opts ...grpc.CallOption) (*GetSpendingResponse, error)
+	// ReportShadowPayment records and judges a payment that was made by other means, apart from payments, balances, windows and
+	// journal. Idempotent by id.
+	ReportShadowPayment(ctx context.Context, in *ReportShadowPaymentRequest, opts ...grpc.CallOption) (*ReportShadowPaymentResponse, error)
+	// GetShadowSummary counts what shadow payments would have met.
+	GetShadowSummary(ctx context.Context, in *GetShadowSummaryRequest, opts ...grpc.CallOption) (*GetShadowSummaryResponse, error)
 	// ApplyStatement records an operator's signed statement: Deposit, Redemption, AcceptLoss or SetTime. Idempotent.
 	ApplyStatement(ctx context.Context, in *ApplyStatementRequest, opts ...grpc.CallOption) (*ApplyStatementResponse, error)
 	// ListEntries lists a wallet's journal in ascending number, with the ledger's signed head.
@@ -300,6 +307,26 @@ func (c *ledgerServiceClient) GetSpending(ctx context.Context, in *GetSpendingRe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) ReportShadowPayment(ctx context.Context, in *ReportShadowPaymentRequest, opts ...grpc.CallOption) (*ReportShadowPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportShadowPaymentResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ReportShadowPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetShadowSummary(ctx context.Context, in *GetShadowSummaryRequest, opts ...grpc.CallOption) (*GetShadowSummaryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetShadowSummaryResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetShadowSummary_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) ApplyStatement(ctx context.Context, in *ApplyStatementRequest, opts ...grpc.CallOption) (*ApplyStatementResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApplyStatementResponse)
@@ -374,6 +401,11 @@ type LedgerServiceServer interface {
 	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
 	// GetSpending sums payments that count as spent, SETTLED and AUTHORIZED, by when they were authorized.
 	GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error)
+	// ReportShadowPayment records and judges a payment that was made by other means, apart from payments, balances, windows and
+	// journal. Idempotent by id.
+	ReportShadowPayment(context.Context, *ReportShadowPaymentRequest) (*ReportShadowPaymentResponse, error)
+	// GetShadowSummary counts what shadow payments would have met.
+	GetShadowSummary(context.Context, *GetShadowSummaryRequest) (*GetShadowSummaryResponse, error)
 	// ApplyStatement records an operator's signed statement: Deposit, Redemption, AcceptLoss or SetTime. Idempotent.
 	ApplyStatement(context.Context, *ApplyStatementRequest) (*ApplyStatementResponse, error)
 	// ListEntries lists a wallet's journal in ascending number, with the ledger's signed head.
@@ -443,6 +475,12 @@ func (UnimplementedLedgerServiceServer) GetLimits(context.Context, *GetLimitsReq
 }
 func (UnimplementedLedgerServiceServer) GetSpending(context.Context, *GetSpendingRequest) (*GetSpendingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSpending not implemented")
+}
+func (UnimplementedLedgerServiceServer) ReportShadowPayment(context.Context, *ReportShadowPaymentRequest) (*ReportShadowPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportShadowPayment not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetShadowSummary(context.Context, *GetShadowSummaryRequest) (*GetShadowSummaryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetShadowSummary not implemented")
 }
 func (UnimplementedLedgerServiceServer) ApplyStatement(context.Context, *ApplyStatementRequest) (*ApplyStatementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyStatement not implemented")
@@ -784,6 +822,42 @@ func _LedgerService_GetSpending_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_ReportShadowPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportShadowPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ReportShadowPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ReportShadowPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ReportShadowPayment(ctx, req.(*ReportShadowPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetShadowSummary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetShadowSummaryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetShadowSummary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetShadowSummary_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetShadowSummary(ctx, req.(*GetShadowSummaryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_ApplyStatement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ApplyStatementRequest)
 	if err := dec(in); err != nil {
@@ -908,6 +982,14 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSpending",
 			Handler:    _LedgerService_GetSpending_Handler,
+		},
+		{
+			MethodName: "ReportShadowPayment",
+			Handler:    _LedgerService_ReportShadowPayment_Handler,
+		},
+		{
+			MethodName: "GetShadowSummary",
+			Handler:    _LedgerService_GetShadowSummary_Handler,
 		},
 		{
 			MethodName: "ApplyStatement",

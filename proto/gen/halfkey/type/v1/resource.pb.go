@@ -144,6 +144,55 @@ func (ResharingState) EnumDescriptor() ([]byte, []int) {
 	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{1}
 }
 
+// Enforcement says what follows from a judgement.
+type Enforcement int32
+
+const (
+	// Not a value.
+	Enforcement_ENFORCEMENT_UNSPECIFIED Enforcement = 0
+	// Nothing: the judgement was recorded, and stopped and moved nothing.
+	Enforcement_ENFORCEMENT_NOT_ENFORCED Enforcement = 1
+)
+
+// Enum value maps for Enforcement.
+var (
+	Enforcement_name = map[int32]string{
+		0: "ENFORCEMENT_UNSPECIFIED",
+		1: "ENFORCEMENT_NOT_ENFORCED",
+	}
+	Enforcement_value = map[string]int32{
+		"ENFORCEMENT_UNSPECIFIED":  0,
+		"ENFORCEMENT_NOT_ENFORCED": 1,
+	}
+)
+
+func (x Enforcement) Enum() *Enforcement {
+	p := new(Enforcement)
+	*p = x
+	return p
+}
+
+func (x Enforcement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Enforcement) Descriptor() protoreflect.EnumDescriptor {
+	return file_halfkey_type_v1_resource_proto_enumTypes[2].Descriptor()
+}
+
+func (Enforcement) Type() protoreflect.EnumType {
+	return &file_halfkey_type_v1_resource_proto_enumTypes[2]
+}
+
+func (x Enforcement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Enforcement.Descriptor instead.
+func (Enforcement) EnumDescriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{2}
+}
+
 // SpendingGroup is what spending is summed by.
 type SpendingGroup int32
 
@@ -185,11 +234,11 @@ func (x SpendingGroup) String() string {
 }
 
 func (SpendingGroup) Descriptor() protoreflect.EnumDescriptor {
-	return file_halfkey_type_v1_resource_proto_enumTypes[2].Descriptor()
+	return file_halfkey_type_v1_resource_proto_enumTypes[3].Descriptor()
 }
 
 func (SpendingGroup) Type() protoreflect.EnumType {
-	return &file_halfkey_type_v1_resource_proto_enumTypes[2]
+	return &file_halfkey_type_v1_resource_proto_enumTypes[3]
 }
 
 func (x SpendingGroup) Number() protoreflect.EnumNumber {
@@ -198,7 +247,7 @@ func (x SpendingGroup) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SpendingGroup.Descriptor instead.
 func (SpendingGroup) EnumDescriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{2}
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{3}
 }
 
 // Payment is one payment of a wallet.
@@ -1257,6 +1306,270 @@ func (x *Limits) GetHead() *Envelope {
 	return nil
 }
 
+// ShadowPayment is what an agent reported of a payment that it made by other means, such as a shared API key, judged by the
+// wallet's guard rails. It is no payment: it holds, moves and proves nothing, and stands in no journal.
+type ShadowPayment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. `wallets/{wallet}/shadowPayments/{shadow_payment}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Output only. Asset, a CAIP-19 id.
+	Asset string `protobuf:"bytes,2,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Output only. What was reported, in the asset's smallest unit.
+	Units string `protobuf:"bytes,3,opt,name=units,proto3" json:"units,omitempty"`
+	// Output only. Method of the HTTP request that was paid for.
+	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// Output only. Its scheme.
+	Scheme string `protobuf:"bytes,5,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// Output only. Its host.
+	Host string `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`
+	// Output only. Its path.
+	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
+	// Output only. Key of who was paid, 32 bytes; empty if the report named nobody, and then no rule about recipients was judged.
+	Recipient []byte `protobuf:"bytes,8,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Output only. What a payment like this would have met. Not enforced.
+	Light Light `protobuf:"varint,9,opt,name=light,proto3,enum=halfkey.type.v1.Light" json:"light,omitempty"`
+	// Output only. One for each rule that was judged.
+	Results []*RuleResult `protobuf:"bytes,10,rep,name=results,proto3" json:"results,omitempty"`
+	// Output only. Number of the guard rails that it was judged by.
+	GuardRails uint64 `protobuf:"varint,11,opt,name=guard_rails,json=guardRails,proto3" json:"guard_rails,omitempty"`
+	// Output only. When it was recorded, by the ledger's time.
+	ReportTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
+	// Output only. Always ENFORCEMENT_NOT_ENFORCED.
+	Enforcement   Enforcement `protobuf:"varint,13,opt,name=enforcement,proto3,enum=halfkey.type.v1.Enforcement" json:"enforcement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowPayment) Reset() {
+	*x = ShadowPayment{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowPayment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowPayment) ProtoMessage() {}
+
+func (x *ShadowPayment) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowPayment.ProtoReflect.Descriptor instead.
+func (*ShadowPayment) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ShadowPayment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetUnits() string {
+	if x != nil {
+		return x.Units
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ShadowPayment) GetRecipient() []byte {
+	if x != nil {
+		return x.Recipient
+	}
+	return nil
+}
+
+func (x *ShadowPayment) GetLight() Light {
+	if x != nil {
+		return x.Light
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
+func (x *ShadowPayment) GetResults() []*RuleResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ShadowPayment) GetGuardRails() uint64 {
+	if x != nil {
+		return x.GuardRails
+	}
+	return 0
+}
+
+func (x *ShadowPayment) GetReportTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReportTime
+	}
+	return nil
+}
+
+func (x *ShadowPayment) GetEnforcement() Enforcement {
+	if x != nil {
+		return x.Enforcement
+	}
+	return Enforcement_ENFORCEMENT_UNSPECIFIED
+}
+
+// ShadowSummaryRow counts shadow payments of one wallet and host that met the same rules in the same way.
+type ShadowSummaryRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output only. Wallet, which is the agent.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Output only. Host.
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// Output only. Asset.
+	Asset string `protobuf:"bytes,3,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Output only. What such payments would have met. Not enforced.
+	Light Light `protobuf:"varint,4,opt,name=light,proto3,enum=halfkey.type.v1.Light" json:"light,omitempty"`
+	// Output only. Number of the guard rails that they were judged by.
+	GuardRails uint64 `protobuf:"varint,5,opt,name=guard_rails,json=guardRails,proto3" json:"guard_rails,omitempty"`
+	// Output only. The rules that were not GREEN: rule, index and light alone. None for a GREEN row.
+	Rules []*RuleResult `protobuf:"bytes,6,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Output only. Their sum, in the asset's smallest unit.
+	Units string `protobuf:"bytes,7,opt,name=units,proto3" json:"units,omitempty"`
+	// Output only. How many they are.
+	Count         int64 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowSummaryRow) Reset() {
+	*x = ShadowSummaryRow{}
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowSummaryRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowSummaryRow) ProtoMessage() {}
+
+func (x *ShadowSummaryRow) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowSummaryRow.ProtoReflect.Descriptor instead.
+func (*ShadowSummaryRow) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ShadowSummaryRow) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ShadowSummaryRow) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ShadowSummaryRow) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *ShadowSummaryRow) GetLight() Light {
+	if x != nil {
+		return x.Light
+	}
+	return Light_LIGHT_UNSPECIFIED
+}
+
+func (x *ShadowSummaryRow) GetGuardRails() uint64 {
+	if x != nil {
+		return x.GuardRails
+	}
+	return 0
+}
+
+func (x *ShadowSummaryRow) GetRules() []*RuleResult {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ShadowSummaryRow) GetUnits() string {
+	if x != nil {
+		return x.Units
+	}
+	return ""
+}
+
+func (x *ShadowSummaryRow) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 // SpendingRow is what was spent of one asset by one group.
 type SpendingRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1280,7 +1593,7 @@ type SpendingRow struct {
 
 func (x *SpendingRow) Reset() {
 	*x = SpendingRow{}
-	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1605,7 @@ func (x *SpendingRow) String() string {
 func (*SpendingRow) ProtoMessage() {}
 
 func (x *SpendingRow) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_resource_proto_msgTypes[11]
+	mi := &file_halfkey_type_v1_resource_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1618,7 @@ func (x *SpendingRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpendingRow.ProtoReflect.Descriptor instead.
 func (*SpendingRow) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_type_v1_resource_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SpendingRow) GetDay() string {
@@ -1462,7 +1775,34 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x06frozen\x18\x04 \x01(\bR\x06frozen\x12;\n" +
 	"\vledger_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"ledgerTime\x12-\n" +
-	"\x04head\x18\x06 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"\xaf\x01\n" +
+	"\x04head\x18\x06 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04head\"\xc8\x03\n" +
+	"\rShadowPayment\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05asset\x18\x02 \x01(\tR\x05asset\x12\x14\n" +
+	"\x05units\x18\x03 \x01(\tR\x05units\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x16\n" +
+	"\x06scheme\x18\x05 \x01(\tR\x06scheme\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x12\n" +
+	"\x04path\x18\a \x01(\tR\x04path\x12\x1c\n" +
+	"\trecipient\x18\b \x01(\fR\trecipient\x12,\n" +
+	"\x05light\x18\t \x01(\x0e2\x16.halfkey.type.v1.LightR\x05light\x125\n" +
+	"\aresults\x18\n" +
+	" \x03(\v2\x1b.halfkey.type.v1.RuleResultR\aresults\x12\x1f\n" +
+	"\vguard_rails\x18\v \x01(\x04R\n" +
+	"guardRails\x12;\n" +
+	"\vreport_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reportTime\x12>\n" +
+	"\venforcement\x18\r \x01(\x0e2\x1c.halfkey.type.v1.EnforcementR\venforcement\"\x82\x02\n" +
+	"\x10ShadowSummaryRow\x12\x16\n" +
+	"\x06wallet\x18\x01 \x01(\tR\x06wallet\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x14\n" +
+	"\x05asset\x18\x03 \x01(\tR\x05asset\x12,\n" +
+	"\x05light\x18\x04 \x01(\x0e2\x16.halfkey.type.v1.LightR\x05light\x12\x1f\n" +
+	"\vguard_rails\x18\x05 \x01(\x04R\n" +
+	"guardRails\x121\n" +
+	"\x05rules\x18\x06 \x03(\v2\x1b.halfkey.type.v1.RuleResultR\x05rules\x12\x14\n" +
+	"\x05units\x18\a \x01(\tR\x05units\x12\x14\n" +
+	"\x05count\x18\b \x01(\x03R\x05count\"\xaf\x01\n" +
 	"\vSpendingRow\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\tR\x03day\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x1c\n" +
@@ -1482,7 +1822,10 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x17RESHARING_STATE_ORDERED\x10\x01\x12\x1b\n" +
 	"\x17RESHARING_STATE_STARTED\x10\x02\x12$\n" +
 	" RESHARING_STATE_RECOVERY_PENDING\x10\x03\x12\x18\n" +
-	"\x14RESHARING_STATE_DONE\x10\x04*\x80\x01\n" +
+	"\x14RESHARING_STATE_DONE\x10\x04*H\n" +
+	"\vEnforcement\x12\x1b\n" +
+	"\x17ENFORCEMENT_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18ENFORCEMENT_NOT_ENFORCED\x10\x01*\x80\x01\n" +
 	"\rSpendingGroup\x12\x1e\n" +
 	"\x1aSPENDING_GROUP_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SPENDING_GROUP_DAY\x10\x01\x12\x19\n" +
@@ -1501,78 +1844,87 @@ func file_halfkey_type_v1_resource_proto_rawDescGZIP() []byte {
 	return file_halfkey_type_v1_resource_proto_rawDescData
 }
 
-var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_halfkey_type_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_halfkey_type_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_halfkey_type_v1_resource_proto_goTypes = []any{
 	(WalletState)(0),              // 0: halfkey.type.v1.WalletState
 	(ResharingState)(0),           // 1: halfkey.type.v1.ResharingState
-	(SpendingGroup)(0),            // 2: halfkey.type.v1.SpendingGroup
-	(*Payment)(nil),               // 3: halfkey.type.v1.Payment
-	(*Wallet)(nil),                // 4: halfkey.type.v1.Wallet
-	(*Owner)(nil),                 // 5: halfkey.type.v1.Owner
-	(*Caller)(nil),                // 6: halfkey.type.v1.Caller
-	(*Balance)(nil),               // 7: halfkey.type.v1.Balance
-	(*Freeze)(nil),                // 8: halfkey.type.v1.Freeze
-	(*FreezeResult)(nil),          // 9: halfkey.type.v1.FreezeResult
-	(*WalletDocuments)(nil),       // 10: halfkey.type.v1.WalletDocuments
-	(*Resharing)(nil),             // 11: halfkey.type.v1.Resharing
-	(*LimitUse)(nil),              // 12: halfkey.type.v1.LimitUse
-	(*Limits)(nil),                // 13: halfkey.type.v1.Limits
-	(*SpendingRow)(nil),           // 14: halfkey.type.v1.SpendingRow
-	(PaymentState)(0),             // 15: halfkey.type.v1.PaymentState
-	(Light)(0),                    // 16: halfkey.type.v1.Light
-	(*RuleResult)(nil),            // 17: halfkey.type.v1.RuleResult
-	(*Envelope)(nil),              // 18: halfkey.type.v1.Envelope
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(Scope)(0),                    // 20: halfkey.type.v1.Scope
+	(Enforcement)(0),              // 2: halfkey.type.v1.Enforcement
+	(SpendingGroup)(0),            // 3: halfkey.type.v1.SpendingGroup
+	(*Payment)(nil),               // 4: halfkey.type.v1.Payment
+	(*Wallet)(nil),                // 5: halfkey.type.v1.Wallet
+	(*Owner)(nil),                 // 6: halfkey.type.v1.Owner
+	(*Caller)(nil),                // 7: halfkey.type.v1.Caller
+	(*Balance)(nil),               // 8: halfkey.type.v1.Balance
+	(*Freeze)(nil),                // 9: halfkey.type.v1.Freeze
+	(*FreezeResult)(nil),          // 10: halfkey.type.v1.FreezeResult
+	(*WalletDocuments)(nil),       // 11: halfkey.type.v1.WalletDocuments
+	(*Resharing)(nil),             // 12: halfkey.type.v1.Resharing
+	(*LimitUse)(nil),              // 13: halfkey.type.v1.LimitUse
+	(*Limits)(nil),                // 14: halfkey.type.v1.Limits
+	(*ShadowPayment)(nil),         // 15: halfkey.type.v1.ShadowPayment
+	(*ShadowSummaryRow)(nil),      // 16: halfkey.type.v1.ShadowSummaryRow
+	(*SpendingRow)(nil),           // 17: halfkey.type.v1.SpendingRow
+	(PaymentState)(0),             // 18: halfkey.type.v1.PaymentState
+	(Light)(0),                    // 19: halfkey.type.v1.Light
+	(*RuleResult)(nil),            // 20: halfkey.type.v1.RuleResult
+	(*Envelope)(nil),              // 21: halfkey.type.v1.Envelope
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(Scope)(0),                    // 23: halfkey.type.v1.Scope
 }
 var file_halfkey_type_v1_resource_proto_depIdxs = []int32{
-	15, // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
-	16, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
-	17, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
-	18, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
-	18, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
-	18, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
-	18, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
-	18, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
-	18, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
-	19, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
-	19, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
-	19, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
+	18, // 0: halfkey.type.v1.Payment.state:type_name -> halfkey.type.v1.PaymentState
+	19, // 1: halfkey.type.v1.Payment.light:type_name -> halfkey.type.v1.Light
+	20, // 2: halfkey.type.v1.Payment.results:type_name -> halfkey.type.v1.RuleResult
+	21, // 3: halfkey.type.v1.Payment.request:type_name -> halfkey.type.v1.Envelope
+	21, // 4: halfkey.type.v1.Payment.verdict:type_name -> halfkey.type.v1.Envelope
+	21, // 5: halfkey.type.v1.Payment.review:type_name -> halfkey.type.v1.Envelope
+	21, // 6: halfkey.type.v1.Payment.receipt:type_name -> halfkey.type.v1.Envelope
+	21, // 7: halfkey.type.v1.Payment.settlement:type_name -> halfkey.type.v1.Envelope
+	21, // 8: halfkey.type.v1.Payment.dead_messages:type_name -> halfkey.type.v1.Envelope
+	22, // 9: halfkey.type.v1.Payment.create_time:type_name -> google.protobuf.Timestamp
+	22, // 10: halfkey.type.v1.Payment.update_time:type_name -> google.protobuf.Timestamp
+	22, // 11: halfkey.type.v1.Payment.ledger_time:type_name -> google.protobuf.Timestamp
 	0,  // 12: halfkey.type.v1.Wallet.state:type_name -> halfkey.type.v1.WalletState
-	18, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
-	18, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
-	18, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
-	18, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
-	18, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
-	19, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
-	18, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
-	19, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
-	18, // 21: halfkey.type.v1.Owner.keys:type_name -> halfkey.type.v1.Envelope
-	20, // 22: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
-	19, // 23: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
-	18, // 24: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
-	18, // 25: halfkey.type.v1.Freeze.revocation:type_name -> halfkey.type.v1.Envelope
-	18, // 26: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	18, // 27: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
-	18, // 28: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
-	18, // 29: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
+	21, // 13: halfkey.type.v1.Wallet.registration:type_name -> halfkey.type.v1.Envelope
+	21, // 14: halfkey.type.v1.Wallet.claim:type_name -> halfkey.type.v1.Envelope
+	21, // 15: halfkey.type.v1.Wallet.record:type_name -> halfkey.type.v1.Envelope
+	21, // 16: halfkey.type.v1.Wallet.guard_rails:type_name -> halfkey.type.v1.Envelope
+	21, // 17: halfkey.type.v1.Wallet.end:type_name -> halfkey.type.v1.Envelope
+	22, // 18: halfkey.type.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
+	21, // 19: halfkey.type.v1.Owner.registration:type_name -> halfkey.type.v1.Envelope
+	22, // 20: halfkey.type.v1.Owner.create_time:type_name -> google.protobuf.Timestamp
+	21, // 21: halfkey.type.v1.Owner.keys:type_name -> halfkey.type.v1.Envelope
+	23, // 22: halfkey.type.v1.Freeze.scope:type_name -> halfkey.type.v1.Scope
+	22, // 23: halfkey.type.v1.Freeze.create_time:type_name -> google.protobuf.Timestamp
+	21, // 24: halfkey.type.v1.Freeze.unfreezes:type_name -> halfkey.type.v1.Envelope
+	21, // 25: halfkey.type.v1.Freeze.revocation:type_name -> halfkey.type.v1.Envelope
+	21, // 26: halfkey.type.v1.FreezeResult.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	21, // 27: halfkey.type.v1.WalletDocuments.registration:type_name -> halfkey.type.v1.Envelope
+	21, // 28: halfkey.type.v1.WalletDocuments.record:type_name -> halfkey.type.v1.Envelope
+	21, // 29: halfkey.type.v1.WalletDocuments.guard_rails:type_name -> halfkey.type.v1.Envelope
 	1,  // 30: halfkey.type.v1.Resharing.state:type_name -> halfkey.type.v1.ResharingState
-	18, // 31: halfkey.type.v1.Resharing.order:type_name -> halfkey.type.v1.Envelope
-	18, // 32: halfkey.type.v1.Resharing.start:type_name -> halfkey.type.v1.Envelope
-	18, // 33: halfkey.type.v1.Resharing.answer:type_name -> halfkey.type.v1.Envelope
-	18, // 34: halfkey.type.v1.Resharing.record:type_name -> halfkey.type.v1.Envelope
-	19, // 35: halfkey.type.v1.LimitUse.reset_time:type_name -> google.protobuf.Timestamp
-	18, // 36: halfkey.type.v1.Limits.guard_rails:type_name -> halfkey.type.v1.Envelope
-	12, // 37: halfkey.type.v1.Limits.limits:type_name -> halfkey.type.v1.LimitUse
-	7,  // 38: halfkey.type.v1.Limits.balances:type_name -> halfkey.type.v1.Balance
-	19, // 39: halfkey.type.v1.Limits.ledger_time:type_name -> google.protobuf.Timestamp
-	18, // 40: halfkey.type.v1.Limits.head:type_name -> halfkey.type.v1.Envelope
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	21, // 31: halfkey.type.v1.Resharing.order:type_name -> halfkey.type.v1.Envelope
+	21, // 32: halfkey.type.v1.Resharing.start:type_name -> halfkey.type.v1.Envelope
+	21, // 33: halfkey.type.v1.Resharing.answer:type_name -> halfkey.type.v1.Envelope
+	21, // 34: halfkey.type.v1.Resharing.record:type_name -> halfkey.type.v1.Envelope
+	22, // 35: halfkey.type.v1.LimitUse.reset_time:type_name -> google.protobuf.Timestamp
+	21, // 36: halfkey.type.v1.Limits.guard_rails:type_name -> halfkey.type.v1.Envelope
+	13, // 37: halfkey.type.v1.Limits.limits:type_name -> halfkey.type.v1.LimitUse
+	8,  // 38: halfkey.type.v1.Limits.balances:type_name -> halfkey.type.v1.Balance
+	22, // 39: halfkey.type.v1.Limits.ledger_time:type_name -> google.protobuf.Timestamp
+	21, // 40: halfkey.type.v1.Limits.head:type_name -> halfkey.type.v1.Envelope
+	19, // 41: halfkey.type.v1.ShadowPayment.light:type_name -> halfkey.type.v1.Light
+	20, // 42: halfkey.type.v1.ShadowPayment.results:type_name -> halfkey.type.v1.RuleResult
+	22, // 43: halfkey.type.v1.ShadowPayment.report_time:type_name -> google.protobuf.Timestamp
+	2,  // 44: halfkey.type.v1.ShadowPayment.enforcement:type_name -> halfkey.type.v1.Enforcement
+	19, // 45: halfkey.type.v1.ShadowSummaryRow.light:type_name -> halfkey.type.v1.Light
+	20, // 46: halfkey.type.v1.ShadowSummaryRow.rules:type_name -> halfkey.type.v1.RuleResult
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_type_v1_resource_proto_init() }
@@ -1586,8 +1938,8 @@ func file_halfkey_type_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_resource_proto_rawDesc), len(file_halfkey_type_v1_resource_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   12,
+			NumEnums:      4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
