@@ -16,7 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// update writes the outputs in docs/ again: go test ./cmd/halfkey -run TestTutorial -update.
+// update writes the outputs in docs/ again: go test ./cmd/halfkey -run "TestTutorial|TestMigration" -update.
 var update = flag.Bool("update", false, "write the outputs and references in docs/ again")
 
 // docsDir is docs/ as seen from this package.
@@ -43,7 +43,25 @@ func TestTutorial(t *testing.T) {
 	if raced {
 		t.Skip("it looks at files and output of processes, of which the race detector sees no more")
 	}
-	page := filepath.Join(docsDir, "tutorial.md")
+	b := runPage(t, "tutorial.md")
+	upToPaid, _, _ := strings.Cut(string(b), "\n$ halfkey --home agent pay")
+	if n := strings.Count(upToPaid, "\n$ ") - strings.Count(upToPaid, "\n$ export ") + 1; n != 10 {
+		t.Errorf("the page promises ten commands up to the first payment, and has %d", n)
+	}
+}
+
+// TestMigration runs docs/migrate-from-api-keys.md in the same way.
+func TestMigration(t *testing.T) {
+	if raced {
+		t.Skip("it looks at files and output of processes, of which the race detector sees no more")
+	}
+	runPage(t, "migrate-from-api-keys.md")
+}
+
+// runPage runs a page's commands and compares what they print with what it shows; with -update it writes that there. It returns the page.
+func runPage(t *testing.T, name string) []byte {
+	t.Helper()
+	page := filepath.Join(docsDir, name)
 	b, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +74,7 @@ func TestTutorial(t *testing.T) {
 	printed := make([]string, len(blocks))
 	// The script is a parallel test: only the end of the one around it is its end.
 	if !t.Run("page", func(t *testing.T) { testscript.Run(t, tutorial(script, printed)) }) {
-		return
+		t.FailNow()
 	}
 	if *update {
 		next := -1
@@ -67,17 +85,14 @@ func TestTutorial(t *testing.T) {
 		if err := os.WriteFile(page, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return
+		return b
 	}
 	for n, block := range blocks {
 		if got, want := steady(printed[n]), steady(block[2]); got != want {
 			t.Errorf("%s\nprints\n%s\nand the page shows\n%s", block[1], got, want)
 		}
 	}
-	upToPaid, _, _ := strings.Cut(string(b), "\n$ halfkey --home agent pay")
-	if n := strings.Count(upToPaid, "\n$ ") - strings.Count(upToPaid, "\n$ export ") + 1; n != 10 {
-		t.Errorf("the page promises ten commands up to the first payment, and has %d", n)
-	}
+	return b
 }
 
 // tutorialScript is a page's commands as a script. They stand in it as the page has them, but for what is a shell's own: a
