@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ const docsDir = "../../docs"
 // values that a person copies from an output.
 var tutorialSteps = map[string]string{
 	"halfkey-dev serve":                "await ready.json",
+	"halfkey-dev sell":                 "await shop/sold", // It is made when the seller listens.
 	"register --name 'Data Shop'":      "copy SHOP_CODE '^Claim code: (.+)$'",
 	"register --name 'Research Agent'": "copy AGENT_CODE '^Claim code: (.+)$'",
 	"'weather, one year'":              "copy PAYMENT '^Payment +(.+)$'",
@@ -58,6 +60,20 @@ func TestMigration(t *testing.T) {
 	runPage(t, "migrate-from-api-keys.md")
 }
 
+// sellerAddress is where a page's seller listens; in a test, where there is a place.
+const sellerAddress = "127.0.0.1:8402"
+
+// freeAddress is an address where nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // runPage runs a page's commands and compares what they print with what it shows; with -update it writes that there. It returns the page.
 func runPage(t *testing.T, name string) []byte {
 	t.Helper()
@@ -67,14 +83,18 @@ func runPage(t *testing.T, name string) []byte {
 		t.Fatal(err)
 	}
 	blocks := pageCommand.FindAllStringSubmatch(string(b), -1)
+	address := freeAddress(t)
 	script := filepath.Join(t.TempDir(), "tutorial.txtar")
-	if err := os.WriteFile(script, []byte(tutorialScript(blocks)), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(strings.ReplaceAll(tutorialScript(blocks), sellerAddress, address)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	printed := make([]string, len(blocks))
 	// The script is a parallel test: only the end of the one around it is its end.
 	if !t.Run("page", func(t *testing.T) { testscript.Run(t, tutorial(script, printed)) }) {
 		t.FailNow()
+	}
+	for n := range printed {
+		printed[n] = strings.ReplaceAll(printed[n], address, sellerAddress)
 	}
 	if *update {
 		next := -1
