@@ -303,8 +303,18 @@ func TestTransport(t *testing.T) {
 	} else if shown, err := m.buyer.ShowFetch(testContext(t), needs.Fetch.ID); err != nil || shown.State != client.FetchQuoted {
 		t.Errorf("got %+v, %v", shown, err)
 	}
-	// One that was paid and whose answer was not read to its end can be had again, for the same payment.
+	// A Host of its own would be another resource than the one that is paid for.
 	m.price.Store(usd / 2)
+	other, err := http.NewRequestWithContext(testContext(t), http.MethodGet, m.url+"/weather", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Host = "elsewhere.example"
+	if resp, err := c.Do(other); err == nil {
+		_ = resp.Body.Close()
+		t.Error("a request was paid for under another host")
+	}
+	// One that was paid and whose answer was not read to its end can be had again, for the same payment.
 	req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, m.url+"/weather", http.NoBody)
 	if err != nil {
 		t.Fatal(err)

@@ -105,6 +105,15 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 			return nil, err
 		}
 	}
+	// The name that the server gave is another word for the key that was shown, or it buys nothing.
+	key, err := a.c.resolve(ctx, a.who, order.Recipient)
+	switch {
+	case err != nil:
+		return nil, err
+	case key != r.Recipient:
+		return nil, localNext(op, typev1.Reason_REASON_PAYMENT_DIFFERS, "the recipient's name is another key's than the one that was shown", fetchAgain,
+			"field", "recipient")
+	}
 	if p, err = a.Pay(ctx, order); err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func (a *Agent) NewSeller(config SellerConfig) (*Seller, error) {
 }
 
 // Sell is next, sold: a request that costs something reaches it once it is paid, and only once for each payment unless its answer
-// was lost before it could be kept. Its answer is at most SoldMax; one with a status of 400 or more is not a sale, and the same
+// was lost before it could be kept. Its answer is at most SoldMax; one with a status of 300 or more is not a sale, and the same
 // payment may try again.
 func (s *Seller) Sell(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -216,7 +216,7 @@ func (s *Seller) serve(next http.Handler, r *http.Request, payment, path string)
 		return nil, errors.New("halfkey: an answer that is sold is longer than 512 KiB")
 	}
 	f := &soldFile{Version: fileVersion, Payment: payment, Status: kept.status, Header: kept.header, Body: kept.body.Bytes()}
-	if f.Status >= http.StatusBadRequest {
+	if f.Status >= http.StatusMultipleChoices {
 		return f, nil
 	}
 	b, err := encodeJSON(f)

@@ -217,6 +217,36 @@ func TestSellerFinishes(t *testing.T) {
 	}
 }
 
+// TestSellerKeepsSalesOnly answers a paid request by 304 first: that is no sale, and the payment stays good.
+func TestSellerKeepsSalesOnly(t *testing.T) {
+	m := newMarket(t)
+	f, good := m.paidHeader()
+	seller, err := m.seller.NewSeller(client.SellerConfig{
+		Origin: m.url, Dir: filepath.Join(t.TempDir(), "sold"),
+		Price: func(*http.Request) (client.Goods, bool) { return client.Goods{Units: usd / 2}, true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	front := http.HandlerFunc(seller.Sell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if made++; made == 1 {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = io.WriteString(w, "sunny")
+	})).ServeHTTP)
+	m.front.Store(&front)
+	if status, _ := m.send("GET", "/weather?city=Berlin", "", good); status != http.StatusNotModified {
+		t.Errorf("got %d", status)
+	}
+	var out bytes.Buffer
+	done, err := m.buyer.ConfirmFetch(testContext(t), f.ID, &out)
+	if err != nil || done.State != client.FetchDelivered || out.String() != "sunny" {
+		t.Errorf("got %+v, %q, %v", done, out.String(), err)
+	}
+}
+
 // TestSellerConfig refuses what no seller can work with.
 func TestSellerConfig(t *testing.T) {
 	m := newMarket(t)

@@ -66,6 +66,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Host != "" && req.Host != req.URL.Host {
+		return nil, local("fetch", typev1.Reason_REASON_INVALID_ARGUMENT, "a request's Host is its URL's: what is paid for is the URL", "field", "host")
+	}
 	ctx := req.Context()
 	f, err := t.agent.Fetch(ctx, FetchRequest{
 		Method: req.Method, URL: req.URL.String(), Header: req.Header, Body: body, MaxUnits: t.config.MaxUnits, Reach: t.config.Reach,
