@@ -116,7 +116,8 @@ func readShadow(req *gatewayv1.ReportShadowPaymentRequest, told *typev1.ShadowPa
 		return nil, refusal("shadow payment", "name", "is another one's")
 	case told.GetAsset() != req.GetAsset() || told.GetUnits() != req.GetUnits():
 		return nil, refusal("shadow payment", "units", "are not what was reported")
-	case told.GetMethod() != req.GetMethod() || told.GetScheme() != req.GetScheme() || told.GetHost() != req.GetHost() || told.GetPath() != req.GetPath():
+	case told.GetMethod() != req.GetMethod() || told.GetScheme() != req.GetScheme(),
+		told.GetHost() != req.GetHost() || told.GetPath() != req.GetPath():
 		return nil, refusal("shadow payment", "host", "or another part of the request is not what was reported")
 	case !bytes.Equal(told.GetRecipient(), req.GetRecipient()):
 		return nil, refusal("shadow payment", "recipient", "is not who was reported")

@@ -76,7 +76,10 @@ func (c *shadowReportCommand) Run(ctx context.Context, a *app) error {
 		err         error
 	}{
 		{"--method", "a method is 1 to 16 upper-case letters", resource.ValidHTTPMethod(r.Method)},
-		{"--host", "a host is like api.example.com or api.example.com:8443, lower-case, without the scheme's own port", resource.ValidHTTPHost(r.Scheme, r.Host)},
+		{
+			"--host", "a host is like api.example.com or api.example.com:8443, lower-case, without the scheme's own port",
+			resource.ValidHTTPHost(r.Scheme, r.Host),
+		},
 		{"--path", "a path begins with / and has neither query nor fragment", resource.ValidHTTPPath(r.Path)},
 	} {
 		if f.err != nil {

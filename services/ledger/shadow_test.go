@@ -29,7 +29,9 @@ func shadowRails(doc *typev1.GuardRails) {
 	}
 }
 
-func (f *fixture) report(w *evidencetest.Wallet, id string, units int64, edit func(*ledgerv1.ReportShadowPaymentRequest)) (*typev1.ShadowPayment, error) {
+func (f *fixture) report(
+	w *evidencetest.Wallet, id string, units int64, edit func(*ledgerv1.ReportShadowPaymentRequest),
+) (*typev1.ShadowPayment, error) {
 	req := &ledgerv1.ReportShadowPaymentRequest{
 		Parent: w.Name, ShadowPaymentId: id, Asset: f.Installation.BookUSD(), Units: fmt.Sprint(units),
 		Method: "GET", Scheme: "https", Host: "api.example", Path: "/report",
@@ -42,7 +44,9 @@ func (f *fixture) report(w *evidencetest.Wallet, id string, units int64, edit fu
 }
 
 // mustReport reports what has to meet a light.
-func (f *fixture) mustReport(w *evidencetest.Wallet, id string, units int64, want typev1.Light, edit func(*ledgerv1.ReportShadowPaymentRequest)) *typev1.ShadowPayment {
+func (f *fixture) mustReport(
+	w *evidencetest.Wallet, id string, units int64, want typev1.Light, edit func(*ledgerv1.ReportShadowPaymentRequest),
+) *typev1.ShadowPayment {
 	f.t.Helper()
 	got, err := f.report(w, id, units, edit)
 	if err != nil {
