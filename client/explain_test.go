@@ -81,7 +81,7 @@ func TestExplain(t *testing.T) {
 		{"too many in a week", usd, 1, "", 1, 0, 3, yellow, []string{"no payment until 2026-11-30 00:00 Europe/Zurich"}},
 		{"an unknown recipient", usd, 2, "", 1, 0, 0, red, []string{"a recipient on the allow list"}},
 		{"a denied recipient", usd, 9, "", 1, 0, 0, red, []string{"a recipient that is not on the deny list"}},
-		{"another rail", usd, 1, "", 2, 0, 0, red, []string{"one of the rails book"}},
+		{"another rail", usd, 1, "", 2, 0, 0, red, []string{"one of the rails book", "one of the assets halfkey:acme/iso4217:USD"}},
 		{"another asset", usd, 1, "solana:x/token:y", 1, 0, 0, red, []string{"one of the assets halfkey:acme/iso4217:USD"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

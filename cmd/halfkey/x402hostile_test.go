@@ -371,11 +371,11 @@ func newHostileMarket(t *testing.T) *hostileMarket {
 			t.Fatal(err)
 		}
 	}
-	h.seller, err = newAgent(filepath.Join(dir, "seller"), "hostile-seller", false)
+	h.seller, err = newAgent(filepath.Join(dir, "seller"), "market-seller", false)
 	must()
-	h.stranger, err = newAgent(filepath.Join(dir, "stranger"), "hostile-stranger", false)
+	h.stranger, err = newAgent(filepath.Join(dir, "stranger"), "market-stranger", false)
 	must()
-	h.buyer, err = newAgent(h.home, "hostile-buyer", false, "hostile-seller")
+	h.buyer, err = newAgent(h.home, "market-buyer", false, "market-seller")
 	must()
 	c, err := connected(h.home)
 	must()
