@@ -2,12 +2,15 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -200,13 +203,24 @@ func build(ctx context.Context, to string) error {
 	return nil
 }
 
+// portsFrom and portsTo bound the ports that programs listen on. They lie below those that connections are made from, of which one
+// would be in the way of a program that starts later.
+const portsFrom, portsTo = 10_000, 15_000
+
 // freeAddress is a loopback address that was free a moment ago.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range portsTo - portsFrom {
+		n, random := rand.Int(rand.Reader, big.NewInt(portsTo-portsFrom))
+		if random != nil {
+			return "", random
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+strconv.FormatInt(portsFrom+n.Int64(), 10)); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("no port is free: %w", err)
 }
 
 // end stops the programs, the gateway first and etcd last.

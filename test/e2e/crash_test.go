@@ -389,20 +389,24 @@ func runOperations(t *testing.T, operations []operation) {
 // uncrashed are the methods of the services that no operation above makes, and why that is right. Whatever the reads answer
 // decides nothing: a caller who got no answer asks again.
 var uncrashed = map[string]string{
-	identityv1.IdentityService_GetOwner_FullMethodName:    "reads an owner",
-	identityv1.IdentityService_ListWallets_FullMethodName: "reads a page of the directory",
-	ledgerv1.LedgerService_GetAccount_FullMethodName:      "reads balances",
-	ledgerv1.LedgerService_GetDocuments_FullMethodName:    "reads guard rails, to bring holders together",
-	ledgerv1.LedgerService_ListPayments_FullMethodName:    "reads a page of payments",
-	ledgerv1.LedgerService_WatchPayment_FullMethodName:    "reads a payment again and again; SDK's Wait outlives its end",
-	ledgerv1.LedgerService_WatchPayments_FullMethodName:   "reads what has changed again and again; SDK's Watch outlives its end",
-	ledgerv1.LedgerService_GetLimits_FullMethodName:       "reads a wallet",
-	ledgerv1.LedgerService_GetSpending_FullMethodName:     "reads payments",
-	ledgerv1.LedgerService_ListEntries_FullMethodName:     "reads a page of a journal",
-	ledgerv1.LedgerService_ListReviews_FullMethodName:     "reads what waits for a person",
-	ledgerv1.LedgerService_ListFreezes_FullMethodName:     "reads freezes, to bring holders together",
-	cosignerv1.CosignerService_GetWallet_FullMethodName:   "reads a wallet, to bring holders together",
-	cosignerv1.CosignerService_ListFreezes_FullMethodName: "reads freezes, to bring holders together",
+	identityv1.IdentityService_GetOwner_FullMethodName:     "reads an owner",
+	identityv1.IdentityService_ListWallets_FullMethodName:  "reads a page of the directory",
+	ledgerv1.LedgerService_GetAccount_FullMethodName:       "reads balances",
+	ledgerv1.LedgerService_GetDocuments_FullMethodName:     "reads guard rails, to bring holders together",
+	ledgerv1.LedgerService_ListPayments_FullMethodName:     "reads a page of payments",
+	ledgerv1.LedgerService_WatchPayment_FullMethodName:     "reads a payment again and again; SDK's Wait outlives its end",
+	ledgerv1.LedgerService_WatchPayments_FullMethodName:    "reads what has changed again and again; SDK's Watch outlives its end",
+	ledgerv1.LedgerService_GetLimits_FullMethodName:        "reads a wallet",
+	ledgerv1.LedgerService_GetSpending_FullMethodName:      "reads payments",
+	ledgerv1.LedgerService_GetShadowSummary_FullMethodName: "reads shadow reports",
+	ledgerv1.LedgerService_ListEntries_FullMethodName:      "reads a page of a journal",
+	ledgerv1.LedgerService_ListReviews_FullMethodName:      "reads what waits for a person",
+	ledgerv1.LedgerService_ListFreezes_FullMethodName:      "reads freezes, to bring holders together",
+	cosignerv1.CosignerService_GetWallet_FullMethodName:    "reads a wallet, to bring holders together",
+	cosignerv1.CosignerService_ListFreezes_FullMethodName:  "reads freezes, to bring holders together",
+
+	// One row of one service, which moves nothing and is told again by its id.
+	ledgerv1.LedgerService_ReportShadowPayment_FullMethodName: "services/ledger: TestShadowRepeats",
 
 	// What only stops, or repeats by digest, is cut at each of its holders by the SDK's own tests, and carried through from there.
 	identityv1.IdentityService_Revoke_FullMethodName:       "client: TestRevokeApart",
