@@ -118,6 +118,18 @@ func TestJudgeRecipient(t *testing.T) {
 	}
 }
 
+// A rail that nobody knows is refused as a rail, also where a document names it: what it pays with is another rule's.
+func TestUnknownRail(t *testing.T) {
+	doc := standard(func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{99} })
+	j := Judge(doc, Facts{Rail: 99, Asset: pays(1).Asset, Units: 1, Recipient: pays(1).Recipient}, noon)
+	for _, r := range j.Results {
+		if r.GetRule() == typev1.Rule_RULE_RAIL && r.GetLight() == red {
+			return
+		}
+	}
+	t.Errorf("got %v", j.Results)
+}
+
 // TestDefaultDeny: whatever is missing or not understood is RED, for Judge, for Count over empty sums, or for both. The rows
 // leave out Validate, which refuses most of these documents long before.
 func TestDefaultDeny(t *testing.T) {
