@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -78,5 +79,41 @@ func TestMigrateOwners(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestWholeFile stops a ledger while another program holds its file open: what the file has is all of it, for whoever copies it.
+func TestWholeFile(t *testing.T) {
+	f := start(t)
+	other, err := sql.Open("sqlite", dsn(f.path, "query_only(1)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	wallets := func(db *sql.DB) (n int) {
+		t.Helper()
+		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM wallet").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	f.houses()
+	want := wallets(other)
+	f.close()
+	b, err := os.ReadFile(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	copied, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	if got := wallets(copied); got != want || want == 0 {
+		t.Errorf("the file has %d of %d wallets", got, want)
 	}
 }

@@ -89,7 +89,8 @@ func openSQLite(
 	if err != nil {
 		return nil, err
 	}
-	closers = append(closers, writer.Close)
+	// The last connection that closes would do the same, but not if it is one for reading, which a call that was cut off may still hold.
+	closers = append(closers, writer.Close, func() error { moveLog(writer); return nil })
 	reader, err := sql.Open("sqlite", dsn(path, "query_only(1)", fmt.Sprintf("busy_timeout(%d)", busyMillis)))
 	if err != nil {
 		return nil, err
@@ -108,6 +109,14 @@ func openSQLite(
 	}
 	spare.restore() // On a full disk it cannot be, and the ledger starts all the same: to take freezes.
 	return s, nil
+}
+
+// moveLog moves what is in the write-ahead log into the file and empties the log, so that a copy of a stopped ledger's file is
+// whole. What cannot be moved, on a full disk or while another program reads, stays in the log and is read from there.
+func moveLog(writer *sql.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*busyMillis*time.Millisecond)
+	defer cancel()
+	_, _ = writer.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 }
 
 func dsn(path string, pragmas ...string) string {
