@@ -112,10 +112,10 @@ func (s *System) listen(c Config) error {
 		return err
 	}
 	s.host, _, _ = net.SplitHostPort(grpcAddress) // It was checked when it was taken in.
-	if s.grpc, err = net.Listen("tcp", grpcAddress); err != nil {
+	if s.grpc, err = listen(grpcAddress); err != nil {
 		return fmt.Errorf("allinone: the installation's address: %w", err)
 	}
-	if s.https, err = net.Listen("tcp", httpsAddress); err != nil {
+	if s.https, err = listen(httpsAddress); err != nil {
 		return fmt.Errorf("allinone: the installation's https address: %w", err)
 	}
 	s.material, err = openMaterial(c.DataDir, withHost(s.grpc, s.host), withHost(s.https, s.host), []string{fileOperatorKey}, time.Now())

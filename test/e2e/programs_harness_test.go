@@ -493,7 +493,7 @@ var taken sync.Map
 // in the way of a program that starts again.
 func free(t testing.TB, n int) []string {
 	t.Helper()
-	const from, to = 15000, 32000
+	const from, to = 15000, 20000
 	var addresses []string
 	c := chooser{seed: newSeed()}
 	for range to - from {
