@@ -1754,6 +1754,116 @@ func (x *GetGuardRailsResponse) GetHeadNumber() uint64 {
 	return 0
 }
 
+// GetBlockHashRequest asks for a block hash.
+type GetBlockHashRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet that will pay.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// The chain by CAIP-2, for example `solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp`.
+	Network       string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBlockHashRequest) Reset() {
+	*x = GetBlockHashRequest{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlockHashRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlockHashRequest) ProtoMessage() {}
+
+func (x *GetBlockHashRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlockHashRequest.ProtoReflect.Descriptor instead.
+func (*GetBlockHashRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetBlockHashRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *GetBlockHashRequest) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+// GetBlockHashResponse answers it.
+type GetBlockHashResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hash, 32 bytes.
+	BlockHash []byte `protobuf:"bytes,1,opt,name=block_hash,json=blockHash,proto3" json:"block_hash,omitempty"`
+	// Last height of the chain at which a message with it can land.
+	LastValidHeight uint64 `protobuf:"varint,2,opt,name=last_valid_height,json=lastValidHeight,proto3" json:"last_valid_height,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetBlockHashResponse) Reset() {
+	*x = GetBlockHashResponse{}
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlockHashResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlockHashResponse) ProtoMessage() {}
+
+func (x *GetBlockHashResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlockHashResponse.ProtoReflect.Descriptor instead.
+func (*GetBlockHashResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetBlockHashResponse) GetBlockHash() []byte {
+	if x != nil {
+		return x.BlockHash
+	}
+	return nil
+}
+
+func (x *GetBlockHashResponse) GetLastValidHeight() uint64 {
+	if x != nil {
+		return x.LastValidHeight
+	}
+	return 0
+}
+
 // CreatePaymentRequest brings a payment.
 type CreatePaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1774,7 +1884,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +1896,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[29]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1799,7 +1909,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreatePaymentRequest) GetParent() string {
@@ -1850,7 +1960,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1972,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[30]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1985,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1903,7 +2013,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2025,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[31]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2038,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetPaymentRequest) GetName() string {
@@ -1964,7 +2074,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2086,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[32]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2099,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListPaymentsRequest) GetParent() string {
@@ -2062,7 +2172,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2184,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[33]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2197,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*v1.Payment {
@@ -2115,7 +2225,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2237,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[34]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2250,7 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchPaymentRequest) GetName() string {
@@ -2166,7 +2276,7 @@ type WatchPaymentsRequest struct {
 
 func (x *WatchPaymentsRequest) Reset() {
 	*x = WatchPaymentsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2288,7 @@ func (x *WatchPaymentsRequest) String() string {
 func (*WatchPaymentsRequest) ProtoMessage() {}
 
 func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[35]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2301,7 @@ func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WatchPaymentsRequest) GetParent() string {
@@ -2228,7 +2338,7 @@ type WatchPaymentsResponse struct {
 
 func (x *WatchPaymentsResponse) Reset() {
 	*x = WatchPaymentsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2350,7 @@ func (x *WatchPaymentsResponse) String() string {
 func (*WatchPaymentsResponse) ProtoMessage() {}
 
 func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[36]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2363,7 @@ func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
@@ -2281,7 +2391,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2403,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[37]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2416,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -2331,7 +2441,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2453,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[38]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2466,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2393,7 +2503,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2515,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[39]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2528,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2446,7 +2556,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2568,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[40]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2581,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -2492,7 +2602,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2614,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[41]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2627,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -2540,7 +2650,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2662,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[42]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2675,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2593,7 +2703,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2715,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[43]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2728,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{43}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RevokeRequest) GetRevocation() *v1.Envelope {
@@ -2641,7 +2751,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2763,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[44]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2776,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{44}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RevokeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2694,7 +2804,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2816,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[45]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2829,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{45}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -2740,7 +2850,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2862,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[46]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2875,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{46}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UnfreezeResponse) GetAcknowledgements() []*v1.Envelope {
@@ -2786,7 +2896,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2908,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[47]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2921,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{47}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -2834,7 +2944,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +2956,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[48]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +2969,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{48}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -2891,7 +3001,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3013,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[49]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3026,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{49}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2953,7 +3063,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3075,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[50]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3088,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{50}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -3006,7 +3116,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3128,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[51]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3141,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{51}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -3052,7 +3162,7 @@ type OrderResharingRequest struct {
 
 func (x *OrderResharingRequest) Reset() {
 	*x = OrderResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3174,7 @@ func (x *OrderResharingRequest) String() string {
 func (*OrderResharingRequest) ProtoMessage() {}
 
 func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[52]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3187,7 @@ func (x *OrderResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingRequest.ProtoReflect.Descriptor instead.
 func (*OrderResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{52}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *OrderResharingRequest) GetOrder() *v1.Envelope {
@@ -3098,7 +3208,7 @@ type OrderResharingResponse struct {
 
 func (x *OrderResharingResponse) Reset() {
 	*x = OrderResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3220,7 @@ func (x *OrderResharingResponse) String() string {
 func (*OrderResharingResponse) ProtoMessage() {}
 
 func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[53]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3233,7 @@ func (x *OrderResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResharingResponse.ProtoReflect.Descriptor instead.
 func (*OrderResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{53}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *OrderResharingResponse) GetResharing() *v1.Resharing {
@@ -3144,7 +3254,7 @@ type GetResharingRequest struct {
 
 func (x *GetResharingRequest) Reset() {
 	*x = GetResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3266,7 @@ func (x *GetResharingRequest) String() string {
 func (*GetResharingRequest) ProtoMessage() {}
 
 func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[54]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3279,7 @@ func (x *GetResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingRequest.ProtoReflect.Descriptor instead.
 func (*GetResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{54}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetResharingRequest) GetWallet() string {
@@ -3192,7 +3302,7 @@ type GetResharingResponse struct {
 
 func (x *GetResharingResponse) Reset() {
 	*x = GetResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3314,7 @@ func (x *GetResharingResponse) String() string {
 func (*GetResharingResponse) ProtoMessage() {}
 
 func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[55]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3327,7 @@ func (x *GetResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResharingResponse.ProtoReflect.Descriptor instead.
 func (*GetResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{55}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetResharingResponse) GetResharing() *v1.Resharing {
@@ -3245,7 +3355,7 @@ type StartResharingRequest struct {
 
 func (x *StartResharingRequest) Reset() {
 	*x = StartResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3367,7 @@ func (x *StartResharingRequest) String() string {
 func (*StartResharingRequest) ProtoMessage() {}
 
 func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[56]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3380,7 @@ func (x *StartResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingRequest.ProtoReflect.Descriptor instead.
 func (*StartResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{56}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StartResharingRequest) GetStart() *v1.Envelope {
@@ -3293,7 +3403,7 @@ type StartResharingResponse struct {
 
 func (x *StartResharingResponse) Reset() {
 	*x = StartResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3415,7 @@ func (x *StartResharingResponse) String() string {
 func (*StartResharingResponse) ProtoMessage() {}
 
 func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[57]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3428,7 @@ func (x *StartResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResharingResponse.ProtoReflect.Descriptor instead.
 func (*StartResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{57}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StartResharingResponse) GetAnswer() *v1.Envelope {
@@ -3350,7 +3460,7 @@ type ExchangeResharingRequest struct {
 
 func (x *ExchangeResharingRequest) Reset() {
 	*x = ExchangeResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +3472,7 @@ func (x *ExchangeResharingRequest) String() string {
 func (*ExchangeResharingRequest) ProtoMessage() {}
 
 func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[58]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +3485,7 @@ func (x *ExchangeResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{58}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ExchangeResharingRequest) GetWallet() string {
@@ -3410,7 +3520,7 @@ type ExchangeResharingResponse struct {
 
 func (x *ExchangeResharingResponse) Reset() {
 	*x = ExchangeResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3532,7 @@ func (x *ExchangeResharingResponse) String() string {
 func (*ExchangeResharingResponse) ProtoMessage() {}
 
 func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[59]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3545,7 @@ func (x *ExchangeResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeResharingResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{59}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ExchangeResharingResponse) GetCertificate() []byte {
@@ -3462,7 +3572,7 @@ type ConfirmResharingRequest struct {
 
 func (x *ConfirmResharingRequest) Reset() {
 	*x = ConfirmResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3474,7 +3584,7 @@ func (x *ConfirmResharingRequest) String() string {
 func (*ConfirmResharingRequest) ProtoMessage() {}
 
 func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[60]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3487,7 +3597,7 @@ func (x *ConfirmResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{60}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ConfirmResharingRequest) GetWallet() string {
@@ -3529,7 +3639,7 @@ type ConfirmResharingResponse struct {
 
 func (x *ConfirmResharingResponse) Reset() {
 	*x = ConfirmResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3651,7 @@ func (x *ConfirmResharingResponse) String() string {
 func (*ConfirmResharingResponse) ProtoMessage() {}
 
 func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[61]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3664,7 @@ func (x *ConfirmResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResharingResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{61}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ConfirmResharingResponse) GetRelease() []byte {
@@ -3579,7 +3689,7 @@ type CompleteResharingRequest struct {
 
 func (x *CompleteResharingRequest) Reset() {
 	*x = CompleteResharingRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3591,7 +3701,7 @@ func (x *CompleteResharingRequest) String() string {
 func (*CompleteResharingRequest) ProtoMessage() {}
 
 func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[62]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3604,7 +3714,7 @@ func (x *CompleteResharingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingRequest.ProtoReflect.Descriptor instead.
 func (*CompleteResharingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{62}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *CompleteResharingRequest) GetWallet() string {
@@ -3639,7 +3749,7 @@ type CompleteResharingResponse struct {
 
 func (x *CompleteResharingResponse) Reset() {
 	*x = CompleteResharingResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3651,7 +3761,7 @@ func (x *CompleteResharingResponse) String() string {
 func (*CompleteResharingResponse) ProtoMessage() {}
 
 func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[63]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3664,7 +3774,7 @@ func (x *CompleteResharingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResharingResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResharingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{63}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CompleteResharingResponse) GetResharing() *v1.Resharing {
@@ -3685,7 +3795,7 @@ type ConfirmRecoveryRequest struct {
 
 func (x *ConfirmRecoveryRequest) Reset() {
 	*x = ConfirmRecoveryRequest{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3807,7 @@ func (x *ConfirmRecoveryRequest) String() string {
 func (*ConfirmRecoveryRequest) ProtoMessage() {}
 
 func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[64]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3820,7 @@ func (x *ConfirmRecoveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{64}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ConfirmRecoveryRequest) GetConfirmation() *v1.Envelope {
@@ -3731,7 +3841,7 @@ type ConfirmRecoveryResponse struct {
 
 func (x *ConfirmRecoveryResponse) Reset() {
 	*x = ConfirmRecoveryResponse{}
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3853,7 @@ func (x *ConfirmRecoveryResponse) String() string {
 func (*ConfirmRecoveryResponse) ProtoMessage() {}
 
 func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[65]
+	mi := &file_halfkey_gateway_v1_gateway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3866,7 @@ func (x *ConfirmRecoveryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRecoveryResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmRecoveryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{65}
+	return file_halfkey_gateway_v1_gateway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ConfirmRecoveryResponse) GetResharing() *v1.Resharing {
@@ -3891,7 +4001,14 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x15GetGuardRailsResponse\x12>\n" +
 	"\tdocuments\x18\x01 \x01(\v2 .halfkey.type.v1.WalletDocumentsR\tdocuments\x12\x1f\n" +
 	"\vhead_number\x18\x02 \x01(\x04R\n" +
-	"headNumber\"\xf0\x01\n" +
+	"headNumber\"]\n" +
+	"\x13GetBlockHashRequest\x12!\n" +
+	"\x06wallet\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06wallet\x12#\n" +
+	"\anetwork\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18)R\anetwork\"a\n" +
+	"\x14GetBlockHashResponse\x12\x1d\n" +
+	"\n" +
+	"block_hash\x18\x01 \x01(\fR\tblockHash\x12*\n" +
+	"\x11last_valid_height\x18\x02 \x01(\x04R\x0flastValidHeight\"\xf0\x01\n" +
 	"\x14CreatePaymentRequest\x12\x1f\n" +
 	"\x06parent\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x06parent\x12;\n" +
 	"\arequest\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\arequest\x12\"\n" +
@@ -4009,7 +4126,7 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x16ConfirmRecoveryRequest\x12E\n" +
 	"\fconfirmation\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\fconfirmation\"S\n" +
 	"\x17ConfirmRecoveryResponse\x128\n" +
-	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\x97\x1e\n" +
+	"\tresharing\x18\x01 \x01(\v2\x1a.halfkey.type.v1.ResharingR\tresharing2\xfa\x1e\n" +
 	"\x0eGatewayService\x12m\n" +
 	"\x10GetInstallations\x12+.halfkey.gateway.v1.GetInstallationsRequest\x1a,.halfkey.gateway.v1.GetInstallationsResponse\x12M\n" +
 	"\vCreateOwner\x12&.halfkey.gateway.v1.CreateOwnerRequest\x1a\x16.halfkey.type.v1.Owner\x12O\n" +
@@ -4036,7 +4153,8 @@ const file_halfkey_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x11ExchangeResharing\x12,.halfkey.gateway.v1.ExchangeResharingRequest\x1a-.halfkey.gateway.v1.ExchangeResharingResponse\x12m\n" +
 	"\x10ConfirmResharing\x12+.halfkey.gateway.v1.ConfirmResharingRequest\x1a,.halfkey.gateway.v1.ConfirmResharingResponse\x12p\n" +
 	"\x11CompleteResharing\x12,.halfkey.gateway.v1.CompleteResharingRequest\x1a-.halfkey.gateway.v1.CompleteResharingResponse\x12j\n" +
-	"\x0fConfirmRecovery\x12*.halfkey.gateway.v1.ConfirmRecoveryRequest\x1a+.halfkey.gateway.v1.ConfirmRecoveryResponse\x12S\n" +
+	"\x0fConfirmRecovery\x12*.halfkey.gateway.v1.ConfirmRecoveryRequest\x1a+.halfkey.gateway.v1.ConfirmRecoveryResponse\x12a\n" +
+	"\fGetBlockHash\x12'.halfkey.gateway.v1.GetBlockHashRequest\x1a(.halfkey.gateway.v1.GetBlockHashResponse\x12S\n" +
 	"\rCreatePayment\x12(.halfkey.gateway.v1.CreatePaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12S\n" +
 	"\rSettlePayment\x12(.halfkey.gateway.v1.SettlePaymentRequest\x1a\x18.halfkey.type.v1.Payment\x12M\n" +
 	"\n" +
@@ -4066,7 +4184,7 @@ func file_halfkey_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_halfkey_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_halfkey_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*GetInstallationsRequest)(nil),      // 0: halfkey.gateway.v1.GetInstallationsRequest
 	(*GetInstallationsResponse)(nil),     // 1: halfkey.gateway.v1.GetInstallationsResponse
@@ -4097,112 +4215,114 @@ var file_halfkey_gateway_v1_gateway_proto_goTypes = []any{
 	(*SetGuardRailsResponse)(nil),        // 26: halfkey.gateway.v1.SetGuardRailsResponse
 	(*GetGuardRailsRequest)(nil),         // 27: halfkey.gateway.v1.GetGuardRailsRequest
 	(*GetGuardRailsResponse)(nil),        // 28: halfkey.gateway.v1.GetGuardRailsResponse
-	(*CreatePaymentRequest)(nil),         // 29: halfkey.gateway.v1.CreatePaymentRequest
-	(*SettlePaymentRequest)(nil),         // 30: halfkey.gateway.v1.SettlePaymentRequest
-	(*GetPaymentRequest)(nil),            // 31: halfkey.gateway.v1.GetPaymentRequest
-	(*ListPaymentsRequest)(nil),          // 32: halfkey.gateway.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),         // 33: halfkey.gateway.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),          // 34: halfkey.gateway.v1.WatchPaymentRequest
-	(*WatchPaymentsRequest)(nil),         // 35: halfkey.gateway.v1.WatchPaymentsRequest
-	(*WatchPaymentsResponse)(nil),        // 36: halfkey.gateway.v1.WatchPaymentsResponse
-	(*CancelPaymentRequest)(nil),         // 37: halfkey.gateway.v1.CancelPaymentRequest
-	(*ListReviewsRequest)(nil),           // 38: halfkey.gateway.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),          // 39: halfkey.gateway.v1.ListReviewsResponse
-	(*AnswerReviewRequest)(nil),          // 40: halfkey.gateway.v1.AnswerReviewRequest
-	(*FreezeRequest)(nil),                // 41: halfkey.gateway.v1.FreezeRequest
-	(*FreezeResponse)(nil),               // 42: halfkey.gateway.v1.FreezeResponse
-	(*RevokeRequest)(nil),                // 43: halfkey.gateway.v1.RevokeRequest
-	(*RevokeResponse)(nil),               // 44: halfkey.gateway.v1.RevokeResponse
-	(*UnfreezeRequest)(nil),              // 45: halfkey.gateway.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),             // 46: halfkey.gateway.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),           // 47: halfkey.gateway.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),          // 48: halfkey.gateway.v1.ListFreezesResponse
-	(*ListEntriesRequest)(nil),           // 49: halfkey.gateway.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),          // 50: halfkey.gateway.v1.ListEntriesResponse
-	(*ApplyStatementRequest)(nil),        // 51: halfkey.gateway.v1.ApplyStatementRequest
-	(*OrderResharingRequest)(nil),        // 52: halfkey.gateway.v1.OrderResharingRequest
-	(*OrderResharingResponse)(nil),       // 53: halfkey.gateway.v1.OrderResharingResponse
-	(*GetResharingRequest)(nil),          // 54: halfkey.gateway.v1.GetResharingRequest
-	(*GetResharingResponse)(nil),         // 55: halfkey.gateway.v1.GetResharingResponse
-	(*StartResharingRequest)(nil),        // 56: halfkey.gateway.v1.StartResharingRequest
-	(*StartResharingResponse)(nil),       // 57: halfkey.gateway.v1.StartResharingResponse
-	(*ExchangeResharingRequest)(nil),     // 58: halfkey.gateway.v1.ExchangeResharingRequest
-	(*ExchangeResharingResponse)(nil),    // 59: halfkey.gateway.v1.ExchangeResharingResponse
-	(*ConfirmResharingRequest)(nil),      // 60: halfkey.gateway.v1.ConfirmResharingRequest
-	(*ConfirmResharingResponse)(nil),     // 61: halfkey.gateway.v1.ConfirmResharingResponse
-	(*CompleteResharingRequest)(nil),     // 62: halfkey.gateway.v1.CompleteResharingRequest
-	(*CompleteResharingResponse)(nil),    // 63: halfkey.gateway.v1.CompleteResharingResponse
-	(*ConfirmRecoveryRequest)(nil),       // 64: halfkey.gateway.v1.ConfirmRecoveryRequest
-	(*ConfirmRecoveryResponse)(nil),      // 65: halfkey.gateway.v1.ConfirmRecoveryResponse
-	(*v1.Envelope)(nil),                  // 66: halfkey.type.v1.Envelope
-	(*v1.Wallet)(nil),                    // 67: halfkey.type.v1.Wallet
-	(*v1.Balance)(nil),                   // 68: halfkey.type.v1.Balance
-	(*timestamppb.Timestamp)(nil),        // 69: google.protobuf.Timestamp
-	(v1.SpendingGroup)(0),                // 70: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),               // 71: halfkey.type.v1.SpendingRow
-	(*v1.ShadowSummaryRow)(nil),          // 72: halfkey.type.v1.ShadowSummaryRow
-	(v1.Enforcement)(0),                  // 73: halfkey.type.v1.Enforcement
-	(*v1.WalletDocuments)(nil),           // 74: halfkey.type.v1.WalletDocuments
-	(v1.PaymentState)(0),                 // 75: halfkey.type.v1.PaymentState
-	(*v1.Payment)(nil),                   // 76: halfkey.type.v1.Payment
-	(*v1.Freeze)(nil),                    // 77: halfkey.type.v1.Freeze
-	(*v1.Resharing)(nil),                 // 78: halfkey.type.v1.Resharing
-	(*v1.Owner)(nil),                     // 79: halfkey.type.v1.Owner
-	(*v1.Limits)(nil),                    // 80: halfkey.type.v1.Limits
-	(*v1.ShadowPayment)(nil),             // 81: halfkey.type.v1.ShadowPayment
+	(*GetBlockHashRequest)(nil),          // 29: halfkey.gateway.v1.GetBlockHashRequest
+	(*GetBlockHashResponse)(nil),         // 30: halfkey.gateway.v1.GetBlockHashResponse
+	(*CreatePaymentRequest)(nil),         // 31: halfkey.gateway.v1.CreatePaymentRequest
+	(*SettlePaymentRequest)(nil),         // 32: halfkey.gateway.v1.SettlePaymentRequest
+	(*GetPaymentRequest)(nil),            // 33: halfkey.gateway.v1.GetPaymentRequest
+	(*ListPaymentsRequest)(nil),          // 34: halfkey.gateway.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),         // 35: halfkey.gateway.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),          // 36: halfkey.gateway.v1.WatchPaymentRequest
+	(*WatchPaymentsRequest)(nil),         // 37: halfkey.gateway.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),        // 38: halfkey.gateway.v1.WatchPaymentsResponse
+	(*CancelPaymentRequest)(nil),         // 39: halfkey.gateway.v1.CancelPaymentRequest
+	(*ListReviewsRequest)(nil),           // 40: halfkey.gateway.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),          // 41: halfkey.gateway.v1.ListReviewsResponse
+	(*AnswerReviewRequest)(nil),          // 42: halfkey.gateway.v1.AnswerReviewRequest
+	(*FreezeRequest)(nil),                // 43: halfkey.gateway.v1.FreezeRequest
+	(*FreezeResponse)(nil),               // 44: halfkey.gateway.v1.FreezeResponse
+	(*RevokeRequest)(nil),                // 45: halfkey.gateway.v1.RevokeRequest
+	(*RevokeResponse)(nil),               // 46: halfkey.gateway.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),              // 47: halfkey.gateway.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),             // 48: halfkey.gateway.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),           // 49: halfkey.gateway.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),          // 50: halfkey.gateway.v1.ListFreezesResponse
+	(*ListEntriesRequest)(nil),           // 51: halfkey.gateway.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),          // 52: halfkey.gateway.v1.ListEntriesResponse
+	(*ApplyStatementRequest)(nil),        // 53: halfkey.gateway.v1.ApplyStatementRequest
+	(*OrderResharingRequest)(nil),        // 54: halfkey.gateway.v1.OrderResharingRequest
+	(*OrderResharingResponse)(nil),       // 55: halfkey.gateway.v1.OrderResharingResponse
+	(*GetResharingRequest)(nil),          // 56: halfkey.gateway.v1.GetResharingRequest
+	(*GetResharingResponse)(nil),         // 57: halfkey.gateway.v1.GetResharingResponse
+	(*StartResharingRequest)(nil),        // 58: halfkey.gateway.v1.StartResharingRequest
+	(*StartResharingResponse)(nil),       // 59: halfkey.gateway.v1.StartResharingResponse
+	(*ExchangeResharingRequest)(nil),     // 60: halfkey.gateway.v1.ExchangeResharingRequest
+	(*ExchangeResharingResponse)(nil),    // 61: halfkey.gateway.v1.ExchangeResharingResponse
+	(*ConfirmResharingRequest)(nil),      // 62: halfkey.gateway.v1.ConfirmResharingRequest
+	(*ConfirmResharingResponse)(nil),     // 63: halfkey.gateway.v1.ConfirmResharingResponse
+	(*CompleteResharingRequest)(nil),     // 64: halfkey.gateway.v1.CompleteResharingRequest
+	(*CompleteResharingResponse)(nil),    // 65: halfkey.gateway.v1.CompleteResharingResponse
+	(*ConfirmRecoveryRequest)(nil),       // 66: halfkey.gateway.v1.ConfirmRecoveryRequest
+	(*ConfirmRecoveryResponse)(nil),      // 67: halfkey.gateway.v1.ConfirmRecoveryResponse
+	(*v1.Envelope)(nil),                  // 68: halfkey.type.v1.Envelope
+	(*v1.Wallet)(nil),                    // 69: halfkey.type.v1.Wallet
+	(*v1.Balance)(nil),                   // 70: halfkey.type.v1.Balance
+	(*timestamppb.Timestamp)(nil),        // 71: google.protobuf.Timestamp
+	(v1.SpendingGroup)(0),                // 72: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),               // 73: halfkey.type.v1.SpendingRow
+	(*v1.ShadowSummaryRow)(nil),          // 74: halfkey.type.v1.ShadowSummaryRow
+	(v1.Enforcement)(0),                  // 75: halfkey.type.v1.Enforcement
+	(*v1.WalletDocuments)(nil),           // 76: halfkey.type.v1.WalletDocuments
+	(v1.PaymentState)(0),                 // 77: halfkey.type.v1.PaymentState
+	(*v1.Payment)(nil),                   // 78: halfkey.type.v1.Payment
+	(*v1.Freeze)(nil),                    // 79: halfkey.type.v1.Freeze
+	(*v1.Resharing)(nil),                 // 80: halfkey.type.v1.Resharing
+	(*v1.Owner)(nil),                     // 81: halfkey.type.v1.Owner
+	(*v1.Limits)(nil),                    // 82: halfkey.type.v1.Limits
+	(*v1.ShadowPayment)(nil),             // 83: halfkey.type.v1.ShadowPayment
 }
 var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
-	66, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
-	66, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
-	66, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
-	66, // 3: halfkey.gateway.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
-	66, // 4: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
-	66, // 5: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
-	66, // 6: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
-	66, // 7: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
-	67, // 8: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	66, // 9: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	67, // 10: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	68, // 11: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	69, // 12: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	66, // 13: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	69, // 14: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	69, // 15: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	70, // 16: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	71, // 17: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	69, // 18: halfkey.gateway.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
-	69, // 19: halfkey.gateway.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
-	72, // 20: halfkey.gateway.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
-	73, // 21: halfkey.gateway.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
-	66, // 22: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	66, // 23: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	74, // 24: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	66, // 25: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	66, // 26: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	75, // 27: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	69, // 28: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	69, // 29: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	76, // 30: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	76, // 31: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	76, // 32: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
-	66, // 33: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	77, // 34: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	66, // 35: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	66, // 36: halfkey.gateway.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
-	66, // 37: halfkey.gateway.v1.RevokeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	66, // 38: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	66, // 39: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
-	77, // 40: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	66, // 41: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	66, // 42: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	66, // 43: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
-	78, // 44: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	78, // 45: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	66, // 46: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
-	66, // 47: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
-	78, // 48: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
-	66, // 49: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
-	78, // 50: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	68, // 0: halfkey.gateway.v1.GetInstallationsResponse.installations:type_name -> halfkey.type.v1.Envelope
+	68, // 1: halfkey.gateway.v1.CreateOwnerRequest.registration:type_name -> halfkey.type.v1.Envelope
+	68, // 2: halfkey.gateway.v1.CreateOwnerRequest.invitation:type_name -> halfkey.type.v1.Envelope
+	68, // 3: halfkey.gateway.v1.SetOwnerKeysRequest.owner_keys:type_name -> halfkey.type.v1.Envelope
+	68, // 4: halfkey.gateway.v1.StartRegistrationRequest.start:type_name -> halfkey.type.v1.Envelope
+	68, // 5: halfkey.gateway.v1.StartRegistrationRequest.enrolment:type_name -> halfkey.type.v1.Envelope
+	68, // 6: halfkey.gateway.v1.StartRegistrationResponse.answer:type_name -> halfkey.type.v1.Envelope
+	68, // 7: halfkey.gateway.v1.CompleteRegistrationRequest.registration:type_name -> halfkey.type.v1.Envelope
+	69, // 8: halfkey.gateway.v1.GetClaimResponse.wallet:type_name -> halfkey.type.v1.Wallet
+	68, // 9: halfkey.gateway.v1.ClaimWalletRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	69, // 10: halfkey.gateway.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	70, // 11: halfkey.gateway.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	71, // 12: halfkey.gateway.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	68, // 13: halfkey.gateway.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	71, // 14: halfkey.gateway.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	71, // 15: halfkey.gateway.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	72, // 16: halfkey.gateway.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	73, // 17: halfkey.gateway.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	71, // 18: halfkey.gateway.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
+	71, // 19: halfkey.gateway.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
+	74, // 20: halfkey.gateway.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
+	75, // 21: halfkey.gateway.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
+	68, // 22: halfkey.gateway.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	68, // 23: halfkey.gateway.v1.SetGuardRailsResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	76, // 24: halfkey.gateway.v1.GetGuardRailsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	68, // 25: halfkey.gateway.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	68, // 26: halfkey.gateway.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	77, // 27: halfkey.gateway.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	71, // 28: halfkey.gateway.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	71, // 29: halfkey.gateway.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	78, // 30: halfkey.gateway.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	78, // 31: halfkey.gateway.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	78, // 32: halfkey.gateway.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	68, // 33: halfkey.gateway.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	79, // 34: halfkey.gateway.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	68, // 35: halfkey.gateway.v1.FreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	68, // 36: halfkey.gateway.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	68, // 37: halfkey.gateway.v1.RevokeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	68, // 38: halfkey.gateway.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	68, // 39: halfkey.gateway.v1.UnfreezeResponse.acknowledgements:type_name -> halfkey.type.v1.Envelope
+	79, // 40: halfkey.gateway.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	68, // 41: halfkey.gateway.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	68, // 42: halfkey.gateway.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	68, // 43: halfkey.gateway.v1.OrderResharingRequest.order:type_name -> halfkey.type.v1.Envelope
+	80, // 44: halfkey.gateway.v1.OrderResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	80, // 45: halfkey.gateway.v1.GetResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	68, // 46: halfkey.gateway.v1.StartResharingRequest.start:type_name -> halfkey.type.v1.Envelope
+	68, // 47: halfkey.gateway.v1.StartResharingResponse.answer:type_name -> halfkey.type.v1.Envelope
+	80, // 48: halfkey.gateway.v1.CompleteResharingResponse.resharing:type_name -> halfkey.type.v1.Resharing
+	68, // 49: halfkey.gateway.v1.ConfirmRecoveryRequest.confirmation:type_name -> halfkey.type.v1.Envelope
+	80, // 50: halfkey.gateway.v1.ConfirmRecoveryResponse.resharing:type_name -> halfkey.type.v1.Resharing
 	0,  // 51: halfkey.gateway.v1.GatewayService.GetInstallations:input_type -> halfkey.gateway.v1.GetInstallationsRequest
 	2,  // 52: halfkey.gateway.v1.GatewayService.CreateOwner:input_type -> halfkey.gateway.v1.CreateOwnerRequest
 	3,  // 53: halfkey.gateway.v1.GatewayService.SetOwnerKeys:input_type -> halfkey.gateway.v1.SetOwnerKeysRequest
@@ -4221,70 +4341,72 @@ var file_halfkey_gateway_v1_gateway_proto_depIdxs = []int32{
 	23, // 66: halfkey.gateway.v1.GatewayService.GetShadowSummary:input_type -> halfkey.gateway.v1.GetShadowSummaryRequest
 	25, // 67: halfkey.gateway.v1.GatewayService.SetGuardRails:input_type -> halfkey.gateway.v1.SetGuardRailsRequest
 	27, // 68: halfkey.gateway.v1.GatewayService.GetGuardRails:input_type -> halfkey.gateway.v1.GetGuardRailsRequest
-	52, // 69: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
-	54, // 70: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
-	56, // 71: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
-	58, // 72: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
-	60, // 73: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
-	62, // 74: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
-	64, // 75: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
-	29, // 76: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
-	30, // 77: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
-	31, // 78: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
-	32, // 79: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
-	34, // 80: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
-	35, // 81: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
-	37, // 82: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
-	38, // 83: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
-	40, // 84: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
-	41, // 85: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
-	43, // 86: halfkey.gateway.v1.GatewayService.Revoke:input_type -> halfkey.gateway.v1.RevokeRequest
-	45, // 87: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
-	47, // 88: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
-	49, // 89: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
-	51, // 90: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
-	1,  // 91: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
-	79, // 92: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
-	79, // 93: halfkey.gateway.v1.GatewayService.SetOwnerKeys:output_type -> halfkey.type.v1.Owner
-	5,  // 94: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
-	7,  // 95: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
-	9,  // 96: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
-	67, // 97: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
-	12, // 98: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
-	67, // 99: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
-	67, // 100: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
-	16, // 101: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
-	18, // 102: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
-	80, // 103: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
-	21, // 104: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
-	81, // 105: halfkey.gateway.v1.GatewayService.ReportShadowPayment:output_type -> halfkey.type.v1.ShadowPayment
-	24, // 106: halfkey.gateway.v1.GatewayService.GetShadowSummary:output_type -> halfkey.gateway.v1.GetShadowSummaryResponse
-	26, // 107: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
-	28, // 108: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
-	53, // 109: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
-	55, // 110: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
-	57, // 111: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
-	59, // 112: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
-	61, // 113: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
-	63, // 114: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
-	65, // 115: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
-	76, // 116: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
-	76, // 117: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
-	76, // 118: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
-	33, // 119: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
-	76, // 120: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
-	36, // 121: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
-	76, // 122: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
-	39, // 123: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
-	76, // 124: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
-	42, // 125: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
-	44, // 126: halfkey.gateway.v1.GatewayService.Revoke:output_type -> halfkey.gateway.v1.RevokeResponse
-	46, // 127: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
-	48, // 128: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
-	50, // 129: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
-	18, // 130: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
-	91, // [91:131] is the sub-list for method output_type
-	51, // [51:91] is the sub-list for method input_type
+	54, // 69: halfkey.gateway.v1.GatewayService.OrderResharing:input_type -> halfkey.gateway.v1.OrderResharingRequest
+	56, // 70: halfkey.gateway.v1.GatewayService.GetResharing:input_type -> halfkey.gateway.v1.GetResharingRequest
+	58, // 71: halfkey.gateway.v1.GatewayService.StartResharing:input_type -> halfkey.gateway.v1.StartResharingRequest
+	60, // 72: halfkey.gateway.v1.GatewayService.ExchangeResharing:input_type -> halfkey.gateway.v1.ExchangeResharingRequest
+	62, // 73: halfkey.gateway.v1.GatewayService.ConfirmResharing:input_type -> halfkey.gateway.v1.ConfirmResharingRequest
+	64, // 74: halfkey.gateway.v1.GatewayService.CompleteResharing:input_type -> halfkey.gateway.v1.CompleteResharingRequest
+	66, // 75: halfkey.gateway.v1.GatewayService.ConfirmRecovery:input_type -> halfkey.gateway.v1.ConfirmRecoveryRequest
+	29, // 76: halfkey.gateway.v1.GatewayService.GetBlockHash:input_type -> halfkey.gateway.v1.GetBlockHashRequest
+	31, // 77: halfkey.gateway.v1.GatewayService.CreatePayment:input_type -> halfkey.gateway.v1.CreatePaymentRequest
+	32, // 78: halfkey.gateway.v1.GatewayService.SettlePayment:input_type -> halfkey.gateway.v1.SettlePaymentRequest
+	33, // 79: halfkey.gateway.v1.GatewayService.GetPayment:input_type -> halfkey.gateway.v1.GetPaymentRequest
+	34, // 80: halfkey.gateway.v1.GatewayService.ListPayments:input_type -> halfkey.gateway.v1.ListPaymentsRequest
+	36, // 81: halfkey.gateway.v1.GatewayService.WatchPayment:input_type -> halfkey.gateway.v1.WatchPaymentRequest
+	37, // 82: halfkey.gateway.v1.GatewayService.WatchPayments:input_type -> halfkey.gateway.v1.WatchPaymentsRequest
+	39, // 83: halfkey.gateway.v1.GatewayService.CancelPayment:input_type -> halfkey.gateway.v1.CancelPaymentRequest
+	40, // 84: halfkey.gateway.v1.GatewayService.ListReviews:input_type -> halfkey.gateway.v1.ListReviewsRequest
+	42, // 85: halfkey.gateway.v1.GatewayService.AnswerReview:input_type -> halfkey.gateway.v1.AnswerReviewRequest
+	43, // 86: halfkey.gateway.v1.GatewayService.Freeze:input_type -> halfkey.gateway.v1.FreezeRequest
+	45, // 87: halfkey.gateway.v1.GatewayService.Revoke:input_type -> halfkey.gateway.v1.RevokeRequest
+	47, // 88: halfkey.gateway.v1.GatewayService.Unfreeze:input_type -> halfkey.gateway.v1.UnfreezeRequest
+	49, // 89: halfkey.gateway.v1.GatewayService.ListFreezes:input_type -> halfkey.gateway.v1.ListFreezesRequest
+	51, // 90: halfkey.gateway.v1.GatewayService.ListEntries:input_type -> halfkey.gateway.v1.ListEntriesRequest
+	53, // 91: halfkey.gateway.v1.GatewayService.ApplyStatement:input_type -> halfkey.gateway.v1.ApplyStatementRequest
+	1,  // 92: halfkey.gateway.v1.GatewayService.GetInstallations:output_type -> halfkey.gateway.v1.GetInstallationsResponse
+	81, // 93: halfkey.gateway.v1.GatewayService.CreateOwner:output_type -> halfkey.type.v1.Owner
+	81, // 94: halfkey.gateway.v1.GatewayService.SetOwnerKeys:output_type -> halfkey.type.v1.Owner
+	5,  // 95: halfkey.gateway.v1.GatewayService.StartRegistration:output_type -> halfkey.gateway.v1.StartRegistrationResponse
+	7,  // 96: halfkey.gateway.v1.GatewayService.ExchangeRegistration:output_type -> halfkey.gateway.v1.ExchangeRegistrationResponse
+	9,  // 97: halfkey.gateway.v1.GatewayService.ConfirmRegistration:output_type -> halfkey.gateway.v1.ConfirmRegistrationResponse
+	69, // 98: halfkey.gateway.v1.GatewayService.CompleteRegistration:output_type -> halfkey.type.v1.Wallet
+	12, // 99: halfkey.gateway.v1.GatewayService.GetClaim:output_type -> halfkey.gateway.v1.GetClaimResponse
+	69, // 100: halfkey.gateway.v1.GatewayService.ClaimWallet:output_type -> halfkey.type.v1.Wallet
+	69, // 101: halfkey.gateway.v1.GatewayService.GetWallet:output_type -> halfkey.type.v1.Wallet
+	16, // 102: halfkey.gateway.v1.GatewayService.ListWallets:output_type -> halfkey.gateway.v1.ListWalletsResponse
+	18, // 103: halfkey.gateway.v1.GatewayService.GetAccount:output_type -> halfkey.gateway.v1.GetAccountResponse
+	82, // 104: halfkey.gateway.v1.GatewayService.GetLimits:output_type -> halfkey.type.v1.Limits
+	21, // 105: halfkey.gateway.v1.GatewayService.GetSpending:output_type -> halfkey.gateway.v1.GetSpendingResponse
+	83, // 106: halfkey.gateway.v1.GatewayService.ReportShadowPayment:output_type -> halfkey.type.v1.ShadowPayment
+	24, // 107: halfkey.gateway.v1.GatewayService.GetShadowSummary:output_type -> halfkey.gateway.v1.GetShadowSummaryResponse
+	26, // 108: halfkey.gateway.v1.GatewayService.SetGuardRails:output_type -> halfkey.gateway.v1.SetGuardRailsResponse
+	28, // 109: halfkey.gateway.v1.GatewayService.GetGuardRails:output_type -> halfkey.gateway.v1.GetGuardRailsResponse
+	55, // 110: halfkey.gateway.v1.GatewayService.OrderResharing:output_type -> halfkey.gateway.v1.OrderResharingResponse
+	57, // 111: halfkey.gateway.v1.GatewayService.GetResharing:output_type -> halfkey.gateway.v1.GetResharingResponse
+	59, // 112: halfkey.gateway.v1.GatewayService.StartResharing:output_type -> halfkey.gateway.v1.StartResharingResponse
+	61, // 113: halfkey.gateway.v1.GatewayService.ExchangeResharing:output_type -> halfkey.gateway.v1.ExchangeResharingResponse
+	63, // 114: halfkey.gateway.v1.GatewayService.ConfirmResharing:output_type -> halfkey.gateway.v1.ConfirmResharingResponse
+	65, // 115: halfkey.gateway.v1.GatewayService.CompleteResharing:output_type -> halfkey.gateway.v1.CompleteResharingResponse
+	67, // 116: halfkey.gateway.v1.GatewayService.ConfirmRecovery:output_type -> halfkey.gateway.v1.ConfirmRecoveryResponse
+	30, // 117: halfkey.gateway.v1.GatewayService.GetBlockHash:output_type -> halfkey.gateway.v1.GetBlockHashResponse
+	78, // 118: halfkey.gateway.v1.GatewayService.CreatePayment:output_type -> halfkey.type.v1.Payment
+	78, // 119: halfkey.gateway.v1.GatewayService.SettlePayment:output_type -> halfkey.type.v1.Payment
+	78, // 120: halfkey.gateway.v1.GatewayService.GetPayment:output_type -> halfkey.type.v1.Payment
+	35, // 121: halfkey.gateway.v1.GatewayService.ListPayments:output_type -> halfkey.gateway.v1.ListPaymentsResponse
+	78, // 122: halfkey.gateway.v1.GatewayService.WatchPayment:output_type -> halfkey.type.v1.Payment
+	38, // 123: halfkey.gateway.v1.GatewayService.WatchPayments:output_type -> halfkey.gateway.v1.WatchPaymentsResponse
+	78, // 124: halfkey.gateway.v1.GatewayService.CancelPayment:output_type -> halfkey.type.v1.Payment
+	41, // 125: halfkey.gateway.v1.GatewayService.ListReviews:output_type -> halfkey.gateway.v1.ListReviewsResponse
+	78, // 126: halfkey.gateway.v1.GatewayService.AnswerReview:output_type -> halfkey.type.v1.Payment
+	44, // 127: halfkey.gateway.v1.GatewayService.Freeze:output_type -> halfkey.gateway.v1.FreezeResponse
+	46, // 128: halfkey.gateway.v1.GatewayService.Revoke:output_type -> halfkey.gateway.v1.RevokeResponse
+	48, // 129: halfkey.gateway.v1.GatewayService.Unfreeze:output_type -> halfkey.gateway.v1.UnfreezeResponse
+	50, // 130: halfkey.gateway.v1.GatewayService.ListFreezes:output_type -> halfkey.gateway.v1.ListFreezesResponse
+	52, // 131: halfkey.gateway.v1.GatewayService.ListEntries:output_type -> halfkey.gateway.v1.ListEntriesResponse
+	18, // 132: halfkey.gateway.v1.GatewayService.ApplyStatement:output_type -> halfkey.gateway.v1.GetAccountResponse
+	92, // [92:133] is the sub-list for method output_type
+	51, // [51:92] is the sub-list for method input_type
 	51, // [51:51] is the sub-list for extension type_name
 	51, // [51:51] is the sub-list for extension extendee
 	0,  // [0:51] is the sub-list for field type_name
@@ -4301,7 +4423,7 @@ func file_halfkey_gateway_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_gateway_v1_gateway_proto_rawDesc), len(file_halfkey_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   66,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

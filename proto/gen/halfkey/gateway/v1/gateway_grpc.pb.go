@@ -45,6 +45,7 @@ const (
 	GatewayService_ConfirmResharing_FullMethodName     = "/halfkey.gateway.v1.GatewayService/ConfirmResharing"
 	GatewayService_CompleteResharing_FullMethodName    = "/halfkey.gateway.v1.GatewayService/CompleteResharing"
 	GatewayService_ConfirmRecovery_FullMethodName      = "/halfkey.gateway.v1.GatewayService/ConfirmRecovery"
+	GatewayService_GetBlockHash_FullMethodName         = "/halfkey.gateway.v1.GatewayService/GetBlockHash"
 	GatewayService_CreatePayment_FullMethodName        = "/halfkey.gateway.v1.GatewayService/CreatePayment"
 	GatewayService_SettlePayment_FullMethodName        = "/halfkey.gateway.v1.GatewayService/SettlePayment"
 	GatewayService_GetPayment_FullMethodName           = "/halfkey.gateway.v1.GatewayService/GetPayment"
@@ -121,9 +122,11 @@ type GatewayServiceClient interface {
 	CompleteResharing(ctx context.Context, in *CompleteResharingRequest, opts ...grpc.CallOption) (*CompleteResharingResponse, error)
 	// ConfirmRecovery says that the recovery share is kept. Statement: RecoveryConfirmation.
 	ConfirmRecovery(ctx context.Context, in *ConfirmRecoveryRequest, opts ...grpc.CallOption) (*ConfirmRecoveryResponse, error)
+	// GetBlockHash hands out a recent block hash for a wallet's message on a chain. Token; resource: the wallet.
+	GetBlockHash(ctx context.Context, in *GetBlockHashRequest, opts ...grpc.CallOption) (*GetBlockHashResponse, error)
 	// CreatePayment is the only paying call; repeating it is always safe. Statement: Request.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
-	// SettlePayment settles a book payment. No token: the group key's signature proves itself.
+	// SettlePayment settles a book payment, and sends a transfer on Solana to the chain. No token: the group key's signature proves itself.
 	SettlePayment(ctx context.Context, in *SettlePaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
 	// GetPayment answers with a payment. Token; resource: the payment's wallet.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
@@ -415,6 +418,16 @@ func (c *gatewayServiceClient) ConfirmRecovery(ctx context.Context, in *ConfirmR
 	return out, nil
 }
 
+func (c *gatewayServiceClient) GetBlockHash(ctx context.Context, in *GetBlockHashRequest, opts ...grpc.CallOption) (*GetBlockHashResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBlockHashResponse)
+	err := c.cc.Invoke(ctx, GatewayService_GetBlockHash_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *gatewayServiceClient) CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(v1.Payment)
@@ -642,9 +655,11 @@ type GatewayServiceServer interface {
 	CompleteResharing(context.Context, *CompleteResharingRequest) (*CompleteResharingResponse, error)
 	// ConfirmRecovery says that the recovery share is kept. Statement: RecoveryConfirmation.
 	ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error)
+	// GetBlockHash hands out a recent block hash for a wallet's message on a chain. Token; resource: the wallet.
+	GetBlockHash(context.Context, *GetBlockHashRequest) (*GetBlockHashResponse, error)
 	// CreatePayment is the only paying call; repeating it is always safe. Statement: Request.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*v1.Payment, error)
-	// SettlePayment settles a book payment. No token: the group key's signature proves itself.
+	// SettlePayment settles a book payment, and sends a transfer on Solana to the chain. No token: the group key's signature proves itself.
 	SettlePayment(context.Context, *SettlePaymentRequest) (*v1.Payment, error)
 	// GetPayment answers with a payment. Token; resource: the payment's wallet.
 	GetPayment(context.Context, *GetPaymentRequest) (*v1.Payment, error)
@@ -760,6 +775,9 @@ func (UnimplementedGatewayServiceServer) CompleteResharing(context.Context, *Com
 }
 func (UnimplementedGatewayServiceServer) ConfirmRecovery(context.Context, *ConfirmRecoveryRequest) (*ConfirmRecoveryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ConfirmRecovery not implemented")
+}
+func (UnimplementedGatewayServiceServer) GetBlockHash(context.Context, *GetBlockHashRequest) (*GetBlockHashResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBlockHash not implemented")
 }
 func (UnimplementedGatewayServiceServer) CreatePayment(context.Context, *CreatePaymentRequest) (*v1.Payment, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePayment not implemented")
@@ -1277,6 +1295,24 @@ func _GatewayService_ConfirmRecovery_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayService_GetBlockHash_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBlockHashRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).GetBlockHash(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_GetBlockHash_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).GetBlockHash(ctx, req.(*GetBlockHashRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GatewayService_CreatePayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreatePaymentRequest)
 	if err := dec(in); err != nil {
@@ -1639,6 +1675,10 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ConfirmRecovery",
 			Handler:    _GatewayService_ConfirmRecovery_Handler,
+		},
+		{
+			MethodName: "GetBlockHash",
+			Handler:    _GatewayService_GetBlockHash_Handler,
 		},
 		{
 			MethodName: "CreatePayment",

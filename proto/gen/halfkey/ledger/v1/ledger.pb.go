@@ -318,6 +318,116 @@ func (x *GetDocumentsResponse) GetHeadNumber() uint64 {
 	return 0
 }
 
+// GetBlockHashRequest asks for a block hash.
+type GetBlockHashRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wallet that will pay.
+	Wallet string `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// The chain by CAIP-2, `solana:` and 32 characters.
+	Network       string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBlockHashRequest) Reset() {
+	*x = GetBlockHashRequest{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlockHashRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlockHashRequest) ProtoMessage() {}
+
+func (x *GetBlockHashRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlockHashRequest.ProtoReflect.Descriptor instead.
+func (*GetBlockHashRequest) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetBlockHashRequest) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *GetBlockHashRequest) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+// GetBlockHashResponse answers it.
+type GetBlockHashResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hash, 32 bytes.
+	BlockHash []byte `protobuf:"bytes,1,opt,name=block_hash,json=blockHash,proto3" json:"block_hash,omitempty"`
+	// Last height of the chain at which a message with it can land.
+	LastValidHeight uint64 `protobuf:"varint,2,opt,name=last_valid_height,json=lastValidHeight,proto3" json:"last_valid_height,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetBlockHashResponse) Reset() {
+	*x = GetBlockHashResponse{}
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlockHashResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlockHashResponse) ProtoMessage() {}
+
+func (x *GetBlockHashResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlockHashResponse.ProtoReflect.Descriptor instead.
+func (*GetBlockHashResponse) Descriptor() ([]byte, []int) {
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetBlockHashResponse) GetBlockHash() []byte {
+	if x != nil {
+		return x.BlockHash
+	}
+	return nil
+}
+
+func (x *GetBlockHashResponse) GetLastValidHeight() uint64 {
+	if x != nil {
+		return x.LastValidHeight
+	}
+	return 0
+}
+
 // CreatePaymentRequest brings a payment.
 type CreatePaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -337,7 +447,7 @@ type CreatePaymentRequest struct {
 
 func (x *CreatePaymentRequest) Reset() {
 	*x = CreatePaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +459,7 @@ func (x *CreatePaymentRequest) String() string {
 func (*CreatePaymentRequest) ProtoMessage() {}
 
 func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +472,7 @@ func (x *CreatePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentRequest.ProtoReflect.Descriptor instead.
 func (*CreatePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreatePaymentRequest) GetRequest() *v1.Envelope {
@@ -411,7 +521,7 @@ type CreatePaymentResponse struct {
 
 func (x *CreatePaymentResponse) Reset() {
 	*x = CreatePaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +533,7 @@ func (x *CreatePaymentResponse) String() string {
 func (*CreatePaymentResponse) ProtoMessage() {}
 
 func (x *CreatePaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +546,7 @@ func (x *CreatePaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePaymentResponse.ProtoReflect.Descriptor instead.
 func (*CreatePaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreatePaymentResponse) GetPayment() *v1.Payment {
@@ -457,7 +567,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +579,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +592,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetPaymentRequest) GetName() string {
@@ -503,7 +613,7 @@ type GetPaymentResponse struct {
 
 func (x *GetPaymentResponse) Reset() {
 	*x = GetPaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +625,7 @@ func (x *GetPaymentResponse) String() string {
 func (*GetPaymentResponse) ProtoMessage() {}
 
 func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +638,7 @@ func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentResponse.ProtoReflect.Descriptor instead.
 func (*GetPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetPaymentResponse) GetPayment() *v1.Payment {
@@ -564,7 +674,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +686,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +699,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPaymentsRequest) GetParent() string {
@@ -662,7 +772,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +784,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +797,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*v1.Payment {
@@ -715,7 +825,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +837,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +850,7 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchPaymentRequest) GetName() string {
@@ -761,7 +871,7 @@ type WatchPaymentResponse struct {
 
 func (x *WatchPaymentResponse) Reset() {
 	*x = WatchPaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +883,7 @@ func (x *WatchPaymentResponse) String() string {
 func (*WatchPaymentResponse) ProtoMessage() {}
 
 func (x *WatchPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +896,7 @@ func (x *WatchPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchPaymentResponse) GetPayment() *v1.Payment {
@@ -812,7 +922,7 @@ type WatchPaymentsRequest struct {
 
 func (x *WatchPaymentsRequest) Reset() {
 	*x = WatchPaymentsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +934,7 @@ func (x *WatchPaymentsRequest) String() string {
 func (*WatchPaymentsRequest) ProtoMessage() {}
 
 func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +947,7 @@ func (x *WatchPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchPaymentsRequest) GetParent() string {
@@ -874,7 +984,7 @@ type WatchPaymentsResponse struct {
 
 func (x *WatchPaymentsResponse) Reset() {
 	*x = WatchPaymentsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +996,7 @@ func (x *WatchPaymentsResponse) String() string {
 func (*WatchPaymentsResponse) ProtoMessage() {}
 
 func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1009,7 @@ func (x *WatchPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchPaymentsResponse) GetPayment() *v1.Payment {
@@ -927,7 +1037,7 @@ type AnswerReviewRequest struct {
 
 func (x *AnswerReviewRequest) Reset() {
 	*x = AnswerReviewRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1049,7 @@ func (x *AnswerReviewRequest) String() string {
 func (*AnswerReviewRequest) ProtoMessage() {}
 
 func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1062,7 @@ func (x *AnswerReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewRequest.ProtoReflect.Descriptor instead.
 func (*AnswerReviewRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AnswerReviewRequest) GetReview() *v1.Envelope {
@@ -973,7 +1083,7 @@ type AnswerReviewResponse struct {
 
 func (x *AnswerReviewResponse) Reset() {
 	*x = AnswerReviewResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1095,7 @@ func (x *AnswerReviewResponse) String() string {
 func (*AnswerReviewResponse) ProtoMessage() {}
 
 func (x *AnswerReviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1108,7 @@ func (x *AnswerReviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerReviewResponse.ProtoReflect.Descriptor instead.
 func (*AnswerReviewResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AnswerReviewResponse) GetPayment() *v1.Payment {
@@ -1021,7 +1131,7 @@ type CancelPaymentRequest struct {
 
 func (x *CancelPaymentRequest) Reset() {
 	*x = CancelPaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1143,7 @@ func (x *CancelPaymentRequest) String() string {
 func (*CancelPaymentRequest) ProtoMessage() {}
 
 func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1156,7 @@ func (x *CancelPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentRequest.ProtoReflect.Descriptor instead.
 func (*CancelPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelPaymentRequest) GetName() string {
@@ -1074,7 +1184,7 @@ type CancelPaymentResponse struct {
 
 func (x *CancelPaymentResponse) Reset() {
 	*x = CancelPaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1196,7 @@ func (x *CancelPaymentResponse) String() string {
 func (*CancelPaymentResponse) ProtoMessage() {}
 
 func (x *CancelPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1209,7 @@ func (x *CancelPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelPaymentResponse.ProtoReflect.Descriptor instead.
 func (*CancelPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelPaymentResponse) GetPayment() *v1.Payment {
@@ -1122,7 +1232,7 @@ type SettlePaymentRequest struct {
 
 func (x *SettlePaymentRequest) Reset() {
 	*x = SettlePaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1244,7 @@ func (x *SettlePaymentRequest) String() string {
 func (*SettlePaymentRequest) ProtoMessage() {}
 
 func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1257,7 @@ func (x *SettlePaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentRequest.ProtoReflect.Descriptor instead.
 func (*SettlePaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SettlePaymentRequest) GetName() string {
@@ -1167,7 +1277,7 @@ func (x *SettlePaymentRequest) GetSignature() []byte {
 // SettlePaymentResponse answers it.
 type SettlePaymentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The payment, SETTLED, with the ledger's settlement.
+	// The payment: SETTLED, with the ledger's settlement; a transfer on Solana is AUTHORIZED until it is final.
 	Payment       *v1.Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1175,7 +1285,7 @@ type SettlePaymentResponse struct {
 
 func (x *SettlePaymentResponse) Reset() {
 	*x = SettlePaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1297,7 @@ func (x *SettlePaymentResponse) String() string {
 func (*SettlePaymentResponse) ProtoMessage() {}
 
 func (x *SettlePaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1310,7 @@ func (x *SettlePaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettlePaymentResponse.ProtoReflect.Descriptor instead.
 func (*SettlePaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SettlePaymentResponse) GetPayment() *v1.Payment {
@@ -1221,7 +1331,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1343,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1356,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FreezeRequest) GetFreeze() *v1.Freeze {
@@ -1267,7 +1377,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1389,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1402,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FreezeResponse) GetResult() *v1.FreezeResult {
@@ -1313,7 +1423,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1435,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1448,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeRequest) GetRevocation() *v1.Envelope {
@@ -1359,7 +1469,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1481,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1494,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevokeResponse) GetResult() *v1.FreezeResult {
@@ -1405,7 +1515,7 @@ type UnfreezeRequest struct {
 
 func (x *UnfreezeRequest) Reset() {
 	*x = UnfreezeRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1527,7 @@ func (x *UnfreezeRequest) String() string {
 func (*UnfreezeRequest) ProtoMessage() {}
 
 func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1540,7 @@ func (x *UnfreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeRequest.ProtoReflect.Descriptor instead.
 func (*UnfreezeRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UnfreezeRequest) GetUnfreeze() *v1.Envelope {
@@ -1451,7 +1561,7 @@ type UnfreezeResponse struct {
 
 func (x *UnfreezeResponse) Reset() {
 	*x = UnfreezeResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1573,7 @@ func (x *UnfreezeResponse) String() string {
 func (*UnfreezeResponse) ProtoMessage() {}
 
 func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1586,7 @@ func (x *UnfreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnfreezeResponse.ProtoReflect.Descriptor instead.
 func (*UnfreezeResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UnfreezeResponse) GetResult() *v1.FreezeResult {
@@ -1499,7 +1609,7 @@ type ListFreezesRequest struct {
 
 func (x *ListFreezesRequest) Reset() {
 	*x = ListFreezesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1621,7 @@ func (x *ListFreezesRequest) String() string {
 func (*ListFreezesRequest) ProtoMessage() {}
 
 func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1634,7 @@ func (x *ListFreezesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesRequest.ProtoReflect.Descriptor instead.
 func (*ListFreezesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListFreezesRequest) GetWallet() string {
@@ -1554,7 +1664,7 @@ type ListFreezesResponse struct {
 
 func (x *ListFreezesResponse) Reset() {
 	*x = ListFreezesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1676,7 @@ func (x *ListFreezesResponse) String() string {
 func (*ListFreezesResponse) ProtoMessage() {}
 
 func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1689,7 @@ func (x *ListFreezesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFreezesResponse.ProtoReflect.Descriptor instead.
 func (*ListFreezesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListFreezesResponse) GetFreezes() []*v1.Freeze {
@@ -1607,7 +1717,7 @@ type GetAccountRequest struct {
 
 func (x *GetAccountRequest) Reset() {
 	*x = GetAccountRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1729,7 @@ func (x *GetAccountRequest) String() string {
 func (*GetAccountRequest) ProtoMessage() {}
 
 func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1742,7 @@ func (x *GetAccountRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountRequest.ProtoReflect.Descriptor instead.
 func (*GetAccountRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetAccountRequest) GetWallet() string {
@@ -1659,7 +1769,7 @@ type GetAccountResponse struct {
 
 func (x *GetAccountResponse) Reset() {
 	*x = GetAccountResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1781,7 @@ func (x *GetAccountResponse) String() string {
 func (*GetAccountResponse) ProtoMessage() {}
 
 func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1794,7 @@ func (x *GetAccountResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAccountResponse.ProtoReflect.Descriptor instead.
 func (*GetAccountResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetAccountResponse) GetBalances() []*v1.Balance {
@@ -1726,7 +1836,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1848,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1861,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetLimitsRequest) GetWallet() string {
@@ -1772,7 +1882,7 @@ type GetLimitsResponse struct {
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1894,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1907,7 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetLimitsResponse) GetLimits() *v1.Limits {
@@ -1830,7 +1940,7 @@ type GetSpendingRequest struct {
 
 func (x *GetSpendingRequest) Reset() {
 	*x = GetSpendingRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1952,7 @@ func (x *GetSpendingRequest) String() string {
 func (*GetSpendingRequest) ProtoMessage() {}
 
 func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1965,7 @@ func (x *GetSpendingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingRequest.ProtoReflect.Descriptor instead.
 func (*GetSpendingRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetSpendingRequest) GetParent() string {
@@ -1920,7 +2030,7 @@ type GetSpendingResponse struct {
 
 func (x *GetSpendingResponse) Reset() {
 	*x = GetSpendingResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2042,7 @@ func (x *GetSpendingResponse) String() string {
 func (*GetSpendingResponse) ProtoMessage() {}
 
 func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2055,7 @@ func (x *GetSpendingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpendingResponse.ProtoReflect.Descriptor instead.
 func (*GetSpendingResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetSpendingResponse) GetRows() []*v1.SpendingRow {
@@ -1989,7 +2099,7 @@ type ReportShadowPaymentRequest struct {
 
 func (x *ReportShadowPaymentRequest) Reset() {
 	*x = ReportShadowPaymentRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2111,7 @@ func (x *ReportShadowPaymentRequest) String() string {
 func (*ReportShadowPaymentRequest) ProtoMessage() {}
 
 func (x *ReportShadowPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2124,7 @@ func (x *ReportShadowPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShadowPaymentRequest.ProtoReflect.Descriptor instead.
 func (*ReportShadowPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportShadowPaymentRequest) GetParent() string {
@@ -2091,7 +2201,7 @@ type ReportShadowPaymentResponse struct {
 
 func (x *ReportShadowPaymentResponse) Reset() {
 	*x = ReportShadowPaymentResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2213,7 @@ func (x *ReportShadowPaymentResponse) String() string {
 func (*ReportShadowPaymentResponse) ProtoMessage() {}
 
 func (x *ReportShadowPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2226,7 @@ func (x *ReportShadowPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShadowPaymentResponse.ProtoReflect.Descriptor instead.
 func (*ReportShadowPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportShadowPaymentResponse) GetShadowPayment() *v1.ShadowPayment {
@@ -2145,7 +2255,7 @@ type GetShadowSummaryRequest struct {
 
 func (x *GetShadowSummaryRequest) Reset() {
 	*x = GetShadowSummaryRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2267,7 @@ func (x *GetShadowSummaryRequest) String() string {
 func (*GetShadowSummaryRequest) ProtoMessage() {}
 
 func (x *GetShadowSummaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2280,7 @@ func (x *GetShadowSummaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShadowSummaryRequest.ProtoReflect.Descriptor instead.
 func (*GetShadowSummaryRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetShadowSummaryRequest) GetParent() string {
@@ -2223,7 +2333,7 @@ type GetShadowSummaryResponse struct {
 
 func (x *GetShadowSummaryResponse) Reset() {
 	*x = GetShadowSummaryResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2345,7 @@ func (x *GetShadowSummaryResponse) String() string {
 func (*GetShadowSummaryResponse) ProtoMessage() {}
 
 func (x *GetShadowSummaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2358,7 @@ func (x *GetShadowSummaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShadowSummaryResponse.ProtoReflect.Descriptor instead.
 func (*GetShadowSummaryResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetShadowSummaryResponse) GetRows() []*v1.ShadowSummaryRow {
@@ -2283,7 +2393,7 @@ type ApplyStatementRequest struct {
 
 func (x *ApplyStatementRequest) Reset() {
 	*x = ApplyStatementRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2405,7 @@ func (x *ApplyStatementRequest) String() string {
 func (*ApplyStatementRequest) ProtoMessage() {}
 
 func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[40]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2418,7 @@ func (x *ApplyStatementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStatementRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApplyStatementRequest) GetStatement() *v1.Envelope {
@@ -2329,7 +2439,7 @@ type ApplyStatementResponse struct {
 
 func (x *ApplyStatementResponse) Reset() {
 	*x = ApplyStatementResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2451,7 @@ func (x *ApplyStatementResponse) String() string {
 func (*ApplyStatementResponse) ProtoMessage() {}
 
 func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[41]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2464,7 @@ func (x *ApplyStatementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStatementResponse.ProtoReflect.Descriptor instead.
 func (*ApplyStatementResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ApplyStatementResponse) GetAccount() *GetAccountResponse {
@@ -2379,7 +2489,7 @@ type ListEntriesRequest struct {
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2501,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[42]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2514,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListEntriesRequest) GetParent() string {
@@ -2441,7 +2551,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2563,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[43]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2576,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListEntriesResponse) GetEntries() [][]byte {
@@ -2498,7 +2608,7 @@ type ListReviewsRequest struct {
 
 func (x *ListReviewsRequest) Reset() {
 	*x = ListReviewsRequest{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2620,7 @@ func (x *ListReviewsRequest) String() string {
 func (*ListReviewsRequest) ProtoMessage() {}
 
 func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[44]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2633,7 @@ func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListReviewsRequest) GetOwner() string {
@@ -2560,7 +2670,7 @@ type ListReviewsResponse struct {
 
 func (x *ListReviewsResponse) Reset() {
 	*x = ListReviewsResponse{}
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2682,7 @@ func (x *ListReviewsResponse) String() string {
 func (*ListReviewsResponse) ProtoMessage() {}
 
 func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[45]
+	mi := &file_halfkey_ledger_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2695,7 @@ func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
 func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
-	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_halfkey_ledger_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListReviewsResponse) GetPayments() []*v1.Payment {
@@ -2623,7 +2733,14 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x14GetDocumentsResponse\x12>\n" +
 	"\tdocuments\x18\x01 \x01(\v2 .halfkey.type.v1.WalletDocumentsR\tdocuments\x12\x1f\n" +
 	"\vhead_number\x18\x02 \x01(\x04R\n" +
-	"headNumber\"\x8c\x02\n" +
+	"headNumber\"]\n" +
+	"\x13GetBlockHashRequest\x12!\n" +
+	"\x06wallet\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\t\x18PR\x06wallet\x12#\n" +
+	"\anetwork\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18)R\anetwork\"a\n" +
+	"\x14GetBlockHashResponse\x12\x1d\n" +
+	"\n" +
+	"block_hash\x18\x01 \x01(\fR\tblockHash\x12*\n" +
+	"\x11last_valid_height\x18\x02 \x01(\x04R\x0flastValidHeight\"\x8c\x02\n" +
 	"\x14CreatePaymentRequest\x12;\n" +
 	"\arequest\x18\x01 \x01(\v2\x19.halfkey.type.v1.EnvelopeB\x06\xbaH\x03\xc8\x01\x01R\arequest\x12\"\n" +
 	"\amessage\x18\x02 \x01(\fB\b\xbaH\x05z\x03\x18\x80\x10R\amessage\x12;\n" +
@@ -2767,11 +2884,12 @@ const file_halfkey_ledger_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"s\n" +
 	"\x13ListReviewsResponse\x124\n" +
 	"\bpayments\x18\x01 \x03(\v2\x18.halfkey.type.v1.PaymentR\bpayments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xac\x11\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8d\x12\n" +
 	"\rLedgerService\x12\\\n" +
 	"\vOpenAccount\x12%.halfkey.ledger.v1.OpenAccountRequest\x1a&.halfkey.ledger.v1.OpenAccountResponse\x12b\n" +
 	"\rSetGuardRails\x12'.halfkey.ledger.v1.SetGuardRailsRequest\x1a(.halfkey.ledger.v1.SetGuardRailsResponse\x12_\n" +
-	"\fGetDocuments\x12&.halfkey.ledger.v1.GetDocumentsRequest\x1a'.halfkey.ledger.v1.GetDocumentsResponse\x12b\n" +
+	"\fGetDocuments\x12&.halfkey.ledger.v1.GetDocumentsRequest\x1a'.halfkey.ledger.v1.GetDocumentsResponse\x12_\n" +
+	"\fGetBlockHash\x12&.halfkey.ledger.v1.GetBlockHashRequest\x1a'.halfkey.ledger.v1.GetBlockHashResponse\x12b\n" +
 	"\rCreatePayment\x12'.halfkey.ledger.v1.CreatePaymentRequest\x1a(.halfkey.ledger.v1.CreatePaymentResponse\x12Y\n" +
 	"\n" +
 	"GetPayment\x12$.halfkey.ledger.v1.GetPaymentRequest\x1a%.halfkey.ledger.v1.GetPaymentResponse\x12_\n" +
@@ -2807,7 +2925,7 @@ func file_halfkey_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_halfkey_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_halfkey_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*OpenAccountRequest)(nil),          // 0: halfkey.ledger.v1.OpenAccountRequest
 	(*OpenAccountResponse)(nil),         // 1: halfkey.ledger.v1.OpenAccountResponse
@@ -2815,155 +2933,159 @@ var file_halfkey_ledger_v1_ledger_proto_goTypes = []any{
 	(*SetGuardRailsResponse)(nil),       // 3: halfkey.ledger.v1.SetGuardRailsResponse
 	(*GetDocumentsRequest)(nil),         // 4: halfkey.ledger.v1.GetDocumentsRequest
 	(*GetDocumentsResponse)(nil),        // 5: halfkey.ledger.v1.GetDocumentsResponse
-	(*CreatePaymentRequest)(nil),        // 6: halfkey.ledger.v1.CreatePaymentRequest
-	(*CreatePaymentResponse)(nil),       // 7: halfkey.ledger.v1.CreatePaymentResponse
-	(*GetPaymentRequest)(nil),           // 8: halfkey.ledger.v1.GetPaymentRequest
-	(*GetPaymentResponse)(nil),          // 9: halfkey.ledger.v1.GetPaymentResponse
-	(*ListPaymentsRequest)(nil),         // 10: halfkey.ledger.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),        // 11: halfkey.ledger.v1.ListPaymentsResponse
-	(*WatchPaymentRequest)(nil),         // 12: halfkey.ledger.v1.WatchPaymentRequest
-	(*WatchPaymentResponse)(nil),        // 13: halfkey.ledger.v1.WatchPaymentResponse
-	(*WatchPaymentsRequest)(nil),        // 14: halfkey.ledger.v1.WatchPaymentsRequest
-	(*WatchPaymentsResponse)(nil),       // 15: halfkey.ledger.v1.WatchPaymentsResponse
-	(*AnswerReviewRequest)(nil),         // 16: halfkey.ledger.v1.AnswerReviewRequest
-	(*AnswerReviewResponse)(nil),        // 17: halfkey.ledger.v1.AnswerReviewResponse
-	(*CancelPaymentRequest)(nil),        // 18: halfkey.ledger.v1.CancelPaymentRequest
-	(*CancelPaymentResponse)(nil),       // 19: halfkey.ledger.v1.CancelPaymentResponse
-	(*SettlePaymentRequest)(nil),        // 20: halfkey.ledger.v1.SettlePaymentRequest
-	(*SettlePaymentResponse)(nil),       // 21: halfkey.ledger.v1.SettlePaymentResponse
-	(*FreezeRequest)(nil),               // 22: halfkey.ledger.v1.FreezeRequest
-	(*FreezeResponse)(nil),              // 23: halfkey.ledger.v1.FreezeResponse
-	(*RevokeRequest)(nil),               // 24: halfkey.ledger.v1.RevokeRequest
-	(*RevokeResponse)(nil),              // 25: halfkey.ledger.v1.RevokeResponse
-	(*UnfreezeRequest)(nil),             // 26: halfkey.ledger.v1.UnfreezeRequest
-	(*UnfreezeResponse)(nil),            // 27: halfkey.ledger.v1.UnfreezeResponse
-	(*ListFreezesRequest)(nil),          // 28: halfkey.ledger.v1.ListFreezesRequest
-	(*ListFreezesResponse)(nil),         // 29: halfkey.ledger.v1.ListFreezesResponse
-	(*GetAccountRequest)(nil),           // 30: halfkey.ledger.v1.GetAccountRequest
-	(*GetAccountResponse)(nil),          // 31: halfkey.ledger.v1.GetAccountResponse
-	(*GetLimitsRequest)(nil),            // 32: halfkey.ledger.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),           // 33: halfkey.ledger.v1.GetLimitsResponse
-	(*GetSpendingRequest)(nil),          // 34: halfkey.ledger.v1.GetSpendingRequest
-	(*GetSpendingResponse)(nil),         // 35: halfkey.ledger.v1.GetSpendingResponse
-	(*ReportShadowPaymentRequest)(nil),  // 36: halfkey.ledger.v1.ReportShadowPaymentRequest
-	(*ReportShadowPaymentResponse)(nil), // 37: halfkey.ledger.v1.ReportShadowPaymentResponse
-	(*GetShadowSummaryRequest)(nil),     // 38: halfkey.ledger.v1.GetShadowSummaryRequest
-	(*GetShadowSummaryResponse)(nil),    // 39: halfkey.ledger.v1.GetShadowSummaryResponse
-	(*ApplyStatementRequest)(nil),       // 40: halfkey.ledger.v1.ApplyStatementRequest
-	(*ApplyStatementResponse)(nil),      // 41: halfkey.ledger.v1.ApplyStatementResponse
-	(*ListEntriesRequest)(nil),          // 42: halfkey.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),         // 43: halfkey.ledger.v1.ListEntriesResponse
-	(*ListReviewsRequest)(nil),          // 44: halfkey.ledger.v1.ListReviewsRequest
-	(*ListReviewsResponse)(nil),         // 45: halfkey.ledger.v1.ListReviewsResponse
-	(*v1.WalletDocuments)(nil),          // 46: halfkey.type.v1.WalletDocuments
-	(*v1.Envelope)(nil),                 // 47: halfkey.type.v1.Envelope
-	(*v1.Payment)(nil),                  // 48: halfkey.type.v1.Payment
-	(v1.PaymentState)(0),                // 49: halfkey.type.v1.PaymentState
-	(*timestamppb.Timestamp)(nil),       // 50: google.protobuf.Timestamp
-	(*v1.Caller)(nil),                   // 51: halfkey.type.v1.Caller
-	(*v1.Freeze)(nil),                   // 52: halfkey.type.v1.Freeze
-	(*v1.FreezeResult)(nil),             // 53: halfkey.type.v1.FreezeResult
-	(*v1.Balance)(nil),                  // 54: halfkey.type.v1.Balance
-	(*v1.Limits)(nil),                   // 55: halfkey.type.v1.Limits
-	(v1.SpendingGroup)(0),               // 56: halfkey.type.v1.SpendingGroup
-	(*v1.SpendingRow)(nil),              // 57: halfkey.type.v1.SpendingRow
-	(*v1.ShadowPayment)(nil),            // 58: halfkey.type.v1.ShadowPayment
-	(*v1.ShadowSummaryRow)(nil),         // 59: halfkey.type.v1.ShadowSummaryRow
-	(v1.Enforcement)(0),                 // 60: halfkey.type.v1.Enforcement
+	(*GetBlockHashRequest)(nil),         // 6: halfkey.ledger.v1.GetBlockHashRequest
+	(*GetBlockHashResponse)(nil),        // 7: halfkey.ledger.v1.GetBlockHashResponse
+	(*CreatePaymentRequest)(nil),        // 8: halfkey.ledger.v1.CreatePaymentRequest
+	(*CreatePaymentResponse)(nil),       // 9: halfkey.ledger.v1.CreatePaymentResponse
+	(*GetPaymentRequest)(nil),           // 10: halfkey.ledger.v1.GetPaymentRequest
+	(*GetPaymentResponse)(nil),          // 11: halfkey.ledger.v1.GetPaymentResponse
+	(*ListPaymentsRequest)(nil),         // 12: halfkey.ledger.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),        // 13: halfkey.ledger.v1.ListPaymentsResponse
+	(*WatchPaymentRequest)(nil),         // 14: halfkey.ledger.v1.WatchPaymentRequest
+	(*WatchPaymentResponse)(nil),        // 15: halfkey.ledger.v1.WatchPaymentResponse
+	(*WatchPaymentsRequest)(nil),        // 16: halfkey.ledger.v1.WatchPaymentsRequest
+	(*WatchPaymentsResponse)(nil),       // 17: halfkey.ledger.v1.WatchPaymentsResponse
+	(*AnswerReviewRequest)(nil),         // 18: halfkey.ledger.v1.AnswerReviewRequest
+	(*AnswerReviewResponse)(nil),        // 19: halfkey.ledger.v1.AnswerReviewResponse
+	(*CancelPaymentRequest)(nil),        // 20: halfkey.ledger.v1.CancelPaymentRequest
+	(*CancelPaymentResponse)(nil),       // 21: halfkey.ledger.v1.CancelPaymentResponse
+	(*SettlePaymentRequest)(nil),        // 22: halfkey.ledger.v1.SettlePaymentRequest
+	(*SettlePaymentResponse)(nil),       // 23: halfkey.ledger.v1.SettlePaymentResponse
+	(*FreezeRequest)(nil),               // 24: halfkey.ledger.v1.FreezeRequest
+	(*FreezeResponse)(nil),              // 25: halfkey.ledger.v1.FreezeResponse
+	(*RevokeRequest)(nil),               // 26: halfkey.ledger.v1.RevokeRequest
+	(*RevokeResponse)(nil),              // 27: halfkey.ledger.v1.RevokeResponse
+	(*UnfreezeRequest)(nil),             // 28: halfkey.ledger.v1.UnfreezeRequest
+	(*UnfreezeResponse)(nil),            // 29: halfkey.ledger.v1.UnfreezeResponse
+	(*ListFreezesRequest)(nil),          // 30: halfkey.ledger.v1.ListFreezesRequest
+	(*ListFreezesResponse)(nil),         // 31: halfkey.ledger.v1.ListFreezesResponse
+	(*GetAccountRequest)(nil),           // 32: halfkey.ledger.v1.GetAccountRequest
+	(*GetAccountResponse)(nil),          // 33: halfkey.ledger.v1.GetAccountResponse
+	(*GetLimitsRequest)(nil),            // 34: halfkey.ledger.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),           // 35: halfkey.ledger.v1.GetLimitsResponse
+	(*GetSpendingRequest)(nil),          // 36: halfkey.ledger.v1.GetSpendingRequest
+	(*GetSpendingResponse)(nil),         // 37: halfkey.ledger.v1.GetSpendingResponse
+	(*ReportShadowPaymentRequest)(nil),  // 38: halfkey.ledger.v1.ReportShadowPaymentRequest
+	(*ReportShadowPaymentResponse)(nil), // 39: halfkey.ledger.v1.ReportShadowPaymentResponse
+	(*GetShadowSummaryRequest)(nil),     // 40: halfkey.ledger.v1.GetShadowSummaryRequest
+	(*GetShadowSummaryResponse)(nil),    // 41: halfkey.ledger.v1.GetShadowSummaryResponse
+	(*ApplyStatementRequest)(nil),       // 42: halfkey.ledger.v1.ApplyStatementRequest
+	(*ApplyStatementResponse)(nil),      // 43: halfkey.ledger.v1.ApplyStatementResponse
+	(*ListEntriesRequest)(nil),          // 44: halfkey.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),         // 45: halfkey.ledger.v1.ListEntriesResponse
+	(*ListReviewsRequest)(nil),          // 46: halfkey.ledger.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),         // 47: halfkey.ledger.v1.ListReviewsResponse
+	(*v1.WalletDocuments)(nil),          // 48: halfkey.type.v1.WalletDocuments
+	(*v1.Envelope)(nil),                 // 49: halfkey.type.v1.Envelope
+	(*v1.Payment)(nil),                  // 50: halfkey.type.v1.Payment
+	(v1.PaymentState)(0),                // 51: halfkey.type.v1.PaymentState
+	(*timestamppb.Timestamp)(nil),       // 52: google.protobuf.Timestamp
+	(*v1.Caller)(nil),                   // 53: halfkey.type.v1.Caller
+	(*v1.Freeze)(nil),                   // 54: halfkey.type.v1.Freeze
+	(*v1.FreezeResult)(nil),             // 55: halfkey.type.v1.FreezeResult
+	(*v1.Balance)(nil),                  // 56: halfkey.type.v1.Balance
+	(*v1.Limits)(nil),                   // 57: halfkey.type.v1.Limits
+	(v1.SpendingGroup)(0),               // 58: halfkey.type.v1.SpendingGroup
+	(*v1.SpendingRow)(nil),              // 59: halfkey.type.v1.SpendingRow
+	(*v1.ShadowPayment)(nil),            // 60: halfkey.type.v1.ShadowPayment
+	(*v1.ShadowSummaryRow)(nil),         // 61: halfkey.type.v1.ShadowSummaryRow
+	(v1.Enforcement)(0),                 // 62: halfkey.type.v1.Enforcement
 }
 var file_halfkey_ledger_v1_ledger_proto_depIdxs = []int32{
-	46, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
-	47, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
-	47, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
-	46, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
-	47, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
-	47, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
-	47, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
-	48, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	48, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	49, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
-	50, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
-	50, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
-	48, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
-	48, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	48, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
-	47, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
-	48, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
-	51, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
-	48, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	48, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
-	52, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
-	53, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	47, // 22: halfkey.ledger.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
-	53, // 23: halfkey.ledger.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	47, // 24: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
-	53, // 25: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
-	52, // 26: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
-	54, // 27: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
-	50, // 28: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
-	47, // 29: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
-	55, // 30: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
-	50, // 31: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
-	50, // 32: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
-	56, // 33: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
-	57, // 34: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
-	58, // 35: halfkey.ledger.v1.ReportShadowPaymentResponse.shadow_payment:type_name -> halfkey.type.v1.ShadowPayment
-	50, // 36: halfkey.ledger.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
-	50, // 37: halfkey.ledger.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
-	59, // 38: halfkey.ledger.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
-	60, // 39: halfkey.ledger.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
-	47, // 40: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
-	31, // 41: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
-	47, // 42: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
-	48, // 43: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
+	48, // 0: halfkey.ledger.v1.OpenAccountRequest.documents:type_name -> halfkey.type.v1.WalletDocuments
+	49, // 1: halfkey.ledger.v1.SetGuardRailsRequest.guard_rails:type_name -> halfkey.type.v1.Envelope
+	49, // 2: halfkey.ledger.v1.SetGuardRailsResponse.acknowledgement:type_name -> halfkey.type.v1.Envelope
+	48, // 3: halfkey.ledger.v1.GetDocumentsResponse.documents:type_name -> halfkey.type.v1.WalletDocuments
+	49, // 4: halfkey.ledger.v1.CreatePaymentRequest.request:type_name -> halfkey.type.v1.Envelope
+	49, // 5: halfkey.ledger.v1.CreatePaymentRequest.verdict:type_name -> halfkey.type.v1.Envelope
+	49, // 6: halfkey.ledger.v1.CreatePaymentRequest.review:type_name -> halfkey.type.v1.Envelope
+	50, // 7: halfkey.ledger.v1.CreatePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	50, // 8: halfkey.ledger.v1.GetPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	51, // 9: halfkey.ledger.v1.ListPaymentsRequest.state:type_name -> halfkey.type.v1.PaymentState
+	52, // 10: halfkey.ledger.v1.ListPaymentsRequest.start_time:type_name -> google.protobuf.Timestamp
+	52, // 11: halfkey.ledger.v1.ListPaymentsRequest.end_time:type_name -> google.protobuf.Timestamp
+	50, // 12: halfkey.ledger.v1.ListPaymentsResponse.payments:type_name -> halfkey.type.v1.Payment
+	50, // 13: halfkey.ledger.v1.WatchPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	50, // 14: halfkey.ledger.v1.WatchPaymentsResponse.payment:type_name -> halfkey.type.v1.Payment
+	49, // 15: halfkey.ledger.v1.AnswerReviewRequest.review:type_name -> halfkey.type.v1.Envelope
+	50, // 16: halfkey.ledger.v1.AnswerReviewResponse.payment:type_name -> halfkey.type.v1.Payment
+	53, // 17: halfkey.ledger.v1.CancelPaymentRequest.caller:type_name -> halfkey.type.v1.Caller
+	50, // 18: halfkey.ledger.v1.CancelPaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	50, // 19: halfkey.ledger.v1.SettlePaymentResponse.payment:type_name -> halfkey.type.v1.Payment
+	54, // 20: halfkey.ledger.v1.FreezeRequest.freeze:type_name -> halfkey.type.v1.Freeze
+	55, // 21: halfkey.ledger.v1.FreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	49, // 22: halfkey.ledger.v1.RevokeRequest.revocation:type_name -> halfkey.type.v1.Envelope
+	55, // 23: halfkey.ledger.v1.RevokeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	49, // 24: halfkey.ledger.v1.UnfreezeRequest.unfreeze:type_name -> halfkey.type.v1.Envelope
+	55, // 25: halfkey.ledger.v1.UnfreezeResponse.result:type_name -> halfkey.type.v1.FreezeResult
+	54, // 26: halfkey.ledger.v1.ListFreezesResponse.freezes:type_name -> halfkey.type.v1.Freeze
+	56, // 27: halfkey.ledger.v1.GetAccountResponse.balances:type_name -> halfkey.type.v1.Balance
+	52, // 28: halfkey.ledger.v1.GetAccountResponse.ledger_time:type_name -> google.protobuf.Timestamp
+	49, // 29: halfkey.ledger.v1.GetAccountResponse.head:type_name -> halfkey.type.v1.Envelope
+	57, // 30: halfkey.ledger.v1.GetLimitsResponse.limits:type_name -> halfkey.type.v1.Limits
+	52, // 31: halfkey.ledger.v1.GetSpendingRequest.start_time:type_name -> google.protobuf.Timestamp
+	52, // 32: halfkey.ledger.v1.GetSpendingRequest.end_time:type_name -> google.protobuf.Timestamp
+	58, // 33: halfkey.ledger.v1.GetSpendingRequest.group_by:type_name -> halfkey.type.v1.SpendingGroup
+	59, // 34: halfkey.ledger.v1.GetSpendingResponse.rows:type_name -> halfkey.type.v1.SpendingRow
+	60, // 35: halfkey.ledger.v1.ReportShadowPaymentResponse.shadow_payment:type_name -> halfkey.type.v1.ShadowPayment
+	52, // 36: halfkey.ledger.v1.GetShadowSummaryRequest.start_time:type_name -> google.protobuf.Timestamp
+	52, // 37: halfkey.ledger.v1.GetShadowSummaryRequest.end_time:type_name -> google.protobuf.Timestamp
+	61, // 38: halfkey.ledger.v1.GetShadowSummaryResponse.rows:type_name -> halfkey.type.v1.ShadowSummaryRow
+	62, // 39: halfkey.ledger.v1.GetShadowSummaryResponse.enforcement:type_name -> halfkey.type.v1.Enforcement
+	49, // 40: halfkey.ledger.v1.ApplyStatementRequest.statement:type_name -> halfkey.type.v1.Envelope
+	33, // 41: halfkey.ledger.v1.ApplyStatementResponse.account:type_name -> halfkey.ledger.v1.GetAccountResponse
+	49, // 42: halfkey.ledger.v1.ListEntriesResponse.head:type_name -> halfkey.type.v1.Envelope
+	50, // 43: halfkey.ledger.v1.ListReviewsResponse.payments:type_name -> halfkey.type.v1.Payment
 	0,  // 44: halfkey.ledger.v1.LedgerService.OpenAccount:input_type -> halfkey.ledger.v1.OpenAccountRequest
 	2,  // 45: halfkey.ledger.v1.LedgerService.SetGuardRails:input_type -> halfkey.ledger.v1.SetGuardRailsRequest
 	4,  // 46: halfkey.ledger.v1.LedgerService.GetDocuments:input_type -> halfkey.ledger.v1.GetDocumentsRequest
-	6,  // 47: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
-	8,  // 48: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
-	10, // 49: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
-	12, // 50: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
-	14, // 51: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
-	16, // 52: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
-	18, // 53: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
-	20, // 54: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
-	22, // 55: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
-	24, // 56: halfkey.ledger.v1.LedgerService.Revoke:input_type -> halfkey.ledger.v1.RevokeRequest
-	26, // 57: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
-	28, // 58: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
-	30, // 59: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
-	32, // 60: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
-	34, // 61: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
-	36, // 62: halfkey.ledger.v1.LedgerService.ReportShadowPayment:input_type -> halfkey.ledger.v1.ReportShadowPaymentRequest
-	38, // 63: halfkey.ledger.v1.LedgerService.GetShadowSummary:input_type -> halfkey.ledger.v1.GetShadowSummaryRequest
-	40, // 64: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
-	42, // 65: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
-	44, // 66: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
-	1,  // 67: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
-	3,  // 68: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
-	5,  // 69: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
-	7,  // 70: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
-	9,  // 71: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
-	11, // 72: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
-	13, // 73: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
-	15, // 74: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
-	17, // 75: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
-	19, // 76: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
-	21, // 77: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
-	23, // 78: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
-	25, // 79: halfkey.ledger.v1.LedgerService.Revoke:output_type -> halfkey.ledger.v1.RevokeResponse
-	27, // 80: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
-	29, // 81: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
-	31, // 82: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
-	33, // 83: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
-	35, // 84: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
-	37, // 85: halfkey.ledger.v1.LedgerService.ReportShadowPayment:output_type -> halfkey.ledger.v1.ReportShadowPaymentResponse
-	39, // 86: halfkey.ledger.v1.LedgerService.GetShadowSummary:output_type -> halfkey.ledger.v1.GetShadowSummaryResponse
-	41, // 87: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
-	43, // 88: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
-	45, // 89: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
-	67, // [67:90] is the sub-list for method output_type
-	44, // [44:67] is the sub-list for method input_type
+	6,  // 47: halfkey.ledger.v1.LedgerService.GetBlockHash:input_type -> halfkey.ledger.v1.GetBlockHashRequest
+	8,  // 48: halfkey.ledger.v1.LedgerService.CreatePayment:input_type -> halfkey.ledger.v1.CreatePaymentRequest
+	10, // 49: halfkey.ledger.v1.LedgerService.GetPayment:input_type -> halfkey.ledger.v1.GetPaymentRequest
+	12, // 50: halfkey.ledger.v1.LedgerService.ListPayments:input_type -> halfkey.ledger.v1.ListPaymentsRequest
+	14, // 51: halfkey.ledger.v1.LedgerService.WatchPayment:input_type -> halfkey.ledger.v1.WatchPaymentRequest
+	16, // 52: halfkey.ledger.v1.LedgerService.WatchPayments:input_type -> halfkey.ledger.v1.WatchPaymentsRequest
+	18, // 53: halfkey.ledger.v1.LedgerService.AnswerReview:input_type -> halfkey.ledger.v1.AnswerReviewRequest
+	20, // 54: halfkey.ledger.v1.LedgerService.CancelPayment:input_type -> halfkey.ledger.v1.CancelPaymentRequest
+	22, // 55: halfkey.ledger.v1.LedgerService.SettlePayment:input_type -> halfkey.ledger.v1.SettlePaymentRequest
+	24, // 56: halfkey.ledger.v1.LedgerService.Freeze:input_type -> halfkey.ledger.v1.FreezeRequest
+	26, // 57: halfkey.ledger.v1.LedgerService.Revoke:input_type -> halfkey.ledger.v1.RevokeRequest
+	28, // 58: halfkey.ledger.v1.LedgerService.Unfreeze:input_type -> halfkey.ledger.v1.UnfreezeRequest
+	30, // 59: halfkey.ledger.v1.LedgerService.ListFreezes:input_type -> halfkey.ledger.v1.ListFreezesRequest
+	32, // 60: halfkey.ledger.v1.LedgerService.GetAccount:input_type -> halfkey.ledger.v1.GetAccountRequest
+	34, // 61: halfkey.ledger.v1.LedgerService.GetLimits:input_type -> halfkey.ledger.v1.GetLimitsRequest
+	36, // 62: halfkey.ledger.v1.LedgerService.GetSpending:input_type -> halfkey.ledger.v1.GetSpendingRequest
+	38, // 63: halfkey.ledger.v1.LedgerService.ReportShadowPayment:input_type -> halfkey.ledger.v1.ReportShadowPaymentRequest
+	40, // 64: halfkey.ledger.v1.LedgerService.GetShadowSummary:input_type -> halfkey.ledger.v1.GetShadowSummaryRequest
+	42, // 65: halfkey.ledger.v1.LedgerService.ApplyStatement:input_type -> halfkey.ledger.v1.ApplyStatementRequest
+	44, // 66: halfkey.ledger.v1.LedgerService.ListEntries:input_type -> halfkey.ledger.v1.ListEntriesRequest
+	46, // 67: halfkey.ledger.v1.LedgerService.ListReviews:input_type -> halfkey.ledger.v1.ListReviewsRequest
+	1,  // 68: halfkey.ledger.v1.LedgerService.OpenAccount:output_type -> halfkey.ledger.v1.OpenAccountResponse
+	3,  // 69: halfkey.ledger.v1.LedgerService.SetGuardRails:output_type -> halfkey.ledger.v1.SetGuardRailsResponse
+	5,  // 70: halfkey.ledger.v1.LedgerService.GetDocuments:output_type -> halfkey.ledger.v1.GetDocumentsResponse
+	7,  // 71: halfkey.ledger.v1.LedgerService.GetBlockHash:output_type -> halfkey.ledger.v1.GetBlockHashResponse
+	9,  // 72: halfkey.ledger.v1.LedgerService.CreatePayment:output_type -> halfkey.ledger.v1.CreatePaymentResponse
+	11, // 73: halfkey.ledger.v1.LedgerService.GetPayment:output_type -> halfkey.ledger.v1.GetPaymentResponse
+	13, // 74: halfkey.ledger.v1.LedgerService.ListPayments:output_type -> halfkey.ledger.v1.ListPaymentsResponse
+	15, // 75: halfkey.ledger.v1.LedgerService.WatchPayment:output_type -> halfkey.ledger.v1.WatchPaymentResponse
+	17, // 76: halfkey.ledger.v1.LedgerService.WatchPayments:output_type -> halfkey.ledger.v1.WatchPaymentsResponse
+	19, // 77: halfkey.ledger.v1.LedgerService.AnswerReview:output_type -> halfkey.ledger.v1.AnswerReviewResponse
+	21, // 78: halfkey.ledger.v1.LedgerService.CancelPayment:output_type -> halfkey.ledger.v1.CancelPaymentResponse
+	23, // 79: halfkey.ledger.v1.LedgerService.SettlePayment:output_type -> halfkey.ledger.v1.SettlePaymentResponse
+	25, // 80: halfkey.ledger.v1.LedgerService.Freeze:output_type -> halfkey.ledger.v1.FreezeResponse
+	27, // 81: halfkey.ledger.v1.LedgerService.Revoke:output_type -> halfkey.ledger.v1.RevokeResponse
+	29, // 82: halfkey.ledger.v1.LedgerService.Unfreeze:output_type -> halfkey.ledger.v1.UnfreezeResponse
+	31, // 83: halfkey.ledger.v1.LedgerService.ListFreezes:output_type -> halfkey.ledger.v1.ListFreezesResponse
+	33, // 84: halfkey.ledger.v1.LedgerService.GetAccount:output_type -> halfkey.ledger.v1.GetAccountResponse
+	35, // 85: halfkey.ledger.v1.LedgerService.GetLimits:output_type -> halfkey.ledger.v1.GetLimitsResponse
+	37, // 86: halfkey.ledger.v1.LedgerService.GetSpending:output_type -> halfkey.ledger.v1.GetSpendingResponse
+	39, // 87: halfkey.ledger.v1.LedgerService.ReportShadowPayment:output_type -> halfkey.ledger.v1.ReportShadowPaymentResponse
+	41, // 88: halfkey.ledger.v1.LedgerService.GetShadowSummary:output_type -> halfkey.ledger.v1.GetShadowSummaryResponse
+	43, // 89: halfkey.ledger.v1.LedgerService.ApplyStatement:output_type -> halfkey.ledger.v1.ApplyStatementResponse
+	45, // 90: halfkey.ledger.v1.LedgerService.ListEntries:output_type -> halfkey.ledger.v1.ListEntriesResponse
+	47, // 91: halfkey.ledger.v1.LedgerService.ListReviews:output_type -> halfkey.ledger.v1.ListReviewsResponse
+	68, // [68:92] is the sub-list for method output_type
+	44, // [44:68] is the sub-list for method input_type
 	44, // [44:44] is the sub-list for extension type_name
 	44, // [44:44] is the sub-list for extension extendee
 	0,  // [0:44] is the sub-list for field type_name
@@ -2980,7 +3102,7 @@ func file_halfkey_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_ledger_v1_ledger_proto_rawDesc), len(file_halfkey_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	LedgerService_OpenAccount_FullMethodName         = "/halfkey.ledger.v1.LedgerService/OpenAccount"
 	LedgerService_SetGuardRails_FullMethodName       = "/halfkey.ledger.v1.LedgerService/SetGuardRails"
 	LedgerService_GetDocuments_FullMethodName        = "/halfkey.ledger.v1.LedgerService/GetDocuments"
+	LedgerService_GetBlockHash_FullMethodName        = "/halfkey.ledger.v1.LedgerService/GetBlockHash"
 	LedgerService_CreatePayment_FullMethodName       = "/halfkey.ledger.v1.LedgerService/CreatePayment"
 	LedgerService_GetPayment_FullMethodName          = "/halfkey.ledger.v1.LedgerService/GetPayment"
 	LedgerService_ListPayments_FullMethodName        = "/halfkey.ledger.v1.LedgerService/ListPayments"
@@ -57,6 +58,8 @@ type LedgerServiceClient interface {
 	SetGuardRails(ctx context.Context, in *SetGuardRailsRequest, opts ...grpc.CallOption) (*SetGuardRailsResponse, error)
 	// GetDocuments answers with registration, wallet record and every version of the guard rails from a number on.
 	GetDocuments(ctx context.Context, in *GetDocumentsRequest, opts ...grpc.CallOption) (*GetDocumentsResponse, error)
+	// GetBlockHash hands out a recent block hash of a chain, for a message that the ledger can follow to its end.
+	GetBlockHash(ctx context.Context, in *GetBlockHashRequest, opts ...grpc.CallOption) (*GetBlockHashResponse, error)
 	// CreatePayment records a payment, or renews the receipt of an AUTHORIZED one: one database transaction.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*CreatePaymentResponse, error)
 	// GetPayment answers with a payment; ends it first when its time has come.
@@ -72,7 +75,8 @@ type LedgerServiceClient interface {
 	AnswerReview(ctx context.Context, in *AnswerReviewRequest, opts ...grpc.CallOption) (*AnswerReviewResponse, error)
 	// CancelPayment ends a payment that holds nothing.
 	CancelPayment(ctx context.Context, in *CancelPaymentRequest, opts ...grpc.CallOption) (*CancelPaymentResponse, error)
-	// SettlePayment settles a book payment on the group key's signature over the pinned message.
+	// SettlePayment settles a book payment on the group key's signature over the pinned message. A transfer on Solana it sends to the
+	// chain, until the message has landed or is dead; SETTLED it is once the chain proves it.
 	SettlePayment(ctx context.Context, in *SettlePaymentRequest, opts ...grpc.CallOption) (*SettlePaymentResponse, error)
 	// Freeze records a freeze. Idempotent by id.
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
@@ -133,6 +137,16 @@ func (c *ledgerServiceClient) GetDocuments(ctx context.Context, in *GetDocuments
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetDocumentsResponse)
 	err := c.cc.Invoke(ctx, LedgerService_GetDocuments_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetBlockHash(ctx context.Context, in *GetBlockHashRequest, opts ...grpc.CallOption) (*GetBlockHashResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBlockHashResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetBlockHash_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -370,6 +384,8 @@ type LedgerServiceServer interface {
 	SetGuardRails(context.Context, *SetGuardRailsRequest) (*SetGuardRailsResponse, error)
 	// GetDocuments answers with registration, wallet record and every version of the guard rails from a number on.
 	GetDocuments(context.Context, *GetDocumentsRequest) (*GetDocumentsResponse, error)
+	// GetBlockHash hands out a recent block hash of a chain, for a message that the ledger can follow to its end.
+	GetBlockHash(context.Context, *GetBlockHashRequest) (*GetBlockHashResponse, error)
 	// CreatePayment records a payment, or renews the receipt of an AUTHORIZED one: one database transaction.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error)
 	// GetPayment answers with a payment; ends it first when its time has come.
@@ -385,7 +401,8 @@ type LedgerServiceServer interface {
 	AnswerReview(context.Context, *AnswerReviewRequest) (*AnswerReviewResponse, error)
 	// CancelPayment ends a payment that holds nothing.
 	CancelPayment(context.Context, *CancelPaymentRequest) (*CancelPaymentResponse, error)
-	// SettlePayment settles a book payment on the group key's signature over the pinned message.
+	// SettlePayment settles a book payment on the group key's signature over the pinned message. A transfer on Solana it sends to the
+	// chain, until the message has landed or is dead; SETTLED it is once the chain proves it.
 	SettlePayment(context.Context, *SettlePaymentRequest) (*SettlePaymentResponse, error)
 	// Freeze records a freeze. Idempotent by id.
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
@@ -430,6 +447,9 @@ func (UnimplementedLedgerServiceServer) SetGuardRails(context.Context, *SetGuard
 }
 func (UnimplementedLedgerServiceServer) GetDocuments(context.Context, *GetDocumentsRequest) (*GetDocumentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDocuments not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetBlockHash(context.Context, *GetBlockHashRequest) (*GetBlockHashResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBlockHash not implemented")
 }
 func (UnimplementedLedgerServiceServer) CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePayment not implemented")
@@ -562,6 +582,24 @@ func _LedgerService_GetDocuments_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).GetDocuments(ctx, req.(*GetDocumentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetBlockHash_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBlockHashRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetBlockHash(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetBlockHash_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetBlockHash(ctx, req.(*GetBlockHashRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -930,6 +968,10 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDocuments",
 			Handler:    _LedgerService_GetDocuments_Handler,
+		},
+		{
+			MethodName: "GetBlockHash",
+			Handler:    _LedgerService_GetBlockHash_Handler,
 		},
 		{
 			MethodName: "CreatePayment",

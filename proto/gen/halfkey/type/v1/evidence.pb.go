@@ -602,6 +602,10 @@ const (
 	EntryKind_ENTRY_KIND_RENEWAL EntryKind = 12
 	// The agent was revoked: the owner's revocation.
 	EntryKind_ENTRY_KIND_REVOCATION EntryKind = 13
+	// Tokens came in on a chain: the ledger's ChainTransfer.
+	EntryKind_ENTRY_KIND_CHAIN_DEPOSIT EntryKind = 14
+	// Tokens left on a chain without a payment of the ledger's: its ChainTransfer.
+	EntryKind_ENTRY_KIND_CHAIN_OUTFLOW EntryKind = 15
 )
 
 // Enum value maps for EntryKind.
@@ -621,22 +625,26 @@ var (
 		11: "ENTRY_KIND_INCOMING",
 		12: "ENTRY_KIND_RENEWAL",
 		13: "ENTRY_KIND_REVOCATION",
+		14: "ENTRY_KIND_CHAIN_DEPOSIT",
+		15: "ENTRY_KIND_CHAIN_OUTFLOW",
 	}
 	EntryKind_value = map[string]int32{
-		"ENTRY_KIND_UNSPECIFIED": 0,
-		"ENTRY_KIND_ACCOUNT":     1,
-		"ENTRY_KIND_GUARD_RAILS": 2,
-		"ENTRY_KIND_PAYMENT":     3,
-		"ENTRY_KIND_REVIEW":      4,
-		"ENTRY_KIND_FREEZE":      5,
-		"ENTRY_KIND_UNFREEZE":    6,
-		"ENTRY_KIND_DEPOSIT":     7,
-		"ENTRY_KIND_REDEMPTION":  8,
-		"ENTRY_KIND_ACCEPT_LOSS": 9,
-		"ENTRY_KIND_SET_TIME":    10,
-		"ENTRY_KIND_INCOMING":    11,
-		"ENTRY_KIND_RENEWAL":     12,
-		"ENTRY_KIND_REVOCATION":  13,
+		"ENTRY_KIND_UNSPECIFIED":   0,
+		"ENTRY_KIND_ACCOUNT":       1,
+		"ENTRY_KIND_GUARD_RAILS":   2,
+		"ENTRY_KIND_PAYMENT":       3,
+		"ENTRY_KIND_REVIEW":        4,
+		"ENTRY_KIND_FREEZE":        5,
+		"ENTRY_KIND_UNFREEZE":      6,
+		"ENTRY_KIND_DEPOSIT":       7,
+		"ENTRY_KIND_REDEMPTION":    8,
+		"ENTRY_KIND_ACCEPT_LOSS":   9,
+		"ENTRY_KIND_SET_TIME":      10,
+		"ENTRY_KIND_INCOMING":      11,
+		"ENTRY_KIND_RENEWAL":       12,
+		"ENTRY_KIND_REVOCATION":    13,
+		"ENTRY_KIND_CHAIN_DEPOSIT": 14,
+		"ENTRY_KIND_CHAIN_OUTFLOW": 15,
 	}
 )
 
@@ -3299,7 +3307,11 @@ type Settlement struct {
 	// Digest of the message, 32 bytes.
 	MessageDigest []byte `protobuf:"bytes,9,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"`
 	// When it settled, by the ledger.
-	TimeMillis    int64 `protobuf:"varint,10,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	TimeMillis int64 `protobuf:"varint,10,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	// On Solana the signature that names the transaction, 64 bytes; empty on the book rail.
+	Transaction []byte `protobuf:"bytes,11,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// On Solana the slot of the finalised block that holds it, 1 to 2^63-1; 0 on the book rail.
+	Slot          uint64 `protobuf:"varint,12,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3404,7 +3416,22 @@ func (x *Settlement) GetTimeMillis() int64 {
 	return 0
 }
 
-// DeadMessage is the ledger's statement that an authorized message can no longer land, under its receipt key.
+func (x *Settlement) GetTransaction() []byte {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+func (x *Settlement) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+// DeadMessage is the ledger's statement that an authorized message moves nothing any more, under its receipt key: it can no longer
+// land, or it landed with an error.
 type DeadMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Installation id.
@@ -3418,7 +3445,11 @@ type DeadMessage struct {
 	// Digest of the dead message, 32 bytes.
 	MessageDigest []byte `protobuf:"bytes,5,opt,name=message_digest,json=messageDigest,proto3" json:"message_digest,omitempty"`
 	// When it was found dead.
-	TimeMillis    int64 `protobuf:"varint,6,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	TimeMillis int64 `protobuf:"varint,6,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	// On Solana the signature that names the transaction which landed with an error, 64 bytes; empty if none did.
+	Transaction []byte `protobuf:"bytes,7,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// The slot of the finalised block that holds that transaction, 1 to 2^63-1; 0 if there is none.
+	Slot          uint64 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3495,6 +3526,139 @@ func (x *DeadMessage) GetTimeMillis() int64 {
 	return 0
 }
 
+func (x *DeadMessage) GetTransaction() []byte {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+func (x *DeadMessage) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+// ChainTransfer is the ledger's statement of a finalised transaction that changed a wallet's token account and that settled none of its
+// payments, under its receipt key: a deposit, or an outflow that was signed past the ledger.
+type ChainTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Installation id.
+	Installation string `protobuf:"bytes,1,opt,name=installation,proto3" json:"installation,omitempty"`
+	// The wallet.
+	Wallet string `protobuf:"bytes,2,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Asset.
+	Asset string `protobuf:"bytes,3,opt,name=asset,proto3" json:"asset,omitempty"`
+	// Amount.
+	Units string `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`
+	// Whether the units left the account.
+	Outflow bool `protobuf:"varint,5,opt,name=outflow,proto3" json:"outflow,omitempty"`
+	// Signature that names the transaction, 64 bytes.
+	Transaction []byte `protobuf:"bytes,6,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// Slot of the finalised block that holds it, 1 to 2^63-1.
+	Slot uint64 `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Payment whose message it carries, for an outflow of a message that the ledger had taken for dead; else empty.
+	Payment string `protobuf:"bytes,8,opt,name=payment,proto3" json:"payment,omitempty"`
+	// When the ledger saw it.
+	TimeMillis    int64 `protobuf:"varint,9,opt,name=time_millis,json=timeMillis,proto3" json:"time_millis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChainTransfer) Reset() {
+	*x = ChainTransfer{}
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChainTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChainTransfer) ProtoMessage() {}
+
+func (x *ChainTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChainTransfer.ProtoReflect.Descriptor instead.
+func (*ChainTransfer) Descriptor() ([]byte, []int) {
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ChainTransfer) GetInstallation() string {
+	if x != nil {
+		return x.Installation
+	}
+	return ""
+}
+
+func (x *ChainTransfer) GetWallet() string {
+	if x != nil {
+		return x.Wallet
+	}
+	return ""
+}
+
+func (x *ChainTransfer) GetAsset() string {
+	if x != nil {
+		return x.Asset
+	}
+	return ""
+}
+
+func (x *ChainTransfer) GetUnits() string {
+	if x != nil {
+		return x.Units
+	}
+	return ""
+}
+
+func (x *ChainTransfer) GetOutflow() bool {
+	if x != nil {
+		return x.Outflow
+	}
+	return false
+}
+
+func (x *ChainTransfer) GetTransaction() []byte {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+func (x *ChainTransfer) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *ChainTransfer) GetPayment() string {
+	if x != nil {
+		return x.Payment
+	}
+	return ""
+}
+
+func (x *ChainTransfer) GetTimeMillis() int64 {
+	if x != nil {
+		return x.TimeMillis
+	}
+	return 0
+}
+
 // Unfreeze ends one freeze: under an owner key, or an operator key for SCOPE_INSTALLATION.
 type Unfreeze struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3514,7 +3678,7 @@ type Unfreeze struct {
 
 func (x *Unfreeze) Reset() {
 	*x = Unfreeze{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3526,7 +3690,7 @@ func (x *Unfreeze) String() string {
 func (*Unfreeze) ProtoMessage() {}
 
 func (x *Unfreeze) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[28]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3539,7 +3703,7 @@ func (x *Unfreeze) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unfreeze.ProtoReflect.Descriptor instead.
 func (*Unfreeze) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{28}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Unfreeze) GetInstallation() string {
@@ -3597,7 +3761,7 @@ type Revocation struct {
 
 func (x *Revocation) Reset() {
 	*x = Revocation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3773,7 @@ func (x *Revocation) String() string {
 func (*Revocation) ProtoMessage() {}
 
 func (x *Revocation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[29]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3786,7 @@ func (x *Revocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
 func (*Revocation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{29}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Revocation) GetInstallation() string {
@@ -3691,7 +3855,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3867,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[30]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3880,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{30}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Acknowledgement) GetInstallation() string {
@@ -3815,7 +3979,7 @@ type Deposit struct {
 
 func (x *Deposit) Reset() {
 	*x = Deposit{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3827,7 +3991,7 @@ func (x *Deposit) String() string {
 func (*Deposit) ProtoMessage() {}
 
 func (x *Deposit) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[31]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3840,7 +4004,7 @@ func (x *Deposit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deposit.ProtoReflect.Descriptor instead.
 func (*Deposit) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{31}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Deposit) GetInstallation() string {
@@ -3893,7 +4057,7 @@ type Redemption struct {
 
 func (x *Redemption) Reset() {
 	*x = Redemption{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4069,7 @@ func (x *Redemption) String() string {
 func (*Redemption) ProtoMessage() {}
 
 func (x *Redemption) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[32]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4082,7 @@ func (x *Redemption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
 func (*Redemption) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{32}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Redemption) GetInstallation() string {
@@ -3963,7 +4127,7 @@ type AcceptLoss struct {
 
 func (x *AcceptLoss) Reset() {
 	*x = AcceptLoss{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3975,7 +4139,7 @@ func (x *AcceptLoss) String() string {
 func (*AcceptLoss) ProtoMessage() {}
 
 func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[33]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3988,7 +4152,7 @@ func (x *AcceptLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLoss.ProtoReflect.Descriptor instead.
 func (*AcceptLoss) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{33}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AcceptLoss) GetInstallation() string {
@@ -4050,7 +4214,7 @@ type SetTime struct {
 
 func (x *SetTime) Reset() {
 	*x = SetTime{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4062,7 +4226,7 @@ func (x *SetTime) String() string {
 func (*SetTime) ProtoMessage() {}
 
 func (x *SetTime) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[34]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4075,7 +4239,7 @@ func (x *SetTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTime.ProtoReflect.Descriptor instead.
 func (*SetTime) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{34}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetTime) GetInstallation() string {
@@ -4129,7 +4293,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +4305,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[35]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +4318,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{35}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Token) GetInstallation() string {
@@ -4226,7 +4390,7 @@ type OwnerRegistration struct {
 
 func (x *OwnerRegistration) Reset() {
 	*x = OwnerRegistration{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4402,7 @@ func (x *OwnerRegistration) String() string {
 func (*OwnerRegistration) ProtoMessage() {}
 
 func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[36]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4415,7 @@ func (x *OwnerRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRegistration.ProtoReflect.Descriptor instead.
 func (*OwnerRegistration) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{36}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OwnerRegistration) GetInstallation() string {
@@ -4310,7 +4474,7 @@ type OwnerInvitation struct {
 
 func (x *OwnerInvitation) Reset() {
 	*x = OwnerInvitation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4322,7 +4486,7 @@ func (x *OwnerInvitation) String() string {
 func (*OwnerInvitation) ProtoMessage() {}
 
 func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[37]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4335,7 +4499,7 @@ func (x *OwnerInvitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerInvitation.ProtoReflect.Descriptor instead.
 func (*OwnerInvitation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{37}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OwnerInvitation) GetInstallation() string {
@@ -4400,7 +4564,7 @@ type OwnerKeys struct {
 
 func (x *OwnerKeys) Reset() {
 	*x = OwnerKeys{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4412,7 +4576,7 @@ func (x *OwnerKeys) String() string {
 func (*OwnerKeys) ProtoMessage() {}
 
 func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[38]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4425,7 +4589,7 @@ func (x *OwnerKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerKeys.ProtoReflect.Descriptor instead.
 func (*OwnerKeys) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{38}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OwnerKeys) GetInstallation() string {
@@ -4478,7 +4642,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4490,7 +4654,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[39]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4503,7 +4667,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{39}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ServiceKey) GetPurpose() Purpose {
@@ -4556,7 +4720,7 @@ type Installation struct {
 
 func (x *Installation) Reset() {
 	*x = Installation{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4732,7 @@ func (x *Installation) String() string {
 func (*Installation) ProtoMessage() {}
 
 func (x *Installation) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[40]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +4745,7 @@ func (x *Installation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Installation.ProtoReflect.Descriptor instead.
 func (*Installation) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{40}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Installation) GetInstallation() string {
@@ -4677,7 +4841,7 @@ type Entry struct {
 	Asset string `protobuf:"bytes,9,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Amount, or empty.
 	Units string `protobuf:"bytes,10,opt,name=units,proto3" json:"units,omitempty"`
-	// Balance after this entry: units not held.
+	// Balance after this entry: units not held; on a chain 0 where an outflow has taken what is held.
 	Available string `protobuf:"bytes,11,opt,name=available,proto3" json:"available,omitempty"`
 	// Units held after this entry.
 	Held string `protobuf:"bytes,12,opt,name=held,proto3" json:"held,omitempty"`
@@ -4703,7 +4867,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4715,7 +4879,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[41]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4728,7 +4892,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{41}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Entry) GetInstallation() string {
@@ -4890,7 +5054,7 @@ type JournalHead struct {
 
 func (x *JournalHead) Reset() {
 	*x = JournalHead{}
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4902,7 +5066,7 @@ func (x *JournalHead) String() string {
 func (*JournalHead) ProtoMessage() {}
 
 func (x *JournalHead) ProtoReflect() protoreflect.Message {
-	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[42]
+	mi := &file_halfkey_type_v1_evidence_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4915,7 +5079,7 @@ func (x *JournalHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalHead.ProtoReflect.Descriptor instead.
 func (*JournalHead) Descriptor() ([]byte, []int) {
-	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{42}
+	return file_halfkey_type_v1_evidence_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *JournalHead) GetInstallation() string {
@@ -5195,7 +5359,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
 	"\apayment\x18\x03 \x01(\tR\apayment\x12#\n" +
 	"\rintent_digest\x18\x04 \x01(\fR\fintentDigest\x12/\n" +
-	"\x06answer\x18\x05 \x01(\x0e2\x17.halfkey.type.v1.AnswerR\x06answer\"\xaf\x02\n" +
+	"\x06answer\x18\x05 \x01(\x0e2\x17.halfkey.type.v1.AnswerR\x06answer\"\xe5\x02\n" +
 	"\n" +
 	"Settlement\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
@@ -5209,7 +5373,9 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x0emessage_digest\x18\t \x01(\fR\rmessageDigest\x12\x1f\n" +
 	"\vtime_millis\x18\n" +
 	" \x01(\x03R\n" +
-	"timeMillis\"\xd0\x01\n" +
+	"timeMillis\x12 \n" +
+	"\vtransaction\x18\v \x01(\fR\vtransaction\x12\x12\n" +
+	"\x04slot\x18\f \x01(\x04R\x04slot\"\x86\x02\n" +
 	"\vDeadMessage\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
 	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x18\n" +
@@ -5217,6 +5383,19 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\rintent_digest\x18\x04 \x01(\fR\fintentDigest\x12%\n" +
 	"\x0emessage_digest\x18\x05 \x01(\fR\rmessageDigest\x12\x1f\n" +
 	"\vtime_millis\x18\x06 \x01(\x03R\n" +
+	"timeMillis\x12 \n" +
+	"\vtransaction\x18\a \x01(\fR\vtransaction\x12\x12\n" +
+	"\x04slot\x18\b \x01(\x04R\x04slot\"\x82\x02\n" +
+	"\rChainTransfer\x12\"\n" +
+	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\x12\x14\n" +
+	"\x05asset\x18\x03 \x01(\tR\x05asset\x12\x14\n" +
+	"\x05units\x18\x04 \x01(\tR\x05units\x12\x18\n" +
+	"\aoutflow\x18\x05 \x01(\bR\aoutflow\x12 \n" +
+	"\vtransaction\x18\x06 \x01(\fR\vtransaction\x12\x12\n" +
+	"\x04slot\x18\a \x01(\x04R\x04slot\x12\x18\n" +
+	"\apayment\x18\b \x01(\tR\apayment\x12\x1f\n" +
+	"\vtime_millis\x18\t \x01(\x03R\n" +
 	"timeMillis\"\xa7\x01\n" +
 	"\bUnfreeze\x12\"\n" +
 	"\finstallation\x18\x01 \x01(\tR\finstallation\x12\x16\n" +
@@ -5409,7 +5588,7 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PURPOSE_COSIGNER\x10\x01\x12\x12\n" +
 	"\x0ePURPOSE_POLICY\x10\x02\x12\x12\n" +
-	"\x0ePURPOSE_LEDGER\x10\x03*\xee\x02\n" +
+	"\x0ePURPOSE_LEDGER\x10\x03*\xaa\x03\n" +
 	"\tEntryKind\x12\x1a\n" +
 	"\x16ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ENTRY_KIND_ACCOUNT\x10\x01\x12\x1a\n" +
@@ -5425,7 +5604,9 @@ const file_halfkey_type_v1_evidence_proto_rawDesc = "" +
 	"\x12\x17\n" +
 	"\x13ENTRY_KIND_INCOMING\x10\v\x12\x16\n" +
 	"\x12ENTRY_KIND_RENEWAL\x10\f\x12\x19\n" +
-	"\x15ENTRY_KIND_REVOCATION\x10\r*\x8c\x02\n" +
+	"\x15ENTRY_KIND_REVOCATION\x10\r\x12\x1c\n" +
+	"\x18ENTRY_KIND_CHAIN_DEPOSIT\x10\x0e\x12\x1c\n" +
+	"\x18ENTRY_KIND_CHAIN_OUTFLOW\x10\x0f*\x8c\x02\n" +
 	"\fPaymentState\x12\x1d\n" +
 	"\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cPAYMENT_STATE_PENDING_REVIEW\x10\x01\x12\x17\n" +
@@ -5450,7 +5631,7 @@ func file_halfkey_type_v1_evidence_proto_rawDescGZIP() []byte {
 }
 
 var file_halfkey_type_v1_evidence_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_halfkey_type_v1_evidence_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(Rail)(0),                    // 0: halfkey.type.v1.Rail
 	(Light)(0),                   // 1: halfkey.type.v1.Light
@@ -5491,21 +5672,22 @@ var file_halfkey_type_v1_evidence_proto_goTypes = []any{
 	(*Review)(nil),               // 36: halfkey.type.v1.Review
 	(*Settlement)(nil),           // 37: halfkey.type.v1.Settlement
 	(*DeadMessage)(nil),          // 38: halfkey.type.v1.DeadMessage
-	(*Unfreeze)(nil),             // 39: halfkey.type.v1.Unfreeze
-	(*Revocation)(nil),           // 40: halfkey.type.v1.Revocation
-	(*Acknowledgement)(nil),      // 41: halfkey.type.v1.Acknowledgement
-	(*Deposit)(nil),              // 42: halfkey.type.v1.Deposit
-	(*Redemption)(nil),           // 43: halfkey.type.v1.Redemption
-	(*AcceptLoss)(nil),           // 44: halfkey.type.v1.AcceptLoss
-	(*SetTime)(nil),              // 45: halfkey.type.v1.SetTime
-	(*Token)(nil),                // 46: halfkey.type.v1.Token
-	(*OwnerRegistration)(nil),    // 47: halfkey.type.v1.OwnerRegistration
-	(*OwnerInvitation)(nil),      // 48: halfkey.type.v1.OwnerInvitation
-	(*OwnerKeys)(nil),            // 49: halfkey.type.v1.OwnerKeys
-	(*ServiceKey)(nil),           // 50: halfkey.type.v1.ServiceKey
-	(*Installation)(nil),         // 51: halfkey.type.v1.Installation
-	(*Entry)(nil),                // 52: halfkey.type.v1.Entry
-	(*JournalHead)(nil),          // 53: halfkey.type.v1.JournalHead
+	(*ChainTransfer)(nil),        // 39: halfkey.type.v1.ChainTransfer
+	(*Unfreeze)(nil),             // 40: halfkey.type.v1.Unfreeze
+	(*Revocation)(nil),           // 41: halfkey.type.v1.Revocation
+	(*Acknowledgement)(nil),      // 42: halfkey.type.v1.Acknowledgement
+	(*Deposit)(nil),              // 43: halfkey.type.v1.Deposit
+	(*Redemption)(nil),           // 44: halfkey.type.v1.Redemption
+	(*AcceptLoss)(nil),           // 45: halfkey.type.v1.AcceptLoss
+	(*SetTime)(nil),              // 46: halfkey.type.v1.SetTime
+	(*Token)(nil),                // 47: halfkey.type.v1.Token
+	(*OwnerRegistration)(nil),    // 48: halfkey.type.v1.OwnerRegistration
+	(*OwnerInvitation)(nil),      // 49: halfkey.type.v1.OwnerInvitation
+	(*OwnerKeys)(nil),            // 50: halfkey.type.v1.OwnerKeys
+	(*ServiceKey)(nil),           // 51: halfkey.type.v1.ServiceKey
+	(*Installation)(nil),         // 52: halfkey.type.v1.Installation
+	(*Entry)(nil),                // 53: halfkey.type.v1.Entry
+	(*JournalHead)(nil),          // 54: halfkey.type.v1.JournalHead
 }
 var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	12, // 0: halfkey.type.v1.Envelope.signatures:type_name -> halfkey.type.v1.Signature
@@ -5537,7 +5719,7 @@ var file_halfkey_type_v1_evidence_proto_depIdxs = []int32{
 	7,  // 26: halfkey.type.v1.Acknowledgement.kind:type_name -> halfkey.type.v1.Acknowledged
 	6,  // 27: halfkey.type.v1.Acknowledgement.scope:type_name -> halfkey.type.v1.Scope
 	8,  // 28: halfkey.type.v1.ServiceKey.purpose:type_name -> halfkey.type.v1.Purpose
-	50, // 29: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
+	51, // 29: halfkey.type.v1.Installation.service_keys:type_name -> halfkey.type.v1.ServiceKey
 	9,  // 30: halfkey.type.v1.Entry.kind:type_name -> halfkey.type.v1.EntryKind
 	10, // 31: halfkey.type.v1.Entry.payment_state:type_name -> halfkey.type.v1.PaymentState
 	1,  // 32: halfkey.type.v1.Entry.light:type_name -> halfkey.type.v1.Light
@@ -5562,7 +5744,7 @@ func file_halfkey_type_v1_evidence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_halfkey_type_v1_evidence_proto_rawDesc), len(file_halfkey_type_v1_evidence_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

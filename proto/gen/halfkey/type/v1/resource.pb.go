@@ -748,7 +748,9 @@ type Balance struct {
 	// Units that can be paid.
 	Available string `protobuf:"bytes,2,opt,name=available,proto3" json:"available,omitempty"`
 	// Units held by AUTHORIZED payments.
-	Held          string `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"`
+	Held string `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"`
+	// On a chain, the slot up to which the account's history is known; 0 on the book rail, and before the first look.
+	Slot          uint64 `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -802,6 +804,13 @@ func (x *Balance) GetHeld() string {
 		return x.Held
 	}
 	return ""
+}
+
+func (x *Balance) GetSlot() uint64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // Freeze is one freeze of a wallet, an owner's wallets, or the installation.
@@ -1727,11 +1736,12 @@ const file_halfkey_type_v1_resource_proto_rawDesc = "" +
 	"\x04keys\x18\x05 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\x04keys\"4\n" +
 	"\x06Caller\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06wallet\x18\x02 \x01(\tR\x06wallet\"Q\n" +
+	"\x06wallet\x18\x02 \x01(\tR\x06wallet\"e\n" +
 	"\aBalance\x12\x14\n" +
 	"\x05asset\x18\x01 \x01(\tR\x05asset\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\tR\tavailable\x12\x12\n" +
-	"\x04held\x18\x03 \x01(\tR\x04held\"\xca\x02\n" +
+	"\x04held\x18\x03 \x01(\tR\x04held\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\x04R\x04slot\"\xca\x02\n" +
 	"\x06Freeze\x12\x1b\n" +
 	"\tfreeze_id\x18\x01 \x01(\tR\bfreezeId\x12,\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x16.halfkey.type.v1.ScopeR\x05scope\x12\x16\n" +
