@@ -119,6 +119,7 @@ func checkFields(m proto.Message) error {
 		f.digest("intent_digest", m.GetIntentDigest())
 		f.digest("message_digest", m.GetMessageDigest())
 		f.millis("time_millis", m.GetTimeMillis())
+		f.landed(m.GetTransaction(), m.GetSlot(), onChain(m.GetAsset()))
 	case *typev1.DeadMessage:
 		f.installation(m.GetInstallation())
 		f.wallet(m.GetWallet())
@@ -126,6 +127,9 @@ func checkFields(m proto.Message) error {
 		f.digest("intent_digest", m.GetIntentDigest())
 		f.digest("message_digest", m.GetMessageDigest())
 		f.millis("time_millis", m.GetTimeMillis())
+		f.landed(m.GetTransaction(), m.GetSlot(), len(m.GetTransaction()) > 0 || m.GetSlot() > 0)
+	case *typev1.ChainTransfer:
+		f.chainTransfer(m)
 	case *typev1.Unfreeze:
 		f.installation(m.GetInstallation())
 		f.scopeSubject(m.GetScope(), m.GetWallet(), m.GetOwner())

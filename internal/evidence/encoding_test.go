@@ -103,8 +103,8 @@ func TestTypes(t *testing.T) {
 		}
 		seen[payloadType] = true
 	}
-	if len(seen) != 31 {
-		t.Errorf("%d types have samples, want 31", len(seen))
+	if len(seen) != 32 {
+		t.Errorf("%d types have samples, want 32", len(seen))
 	}
 }
 
@@ -393,6 +393,31 @@ func TestFields(t *testing.T) {
 		{"settlement", "payer", func(m proto.Message) { m.(*typev1.Settlement).Payer = nil }},
 		{"settlement", "units", func(m proto.Message) { m.(*typev1.Settlement).Units = "" }},
 		{"dead-message", "message_digest", func(m proto.Message) { m.(*typev1.DeadMessage).MessageDigest = nil }},
+		{"settlement", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Transaction = make([]byte, 64) }},
+		{"settlement", "slot", func(m proto.Message) { m.(*typev1.Settlement).Slot = 1 }},
+		{"settlement", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Asset = evidencetest.USDC }},
+		{"settlement on Solana", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Transaction = nil }},
+		{"settlement on Solana", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Transaction = make([]byte, 63) }},
+		{"settlement on Solana", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Transaction = make([]byte, 65) }},
+		{"settlement on Solana", "transaction", func(m proto.Message) { m.(*typev1.Settlement).Asset = "halfkey:golden/iso4217:USD" }},
+		{"settlement on Solana", "slot", func(m proto.Message) { m.(*typev1.Settlement).Slot = 0 }},
+		{"settlement on Solana", "slot", func(m proto.Message) { m.(*typev1.Settlement).Slot = 1 << 63 }},
+		{"dead-message", "transaction", func(m proto.Message) { m.(*typev1.DeadMessage).Slot = 1 }},
+		{"dead-message", "slot", func(m proto.Message) { m.(*typev1.DeadMessage).Transaction = make([]byte, 64) }},
+		{"dead-message of a transaction that failed", "transaction", func(m proto.Message) {
+			m.(*typev1.DeadMessage).Transaction = make([]byte, 32)
+		}},
+		{"dead-message of a transaction that failed", "slot", func(m proto.Message) { m.(*typev1.DeadMessage).Slot = 1 << 63 }},
+		{"chain-transfer in", "wallet", func(m proto.Message) { m.(*typev1.ChainTransfer).Wallet = "" }},
+		{"chain-transfer in", "asset", func(m proto.Message) { m.(*typev1.ChainTransfer).Asset = "halfkey:golden/iso4217:USD" }},
+		{"chain-transfer in", "asset", func(m proto.Message) { m.(*typev1.ChainTransfer).Asset += "x" }},
+		{"chain-transfer in", "units", func(m proto.Message) { m.(*typev1.ChainTransfer).Units = "0" }},
+		{"chain-transfer in", "transaction", func(m proto.Message) { m.(*typev1.ChainTransfer).Transaction = nil }},
+		{"chain-transfer in", "slot", func(m proto.Message) { m.(*typev1.ChainTransfer).Slot = 0 }},
+		{"chain-transfer in", "slot", func(m proto.Message) { m.(*typev1.ChainTransfer).Slot = 1 << 63 }},
+		{"chain-transfer in", "time_millis", func(m proto.Message) { m.(*typev1.ChainTransfer).TimeMillis = 0 }},
+		{"chain-transfer out", "payment", func(m proto.Message) { m.(*typev1.ChainTransfer).Payment = "wallets/other/payments/p" }},
+		{"chain-transfer out", "payment", func(m proto.Message) { m.(*typev1.ChainTransfer).Outflow = false }},
 		{"unfreeze", "freeze_id", func(m proto.Message) { m.(*typev1.Unfreeze).FreezeId = "" }},
 		{"unfreeze", "scope", func(m proto.Message) { m.(*typev1.Unfreeze).Scope = 0 }},
 		{"unfreeze", "wallet", func(m proto.Message) { m.(*typev1.Unfreeze).Wallet = "wallets/a" }},

@@ -178,6 +178,35 @@ func (f *fields) number(field string, n uint64) {
 	f.check(n > 0 && n <= math.MaxInt64, field, "is not a number from 1 on")
 }
 
+// onChain reports whether an asset is moved by a chain's transactions, by the namespace that its id begins with.
+func onChain(asset string) bool { return strings.HasPrefix(asset, resource.SolanaNamespace) }
+
+// landed checks which transaction of a chain a statement speaks of, and the slot of the block that holds it: both or neither.
+func (f *fields) landed(transaction []byte, slot uint64, is bool) {
+	if !is {
+		f.check(len(transaction) == 0, "transaction", "is given, and nothing landed on a chain")
+		f.check(slot == 0, "slot", "is given, and nothing landed on a chain")
+		return
+	}
+	f.size("transaction", transaction, signatureSize)
+	f.number("slot", slot)
+}
+
+// chainTransfer checks what came to a wallet's token account or left it. Only what left may be a message of the wallet's own payments.
+func (f *fields) chainTransfer(m *typev1.ChainTransfer) {
+	f.installation(m.GetInstallation())
+	f.wallet(m.GetWallet())
+	_, known := resource.TokenOf(m.GetAsset())
+	f.check(known, "asset", "is not a token that is paid on Solana")
+	f.units("units", m.GetUnits())
+	f.landed(m.GetTransaction(), m.GetSlot(), true)
+	if m.GetPayment() != "" {
+		f.payment(m.GetPayment(), m.GetWallet())
+		f.check(m.GetOutflow(), "payment", "is given, and the units came in")
+	}
+	f.millis("time_millis", m.GetTimeMillis())
+}
+
 // numbered checks an entry's number and hash, which a new store does not have.
 func (f *fields) numbered(numberField, hashField string, n uint64, hash []byte) {
 	f.check(n <= math.MaxInt64, numberField, "is too large")

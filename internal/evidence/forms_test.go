@@ -74,6 +74,16 @@ func TestForms(t *testing.T) {
 			e.Kind, e.Wallet, e.Payment, e.PaymentState = typev1.EntryKind_ENTRY_KIND_FREEZE, "", "", 0
 			e.FreezeId, e.Scope = "lost-laptop", typev1.Scope_SCOPE_OWNER
 		}},
+		{"outflow of no payment", "chain-transfer out", func(m proto.Message) { m.(*typev1.ChainTransfer).Payment = "" }},
+		{"dead message on Solana that never landed", "dead-message of a transaction that failed", func(m proto.Message) {
+			d := m.(*typev1.DeadMessage)
+			d.Transaction, d.Slot = nil, 0
+		}},
+		{"last slot", "settlement on Solana", func(m proto.Message) { m.(*typev1.Settlement).Slot = 1<<63 - 1 }},
+		{"entry of tokens that came in", "entry", func(m proto.Message) {
+			e := m.(*typev1.Entry)
+			e.Kind, e.Payment, e.PaymentState = typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT, "", 0
+		}},
 		{"entry that settles", "entry", func(m proto.Message) { m.(*typev1.Entry).Signature = make([]byte, 64) }},
 	}
 	for _, row := range rows {

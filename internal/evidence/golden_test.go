@@ -206,6 +206,16 @@ func TestGoldenByHand(t *testing.T) {
 		bytes(5, c.GetMessageDigest()).bytes(6, c.GetRequestDigest()).bytes(7, c.GetVerdictDigest()).bytes(8, c.GetGuardRailsDigest()).
 		number(9, uint64(c.GetLight())).number(12, uint64(c.GetTimeMillis())).number(13, c.GetEntry()).bytes(14, c.GetEntryHash()).
 		number(15, c.GetLastValidHeight())
+	z := sampleOf(t, "settlement on Solana").(*typev1.Settlement)
+	settlement := hand(nil).text(1, z.GetInstallation()).text(2, z.GetWallet()).text(3, z.GetPayment()).bytes(4, z.GetPayer()).
+		bytes(5, z.GetRecipient()).text(6, z.GetAsset()).text(7, z.GetUnits()).bytes(8, z.GetIntentDigest()).bytes(9, z.GetMessageDigest()).
+		number(10, uint64(z.GetTimeMillis())).bytes(11, z.GetTransaction()).number(12, z.GetSlot())
+	failed := sampleOf(t, "dead-message of a transaction that failed").(*typev1.DeadMessage)
+	dead := hand(nil).text(1, failed.GetInstallation()).text(2, failed.GetWallet()).text(3, failed.GetPayment()).bytes(4, failed.GetIntentDigest()).
+		bytes(5, failed.GetMessageDigest()).number(6, uint64(failed.GetTimeMillis())).bytes(7, failed.GetTransaction()).number(8, failed.GetSlot())
+	o := sampleOf(t, "chain-transfer out").(*typev1.ChainTransfer)
+	outflow := hand(nil).text(1, o.GetInstallation()).text(2, o.GetWallet()).text(3, o.GetAsset()).text(4, o.GetUnits()).number(5, 1).
+		bytes(6, o.GetTransaction()).number(7, o.GetSlot()).text(8, o.GetPayment()).number(9, uint64(o.GetTimeMillis()))
 	v := sampleOf(t, "verdict").(*typev1.Verdict)
 	verdict := hand(nil).text(1, v.GetInstallation()).text(2, v.GetWallet()).text(3, v.GetPayment()).bytes(4, v.GetIntentDigest()).
 		bytes(5, v.GetMessageDigest()).bytes(6, v.GetGuardRailsDigest()).number(7, uint64(v.GetLight()))
@@ -257,7 +267,7 @@ func TestGoldenByHand(t *testing.T) {
 
 	byHand := map[string]hand{
 		"intent": intent, x402Sample: bought, "request": request, solanaRequest: onChain, "receipt on Solana": receipt,
-		"verdict": verdict, "guard-rails": document, "entry": entry,
+		"settlement on Solana": settlement, "dead-message of a transaction that failed": dead, "chain-transfer out": outflow, "verdict": verdict, "guard-rails": document, "entry": entry,
 	}
 	for _, vec := range readGolden(t).Statements {
 		if h, ok := byHand[vec.Name]; ok {

@@ -169,6 +169,23 @@ func samples(t testing.TB) []sample {
 		{"dead-message", evidence.TypeDeadMessage, &typev1.DeadMessage{
 			Installation: id, Wallet: wallet, Payment: p.Name, IntentDigest: intent, MessageDigest: message, TimeMillis: now,
 		}, "ledger"},
+		{"settlement on Solana", evidence.TypeSettlement, &typev1.Settlement{
+			Installation: id, Wallet: transfer.Wallet.Name, Payment: transfer.Name, Payer: transfer.GroupKey[:], Recipient: transfer.Intent.GetRecipient(),
+			Asset: evidencetest.USDC, Units: transfer.Intent.GetUnits(), IntentDigest: evidence.IntentDigest(transfer.IntentBytes).Bytes(),
+			MessageDigest: evidence.MessageDigest(transfer.MessageBytes).Bytes(), TimeMillis: now, Transaction: transfer.Settle(), Slot: 290_000_200,
+		}, "ledger"},
+		{"dead-message of a transaction that failed", evidence.TypeDeadMessage, &typev1.DeadMessage{
+			Installation: id, Wallet: transfer.Wallet.Name, Payment: transfer.Name, IntentDigest: evidence.IntentDigest(transfer.IntentBytes).Bytes(),
+			MessageDigest: evidence.MessageDigest(transfer.MessageBytes).Bytes(), TimeMillis: now, Transaction: transfer.Settle(), Slot: 290_000_200,
+		}, "ledger"},
+		{"chain-transfer in", evidence.TypeChainTransfer, &typev1.ChainTransfer{
+			Installation: id, Wallet: transfer.Wallet.Name, Asset: evidencetest.USDC, Units: "25000000",
+			Transaction: bytes.Repeat([]byte{8}, 64), Slot: 290_000_000, TimeMillis: now,
+		}, "ledger"},
+		{"chain-transfer out", evidence.TypeChainTransfer, &typev1.ChainTransfer{
+			Installation: id, Wallet: transfer.Wallet.Name, Asset: evidencetest.USDC, Units: transfer.Intent.GetUnits(), Outflow: true,
+			Transaction: transfer.Settle(), Slot: 290_000_200, Payment: transfer.Name, TimeMillis: now,
+		}, "ledger"},
 		{"unfreeze", evidence.TypeUnfreeze, &typev1.Unfreeze{
 			Installation: id, Scope: typev1.Scope_SCOPE_OWNER, Owner: l.Owner, FreezeId: "lost-laptop",
 		}, "owner/owner"},

@@ -38,10 +38,20 @@ func CheckSettlement(i *Installation, e *typev1.Envelope) (*typev1.Settlement, e
 	return m, nil
 }
 
-// CheckDeadMessage verifies the ledger's statement that a message can no longer land: what a client demands before it makes
-// a further message for one intent.
+// CheckDeadMessage verifies the ledger's statement that a message moves nothing any more, for it can no longer land or it landed with
+// an error: what a client demands before it makes a further message for one intent.
 func CheckDeadMessage(i *Installation, e *typev1.Envelope) (*typev1.DeadMessage, error) {
 	m := new(typev1.DeadMessage)
+	if _, err := open(i, e, m, i.Key(typev1.Purpose_PURPOSE_LEDGER)); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// CheckChainTransfer verifies the ledger's statement of a transaction that changed a wallet's token account and settled none of its
+// payments.
+func CheckChainTransfer(i *Installation, e *typev1.Envelope) (*typev1.ChainTransfer, error) {
+	m := new(typev1.ChainTransfer)
 	if _, err := open(i, e, m, i.Key(typev1.Purpose_PURPOSE_LEDGER)); err != nil {
 		return nil, err
 	}

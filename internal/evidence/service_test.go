@@ -32,6 +32,14 @@ func TestServiceStatements(t *testing.T) {
 			_, err := evidence.CheckDeadMessage(i, e)
 			return err
 		}},
+		{"settlement on Solana", func(i *evidence.Installation, e *typev1.Envelope) error {
+			_, err := evidence.CheckSettlement(i, e)
+			return err
+		}},
+		{"chain-transfer out", func(i *evidence.Installation, e *typev1.Envelope) error {
+			_, err := evidence.CheckChainTransfer(i, e)
+			return err
+		}},
 		{"journal-head", func(i *evidence.Installation, e *typev1.Envelope) error {
 			_, err := evidence.CheckJournalHead(i, e)
 			return err

@@ -33,6 +33,7 @@ const (
 	TypeReview              = "application/vnd.halfkey.review.v1"
 	TypeSettlement          = "application/vnd.halfkey.settlement.v1"
 	TypeDeadMessage         = "application/vnd.halfkey.dead-message.v1"
+	TypeChainTransfer       = "application/vnd.halfkey.chain-transfer.v1"
 	TypeUnfreeze            = "application/vnd.halfkey.unfreeze.v1"
 	TypeRevocation          = "application/vnd.halfkey.revocation.v1"
 	TypeAcknowledgement     = "application/vnd.halfkey.acknowledgement.v1"
@@ -91,6 +92,8 @@ func TypeOf(m proto.Message) (payloadType string, ok bool) {
 		return TypeSettlement, true
 	case *typev1.DeadMessage:
 		return TypeDeadMessage, true
+	case *typev1.ChainTransfer:
+		return TypeChainTransfer, true
 	case *typev1.Unfreeze:
 		return TypeUnfreeze, true
 	case *typev1.Revocation:
@@ -160,6 +163,8 @@ func NewStatement(payloadType string) (m proto.Message, ok bool) {
 		return new(typev1.Settlement), true
 	case TypeDeadMessage:
 		return new(typev1.DeadMessage), true
+	case TypeChainTransfer:
+		return new(typev1.ChainTransfer), true
 	case TypeUnfreeze:
 		return new(typev1.Unfreeze), true
 	case TypeRevocation:

@@ -11,6 +11,9 @@ const (
 	SolanaDevnet  = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"
 	SolanaTestnet = "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z"
 
+	// SolanaNamespace begins every asset on Solana.
+	SolanaNamespace = "solana:"
+
 	tokenInfix = "/token:"
 )
 
