@@ -37,6 +37,9 @@ const (
 	FeePayerIsPayer  Reason = "it wants this wallet to pay the network's fee"
 	PayToIsPayer     Reason = "it pays the wallet that would pay"
 	OtherTransaction Reason = "it takes no transaction of version 0"
+	BadPayToKey      Reason = "its payTo is not an address of its network"
+	BadFeePayerKey   Reason = "its fee payer is not an address of its network"
+	BadMemoText      Reason = "its memo holds a NUL, which readers of its network leave out"
 	TooDear          Reason = "it costs more than the most that may be paid"
 	Dearer           Reason = "another offer is cheaper, or was listed first"
 )
@@ -51,6 +54,9 @@ type Payable struct {
 	FeePayer bool
 	// UnitsMax is the most that may be paid, 0 if the caller sets no bound.
 	UnitsMax int64
+	// Judge says why the rail pays no such offer: what an address or a memo may be there is the rail's to say. It is asked last and
+	// answers with constants, nothing if the offer is good; nil takes every offer.
+	Judge func(*Offer) Reason
 }
 
 // Terms are what the caller can pay with. All its assets count in one unit of account, at par.
@@ -71,39 +77,50 @@ type Rejected struct {
 // Choose finds the cheapest offer that can be paid on these terms; of those that cost the same, one by FlowAuthorization, and
 // then the first. It gives the offer's place in the list, -1 if none can be paid, and says of every other why it was not chosen.
 func Choose(offers []Offer, terms Terms) (chosen int, rejected []Rejected) {
-	chosen = -1
-	var price *big.Int
+	order, rejected := Rank(offers, terms)
+	if len(order) == 0 {
+		return -1, rejected
+	}
+	for _, i := range order[1:] {
+		rejected = append(rejected, Rejected{i, Dearer})
+	}
+	slices.SortFunc(rejected, func(a, b Rejected) int { return a.Index - b.Index })
+	return order[0], rejected
+}
+
+// Rank gives the places of the offers that can be paid on these terms, in the order in which Choose would choose them, and says of
+// every other why it cannot be paid. It is for a caller who knows more about what can be paid than its terms say.
+func Rank(offers []Offer, terms Terms) (order []int, rejected []Rejected) {
+	prices := make([]*big.Int, len(offers))
 	for i := range offers {
 		payable, reason := terms.judge(&offers[i])
 		if reason != "" {
 			rejected = append(rejected, Rejected{i, reason})
 			continue
 		}
-		this := atPar(offers[i].Units, payable.Decimals)
-		if chosen >= 0 && !cheaper(this, price, &offers[i], &offers[chosen]) {
-			rejected = append(rejected, Rejected{i, Dearer})
-			continue
-		}
-		if chosen >= 0 {
-			rejected = append(rejected, Rejected{chosen, Dearer})
-		}
-		chosen, price = i, this
+		order, prices[i] = append(order, i), atPar(offers[i].Units, payable.Decimals)
 	}
-	slices.SortFunc(rejected, func(a, b Rejected) int { return a.Index - b.Index })
-	return chosen, rejected
+	slices.SortStableFunc(order, func(i, j int) int {
+		if c := prices[i].Cmp(prices[j]); c != 0 {
+			return c
+		}
+		return settledLate(&offers[j]) - settledLate(&offers[i])
+	})
+	return order, rejected
+}
+
+// settledLate is 1 for an offer whose server serves before it settles: of two at one price the better one.
+func settledLate(offer *Offer) int {
+	if offer.Flow == FlowAuthorization {
+		return 1
+	}
+	return 0
 }
 
 // atPar is an amount in units of 18 decimals, the most that an asset has.
 func atPar(units int64, decimals int) *big.Int {
 	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(resource.DecimalsMax-decimals)), nil)
 	return scale.Mul(scale, big.NewInt(units))
-}
-
-func cheaper(this, than *big.Int, offer, other *Offer) bool {
-	if c := this.Cmp(than); c != 0 {
-		return c < 0
-	}
-	return offer.Flow == FlowAuthorization && other.Flow != FlowAuthorization
 }
 
 // judge finds what pays the offer, or says why nothing does. What fits least is named first: an unknown scheme before the asset.
@@ -142,6 +159,8 @@ func (t Terms) judgePayable(offer *Offer, p Payable) Reason {
 		return OtherTransaction
 	case p.UnitsMax > 0 && offer.Units > p.UnitsMax:
 		return TooDear
+	case p.Judge != nil:
+		return p.Judge(offer)
 	}
 	return ""
 }

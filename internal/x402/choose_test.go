@@ -1,6 +1,7 @@
 package x402
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,6 +110,37 @@ func TestChoosesTheCheapest(t *testing.T) {
 				t.Errorf("rejected (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What the rail alone knows is asked of offers that are good otherwise, and its answer is the reason.
+func TestRailJudges(t *testing.T) {
+	terms := testTerms()
+	asked := 0
+	for i := range terms.Payable {
+		terms.Payable[i].Judge = func(o *Offer) Reason {
+			asked++
+			if o.Memo == "bad" {
+				return BadMemoText
+			}
+			return ""
+		}
+	}
+	offers := []Offer{good(func(o *Offer) { o.Memo = "bad" }), good(func(o *Offer) { o.Asset = "other" }), good(nil)}
+	order, rejected := Rank(offers, terms)
+	if diff := cmp.Diff([]Rejected{{0, BadMemoText}, {1, OtherAsset}}, rejected); diff != "" || !slices.Equal(order, []int{2}) || asked != 2 {
+		t.Errorf("ranks %v after %d questions; rejected (-want +got):\n%s", order, asked, diff)
+	}
+}
+
+// TestRanks gives what can be paid in the order in which it would be chosen.
+func TestRanks(t *testing.T) {
+	at := func(units int64, flow string) Offer { return good(func(o *Offer) { o.Units, o.Flow = units, flow }) }
+	order, rejected := Rank([]Offer{
+		at(300, FlowAuthorization), at(200, FlowUpfront), at(200, FlowAuthorization), at(100, "escrow"), at(200, FlowAuthorization),
+	}, testTerms())
+	if want := []int{2, 4, 1, 0}; !slices.Equal(order, want) || len(rejected) != 1 {
+		t.Errorf("ranks %v, want %v; rejects %v", order, want, rejected)
 	}
 }
 
