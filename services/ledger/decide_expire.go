@@ -19,25 +19,32 @@ func (s *state) touch(p payment) payment {
 		return p
 	}
 	if p.state == authorized {
-		if p.rail != typev1.Rail_RAIL_BOOK {
-			return p // Only the chain itself can prove that a message is dead.
-		}
-		return s.die(p, at)
+		return s.die(p, at, landing{})
 	}
 	p.state = expired
 	return s.end(p, typev1.EntryKind_ENTRY_KIND_PAYMENT, "", at)
 }
 
-// die ends the hold of a message that can no longer land. The units return to where they were counted: to the quarter hour of
-// the authorization, whatever time it is now.
-func (s *state) die(p payment, at int64) payment {
+// landing is the finalised transaction on a chain that carries a message; the zero landing is none.
+type landing struct {
+	transaction []byte // The signature that names it.
+	slot        uint64
+}
+
+// die ends the hold of a message that moves nothing any more: it can no longer land, or has landed with an error. The units return to
+// where they were counted: to the quarter hour of the authorization, whatever time it is now.
+func (s *state) die(p payment, at int64, l landing) payment {
+	after := p.afterDeath(at)
+	if l.transaction != nil {
+		after = failed
+	}
 	if !s.move(balanceKey{p.wallet, p.asset}, p.units, -p.units) || !s.count(p, -1) {
 		panic("ledger: a hold is not in its sums")
 	}
 	d := s.append(&draft{
 		chain: p.wallet,
 		entry: &typev1.Entry{
-			Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT, Payment: p.name(), PaymentState: p.afterDeath(at),
+			Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT, Payment: p.name(), PaymentState: after,
 			Asset: p.asset, Units: resource.FormatUnits(p.units),
 		},
 		own: &typev1.DeadMessage{
@@ -45,9 +52,11 @@ func (s *state) die(p payment, at int64) payment {
 			IntentDigest:  evidence.IntentDigest(p.intent).Bytes(),
 			MessageDigest: evidence.MessageDigest(p.message).Bytes(),
 			TimeMillis:    at,
+			Transaction:   l.transaction,
+			Slot:          l.slot,
 		},
 	}, at)
-	p.state = p.afterDeath(at)
+	p.state = after
 	dead := append(append([]int64(nil), p.deadEntries...), d.number())
 	p.deadEntries = dead[max(0, len(dead)-deadStatementsMax):]
 	p.quarter, p.updatedMillis = 0, at

@@ -63,7 +63,7 @@ func decideSettle(s *state, a *settlement) error {
 	if r := s.checkTakes(p.payee); r != nil {
 		return r
 	}
-	paid, err := s.settle(w, p, a.signature, at)
+	paid, err := s.settle(w, p, a.signature, at, landing{})
 	if err != nil {
 		return err
 	}
@@ -72,11 +72,13 @@ func decideSettle(s *state, a *settlement) error {
 	return nil
 }
 
-func (s *state) settle(w wallet, p payment, signature []byte, at int64) (*draft, error) {
+// settle ends a hold by moving its units: on the book to the recipient's balance, on a chain out of what the ledger knows, for there the
+// transaction has moved them.
+func (s *state) settle(w wallet, p payment, signature []byte, at int64, l landing) (*draft, error) {
 	if !s.move(balanceKey{p.wallet, p.asset}, 0, -p.units) {
 		panic("ledger: a hold is not in its balance")
 	}
-	if !s.move(balanceKey{p.payee, p.asset}, p.units, 0) {
+	if !p.onChain() && !s.move(balanceKey{p.payee, p.asset}, p.units, 0) {
 		return nil, refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "the recipient's balance does not fit its number")
 	}
 	paid := s.append(&draft{
@@ -91,11 +93,13 @@ func (s *state) settle(w wallet, p payment, signature []byte, at int64) (*draft,
 			IntentDigest:  evidence.IntentDigest(p.intent).Bytes(),
 			MessageDigest: evidence.MessageDigest(p.message).Bytes(),
 			TimeMillis:    at,
+			Transaction:   l.transaction,
+			Slot:          l.slot,
 		},
 	}, at)
 	p.state, p.settledEntry, p.updatedMillis = settled, paid.number(), at
 	s.note(p, paid)
-	if p.payee != redemption {
+	if p.payee != redemption { // On a chain there is none.
 		incoming, _ := s.time(p.payee)
 		got := s.append(&draft{
 			chain: p.payee,

@@ -135,7 +135,7 @@ func decideSetTime(s *state, o operation, t *typev1.SetTime) error {
 	s.append(&draft{chain: t.GetWallet(), entry: o.entry(typev1.EntryKind_ENTRY_KIND_SET_TIME)}, at)
 	for _, key := range s.authorized[t.GetWallet()] {
 		if p, ok := s.payments.get(key); ok && p.state == authorized && p.rail == typev1.Rail_RAIL_BOOK {
-			s.die(p, at)
+			s.die(p, at, landing{})
 		}
 	}
 	return nil

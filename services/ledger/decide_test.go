@@ -75,9 +75,9 @@ func TestArithmetic(t *testing.T) {
 	}
 	s := newState(evidencetest.New(t).Installation, noon)
 	k := balanceKey{"wallets/w", "a"}
-	s.balances.found(k, balance{5, most})
+	s.balances.found(k, balance{available: 5, held: most})
 	for _, m := range [][2]int64{{-6, 0}, {0, 1}, {most, 0}, {0, least}} {
-		if s.move(k, m[0], m[1]) || s.balances.rows[k] != (balance{5, most}) {
+		if s.move(k, m[0], m[1]) || s.balances.rows[k] != (balance{available: 5, held: most}) {
 			t.Errorf("moved by %v to %v", m, s.balances.rows[k])
 		}
 	}
@@ -106,7 +106,7 @@ func TestUnloadedRow(t *testing.T) {
 func TestRollback(t *testing.T) {
 	s := newState(evidencetest.New(t).Installation, noon)
 	k := balanceKey{"wallets/w", "a"}
-	s.balances.found(k, balance{5, 0})
+	s.balances.found(k, balance{available: 5, held: 0})
 	s.chains.loaded("wallets/w")
 	s.move(k, 1, 0)
 	s.append(&draft{chain: "wallets/w", entry: &typev1.Entry{}}, 7)
@@ -122,7 +122,7 @@ func TestRollback(t *testing.T) {
 		t.Errorf("the chain is at %d, %d", c.number, c.clockMillis)
 	}
 	s = newState(evidencetest.New(t).Installation, noon)
-	s.balances.found(k, balance{5, 0})
+	s.balances.found(k, balance{available: 5, held: 0})
 	s.move(k, 1, 0)
 	s.rollback()
 	if s.balances.dirty[k] || s.changed() {
@@ -200,7 +200,7 @@ func TestSettleOverflowLeavesNothing(t *testing.T) {
 	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd})
 	f.must(p, authorized)
 	// No statement can bring this about: what is in issue fits an int64. So the row is made by hand.
-	f.sql(`INSERT INTO balance VALUES (?, ?, ?, 0)`, payee.Name, f.Installation.BookUSD(), int64(math.MaxInt64))
+	f.sql(`INSERT INTO balance (account, asset, available, held) VALUES (?, ?, ?, 0)`, payee.Name, f.Installation.BookUSD(), int64(math.MaxInt64))
 	f.unchanged(func() {
 		_, err := f.settle(p)
 		wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)

@@ -30,11 +30,16 @@ type dialect struct {
 	readEntry, readEntries, readTip, readVersionsFrom    string
 	readBalances, readPin, readListedFreezes, readEnds   string
 	readVersion, readDue                                 string
+
+	loadMessages, loadCursors, putMessage, putCursor       string
+	readMessage, readLiveMessages, readCursor, readCursors string
 }
 
 const paymentColumns = `id, wallet, state, intent, message, rail, asset, unit, units, recipient, payee, deadline_millis, expiry_millis,
 	quarter, review, light, judged_entry, dead_entries, settled_entry, incoming_entry, created_entry, created_millis, updated_millis,
 	owner, payee_owner`
+
+const messageColumns = `m.wallet, m.digest, m.id, m.message, m.slot, m.last_valid_height, m.signature, m.seen, m.state`
 
 const walletColumns = `w.name, w.handle, w.group_key, w.owner, w.registration, w.record, w.head_number, w.head_digest`
 
@@ -56,7 +61,7 @@ var sqlite = dialect{
 	loadChains: `SELECT c.name, c.number, c.hash, c.clock_millis, c.open_payments FROM (SELECT value FROM json_each(?)) j JOIN chain c ON c.name = j.value`,
 	loadHashes: `SELECT e.chain, e.number, e.hash FROM (SELECT value FROM json_each(?)) j
 		JOIN entry e ON e.chain = j.value ->> 0 AND e.number = j.value ->> 1`,
-	loadBalances: `SELECT b.account, b.asset, b.available, b.held FROM (SELECT value FROM json_each(?)) j JOIN balance b ON b.account = j.value`,
+	loadBalances: `SELECT b.account, b.asset, b.available, b.held, b.deficit FROM (SELECT value FROM json_each(?)) j JOIN balance b ON b.account = j.value`,
 	loadSupply:   `SELECT s.asset, s.units FROM (SELECT value FROM json_each(?)) j JOIN supply s ON s.asset = j.value`,
 	loadSums: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
 		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2
@@ -87,8 +92,8 @@ var sqlite = dialect{
 		ON CONFLICT (name) DO UPDATE SET number = excluded.number, hash = excluded.hash, clock_millis = excluded.clock_millis,
 			open_payments = excluded.open_payments`,
 	putEntry: `INSERT INTO entry (chain, number, hash, bytes) VALUES (?, ?, ?, ?)`,
-	putBalance: `INSERT INTO balance (account, asset, available, held) VALUES (?, ?, ?, ?)
-		ON CONFLICT (account, asset) DO UPDATE SET available = excluded.available, held = excluded.held`,
+	putBalance: `INSERT INTO balance (account, asset, available, held, deficit) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (account, asset) DO UPDATE SET available = excluded.available, held = excluded.held, deficit = excluded.deficit`,
 	putSupply: `INSERT INTO supply (asset, units) VALUES (?, ?) ON CONFLICT (asset) DO UPDATE SET units = excluded.units`,
 	putSum: `INSERT INTO window_sum (wallet, unit, span, slot, units, payments) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (wallet, unit, span, slot) DO UPDATE SET units = excluded.units, payments = excluded.payments`,
@@ -124,6 +129,22 @@ var sqlite = dialect{
 		WHERE wallet = ? AND quarter >= ? AND quarter < ? LIMIT ?`,
 	readOwnerShadows: `SELECT s.wallet, s.host, s.asset, s.light, s.number, s.rules, s.units FROM wallet w
 		CROSS JOIN shadow_payment s ON s.wallet = w.name AND s.quarter >= ?2 AND s.quarter < ?3 WHERE ?1 = w.owner LIMIT ?4`,
+
+	loadMessages: `SELECT ` + messageColumns + ` FROM (SELECT value FROM json_each(?)) j
+		JOIN chain_message m ON m.wallet = j.value ->> 0 AND m.digest = unhex(j.value ->> 1)`,
+	loadCursors: `SELECT a.wallet, a.asset, a.signature, a.slot, a.units FROM (SELECT value FROM json_each(?)) j
+		JOIN chain_account a ON a.wallet = j.value ->> 0 AND a.asset = j.value ->> 1`,
+	putMessage: `INSERT INTO chain_message (wallet, digest, id, message, slot, last_valid_height, signature, seen, state)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (wallet, digest) DO UPDATE SET signature = excluded.signature, seen = excluded.seen, state = excluded.state`,
+	putCursor: `INSERT INTO chain_account (wallet, asset, signature, slot, units) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (wallet, asset) DO UPDATE SET signature = excluded.signature, slot = excluded.slot, units = excluded.units`,
+	readMessage: `SELECT ` + messageColumns + ` FROM chain_message m WHERE m.wallet = ? AND m.digest = ?`,
+	readLiveMessages: `SELECT ` + messageColumns + ` FROM chain_message m
+		WHERE m.state = 1 AND (m.wallet, m.digest) > (?, ?) ORDER BY m.wallet, m.digest LIMIT ?`,
+	readCursor: `SELECT wallet, asset, signature, slot, units FROM chain_account WHERE wallet = ? AND asset = ?`,
+	readCursors: `SELECT wallet, asset, signature, slot, units FROM chain_account WHERE (wallet, asset) > (?, ?)
+		ORDER BY wallet, asset LIMIT ?`,
 
 	readPayment: `SELECT ` + paymentColumns + ` FROM payment WHERE id = ? AND wallet = ?`,
 	readPayments: `SELECT ` + paymentColumns + ` FROM payment
@@ -163,7 +184,8 @@ var sqlite = dialect{
 	readEntries:      `SELECT bytes FROM entry WHERE chain = ? AND number >= ? ORDER BY number LIMIT ?`,
 	readTip:          `SELECT number, hash, clock_millis, open_payments FROM chain WHERE name = ?`,
 	readVersionsFrom: `SELECT envelope FROM guard_rails WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?`,
-	readBalances:     `SELECT asset, available, held FROM balance WHERE account = ? ORDER BY asset`,
+	readBalances: `SELECT b.asset, b.available, b.held, coalesce(a.slot, 0) FROM balance b
+		LEFT JOIN chain_account a ON a.wallet = b.account AND a.asset = b.asset WHERE b.account = ? ORDER BY b.asset`,
 	readPin: `SELECT ` + walletColumns + `, g.envelope, c.clock_millis FROM wallet w
 		JOIN guard_rails g ON g.wallet = w.name AND g.number = w.head_number JOIN chain c ON c.name = w.name WHERE w.name = ?`,
 	readListedFreezes: `SELECT scope, subject, id, caller, created_millis, revocation FROM freeze WHERE scope = ? AND subject = ?

@@ -123,10 +123,13 @@ func (v *view) balances(ctx context.Context, name string) (out []*typev1.Balance
 	err = v.each(ctx, v.store.dialect.readBalances, func(r scanner) error {
 		var asset string
 		var b balance
-		if err := r.Scan(&asset, &b.available, &b.held); err != nil {
+		var slot int64
+		if err := r.Scan(&asset, &b.available, &b.held, &slot); err != nil {
 			return err
 		}
-		out = append(out, &typev1.Balance{Asset: asset, Available: resource.FormatUnits(b.available), Held: resource.FormatUnits(b.held)})
+		out = append(out, &typev1.Balance{
+			Asset: asset, Available: resource.FormatUnits(b.available), Held: resource.FormatUnits(b.held), Slot: uint64(slot),
+		})
 		return nil
 	}, name)
 	return out, err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,8 +19,14 @@ import (
 // load reads a batch's rows. What follows from rows is read after them: wallets after payments, windows after heads.
 func (t *sqlTransaction) load(ctx context.Context, n needs) error {
 	s := t.values
+	// A message leads to its payment, which is loaded like one that was asked for.
+	found, err := t.loadMessages(ctx, s, n.messages)
+	if err != nil {
+		return err
+	}
+	n.payments = slices.Concat(n.payments, found)
 	for _, step := range []func(context.Context, *state, needs) error{
-		t.loadPayments, t.loadWallets, t.loadChains, t.loadBalances, t.loadWindows, t.loadPaid, t.loadShadows, t.loadFreezes, t.loadOnce,
+		t.loadPayments, t.loadPinned, t.loadWallets, t.loadChains, t.loadBalances, t.loadCursors, t.loadWindows, t.loadPaid, t.loadShadows, t.loadFreezes, t.loadOnce,
 	} {
 		if err := step(ctx, s, n); err != nil {
 			return err
@@ -205,17 +212,17 @@ func (t *sqlTransaction) loadChains(ctx context.Context, s *state, n needs) erro
 }
 
 func (t *sqlTransaction) loadBalances(ctx context.Context, s *state, n needs) error {
-	asset := s.installation.BookUSD()
 	names := []any{redemption}
-	s.balances.loaded(balanceKey{redemption, asset})
+	for _, k := range s.assets(n) {
+		s.balances.loaded(k)
+	}
 	for _, w := range s.accounts(n) {
-		s.balances.loaded(balanceKey{w, asset})
 		names = append(names, w)
 	}
 	err := t.rows(ctx, t.db.dialect.loadBalances, names, func(r scanner) error {
 		var k balanceKey
 		var b balance
-		err := r.Scan(&k.account, &k.asset, &b.available, &b.held)
+		err := r.Scan(&k.account, &k.asset, &b.available, &b.held, &b.deficit)
 		s.balances.found(k, b)
 		return err
 	})

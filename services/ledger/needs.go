@@ -28,6 +28,8 @@ type needs struct {
 	redemptions []string
 	setTimes    []setTimeKey
 	shadows     []*shadowReport
+	messages    []messageKey // With the payments that they are of.
+	cursors     []balanceKey // With the balances of these accounts.
 }
 
 // windowNeed asks for the windows that a payment is judged by.
@@ -53,6 +55,8 @@ func (n *needs) add(m needs) {
 	n.redemptions = append(n.redemptions, m.redemptions...)
 	n.setTimes = append(n.setTimes, m.setTimes...)
 	n.shadows = append(n.shadows, m.shadows...)
+	n.messages = append(n.messages, m.messages...)
+	n.cursors = append(n.cursors, m.cursors...)
 }
 
 // accounts are the wallets that a batch touches and those that its payments pay.
@@ -60,6 +64,12 @@ func (s *state) accounts(n needs) []string {
 	names := make(map[string]bool)
 	for _, w := range n.wallets {
 		names[w] = true
+	}
+	for _, k := range n.messages {
+		names[k.wallet] = true
+	}
+	for _, k := range n.cursors {
+		names[k.account] = true
 	}
 	for _, p := range s.payments.rows {
 		names[p.wallet] = true
@@ -71,6 +81,36 @@ func (s *state) accounts(n needs) []string {
 		names[w] = true
 	}
 	return slices.Sorted(maps.Keys(names))
+}
+
+// assets are the balances that a batch reads and changes: of every account the book's, and what its payments and its accounts on a chain
+// are in.
+func (s *state) assets(n needs) []balanceKey {
+	keys := map[balanceKey]bool{{redemption, s.installation.BookUSD()}: true}
+	for _, name := range s.accounts(n) {
+		keys[balanceKey{name, s.installation.BookUSD()}] = true
+	}
+	for _, need := range n.facts {
+		keys[balanceKey{need.wallet, need.facts.Asset}] = true
+	}
+	for _, p := range s.payments.rows {
+		keys[balanceKey{p.wallet, p.asset}] = true
+	}
+	for _, k := range n.cursors {
+		keys[k] = true
+	}
+	return slices.Collect(maps.Keys(keys))
+}
+
+// pinned are the messages that a batch's payments on a chain wait for.
+func (s *state) pinned() []messageKey {
+	var keys []messageKey
+	for _, p := range s.payments.rows {
+		if k := p.messageKey(); p.onChain() && p.state == authorized && !s.messages.known[k] {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // subjects are what may freeze the wallets of a batch.

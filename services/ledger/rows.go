@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"math"
+
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -20,6 +22,7 @@ const (
 	ready      = typev1.PaymentState_PAYMENT_STATE_READY
 	authorized = typev1.PaymentState_PAYMENT_STATE_AUTHORIZED
 	settled    = typev1.PaymentState_PAYMENT_STATE_SETTLED
+	failed     = typev1.PaymentState_PAYMENT_STATE_FAILED
 	denied     = typev1.PaymentState_PAYMENT_STATE_DENIED
 	expired    = typev1.PaymentState_PAYMENT_STATE_EXPIRED
 	canceled   = typev1.PaymentState_PAYMENT_STATE_CANCELED
@@ -41,9 +44,10 @@ type chain struct {
 	open        int64
 }
 
-// balance is one asset of one account.
+// balance is one asset of one account. Available minus deficit plus held is what the ledger knows to be there: a deficit is what left
+// the account on a chain past the ledger, beyond what was available.
 type balance struct {
-	available, held int64
+	available, held, deficit int64
 }
 
 type balanceKey struct {
@@ -95,15 +99,56 @@ func (p payment) ended() bool { return !p.open() }
 // open payments have not ended.
 func (p payment) open() bool { return p.state == pending || p.state == ready || p.state == authorized }
 
+// onChain payments settle by a chain's proof, and not in the ledger's own book.
+func (p payment) onChain() bool { return p.rail != typev1.Rail_RAIL_BOOK }
+
+// messageKey names the pinned message of a payment on a chain.
+func (p payment) messageKey() messageKey {
+	return messageKey{p.wallet, evidence.MessageDigest(p.message)}
+}
+
 // counted payments stand in the windows: from AUTHORIZED on the share may be out.
 func (p payment) counted() bool { return p.state == authorized || p.state == settled }
 
-// dueMillis is when an open payment ends or changes by itself.
+// dueMillis is when an open payment ends or changes by itself. One that is AUTHORIZED on a chain never does: only the chain's proof
+// ends its hold.
 func (p payment) dueMillis() int64 {
-	if p.state == authorized {
+	switch {
+	case p.state == authorized && p.onChain():
+		return math.MaxInt64
+	case p.state == authorized:
 		return p.expiryMillis
 	}
 	return p.deadlineMillis + 1
+}
+
+// messageState is what is proven of a message on a chain.
+type messageState int
+
+const (
+	messageLive messageState = iota + 1
+	messageLanded
+	messageFailed
+	messageDead
+)
+
+// messageKey names a message that a wallet has pinned on a chain. Its bytes name no payment: its digest stands for one payment for ever.
+type messageKey struct {
+	wallet string
+	digest evidence.Digest
+}
+
+// chainMessage is a message that was pinned on a chain, and what became of it.
+type chainMessage struct {
+	id      string // Its payment's.
+	message []byte
+	// slot and lastValidHeight are its block hash's, as it was handed out.
+	slot, lastValidHeight int64
+	// signature is the group key's, 64 bytes, or nil while the ledger does not know it.
+	signature []byte
+	// seen says that an endpoint has shown it finalised: it is never taken for dead afterwards.
+	seen  bool
+	state messageState
 }
 
 // paymentChange is one change of a payment's state as it stands in a journal: its wallet's or, once it has settled, its payee's.

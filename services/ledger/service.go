@@ -43,6 +43,8 @@ type Config struct {
 	Logger *slog.Logger
 	// SweepInterval is how often payments are ended whose time has come; 0 is SweepDefault.
 	SweepInterval time.Duration
+	// Solana is the rail on Solana; nil has none, and payments on it are refused.
+	Solana *Solana
 	// Tracer makes the spans of a call's work, and Meter counts what was decided; nil records nothing.
 	Tracer trace.TracerProvider
 	Meter  metric.MeterProvider
@@ -58,6 +60,7 @@ type Service struct {
 	logger       *slog.Logger
 	instruments  *instruments
 
+	chain    *rail // Nil without the rail on Solana.
 	store    *store
 	combiner *combiner
 	watchers watchers
@@ -97,6 +100,10 @@ func New(c Config) (*Service, error) {
 	if c.SweepInterval == 0 {
 		c.SweepInterval = SweepDefault
 	}
+	chain, err := newRail(c.Solana)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
 	instruments, err := newInstruments(c.Tracer, c.Meter)
 	if err != nil {
 		return nil, err
@@ -112,11 +119,12 @@ func New(c Config) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, instruments: instruments, store: store,
-		stop: cancel, unobserve: unobserve,
+		chain: chain, stop: cancel, unobserve: unobserve,
 	}
 	s.combiner = newCombiner(store.begin, s.stored, store.reserve, c.Logger)
 	s.closed = sync.OnceValue(s.end)
 	s.sweeps.Go(func() { s.sweepEvery(ctx, c.SweepInterval) })
+	s.startChain(ctx)
 	return s, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/chain/solanarpc"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -38,6 +39,8 @@ type state struct {
 	redemptions table[string, redeemed]
 	setTimes    table[setTimeKey, evidence.Digest]
 	paid        table[paidKey, paid]
+	messages    table[messageKey, chainMessage]
+	cursors     table[balanceKey, solanarpc.Cursor]
 	authorized  map[string][]paymentKey // A wallet's AUTHORIZED payments, where an operation asked for all.
 
 	sums    table[sumKey, guardrails.Sum]
@@ -323,15 +326,32 @@ func (s *state) count(p payment, sign int64) bool {
 	return true
 }
 
-// move changes a balance. It reports whether both numbers stay from 0 to 2^63-1.
+// move changes a balance. What becomes available makes good a deficit first. It reports whether the numbers stay from 0 to 2^63-1.
 func (s *state) move(k balanceKey, available, held int64) bool {
 	b := s.balances.value(k)
-	a, aOK := added(b.available, available)
+	owed := max(0, min(b.deficit, available))
+	b.deficit -= owed
+	a, aOK := added(b.available, available-owed)
 	h, hOK := added(b.held, held)
 	if !aOK || !hOK || a < 0 || h < 0 {
 		return false
 	}
-	s.balances.put(s, k, balance{a, h})
+	b.available, b.held = a, h
+	s.balances.put(s, k, b)
+	return true
+}
+
+// leave takes units out of a balance that have left it on a chain past the ledger. What was not available is a deficit. It reports
+// whether the numbers stay from 0 to 2^63-1.
+func (s *state) leave(k balanceKey, units int64) bool {
+	b := s.balances.value(k)
+	missing := max(0, units-b.available)
+	deficit, ok := added(b.deficit, missing)
+	if !ok && missing != 0 || units < 0 {
+		return false
+	}
+	b.available, b.deficit = b.available-(units-missing), deficit
+	s.balances.put(s, k, b)
 	return true
 }
 

@@ -47,6 +47,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.loadLosses, d.loadDeposits, d.loadRedemptions, d.loadSetTimes, d.loadPaid,
 		d.loadShadow, d.loadShadowDay, d.loadShadowSum, d.loadShadowPrice, d.loadShadowRecipient, d.putShadow, d.dropShadows,
 		d.putWallet, d.putVersion, d.dropOwnerKeys, d.putOwnerKey, d.putChain, d.putEntry, d.putBalance, d.putSupply, d.putSum,
+		d.loadMessages, d.loadCursors, d.putMessage, d.putCursor,
 		d.putPayment, d.putChange, d.putFreeze, d.putUnfreeze, d.putLoss, d.putDeposit, d.putRedemption, d.putSetTime, d.putPaid,
 	} {
 		stmt, err := s.writer.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
@@ -60,6 +61,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.readSums, d.readFirstSum, d.readSpent, d.readOwnerSpent,
 		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange, d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
 		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue, d.readShadows, d.readOwnerShadows,
+		d.readMessage, d.readLiveMessages, d.readCursor, d.readCursors,
 	} {
 		stmt, err := s.reader.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
 		if err != nil {
@@ -157,7 +159,7 @@ func (t *sqlTransaction) put(ctx context.Context) error {
 	}
 	for _, k := range dirty(s.balances, compareBalance) {
 		b := s.balances.rows[k]
-		if err := exec(d.putBalance, k.account, k.asset, b.available, b.held); err != nil {
+		if err := exec(d.putBalance, k.account, k.asset, b.available, b.held, b.deficit); err != nil {
 			return fmt.Errorf("store balance: %w", err)
 		}
 	}
@@ -188,6 +190,9 @@ func (t *sqlTransaction) put(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("store change: %w", err)
 		}
+	}
+	if err := t.putChain(s, exec); err != nil {
+		return err
 	}
 	if err := t.putShadows(s, exec); err != nil {
 		return err
@@ -322,7 +327,7 @@ func comparePayment(a, b paymentKey) int {
 
 // changed reports whether there is anything to store.
 func (s *state) changed() bool {
-	return len(s.entries) > 0 || len(s.wallets.dirty) > 0 || len(s.newShadows) > 0
+	return len(s.entries) > 0 || len(s.wallets.dirty) > 0 || len(s.newShadows) > 0 || len(s.messages.dirty) > 0 || len(s.cursors.dirty) > 0
 }
 
 // headsMax bounds decoded documents in memory; beyond it the memory is dropped whole.
