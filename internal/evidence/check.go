@@ -343,7 +343,8 @@ func (f *fields) entry(m *typev1.Entry) {
 	f.statements(m.GetStatements())
 }
 
-// entryPayment checks the payment that an entry concerns: one of the wallet's own, but for money that came in.
+// entryPayment checks the payment that an entry concerns: one of the wallet's own, but for money that came in. What a chain brings is
+// nobody's payment, and what it takes changes no payment's state.
 func (f *fields) entryPayment(m *typev1.Entry) {
 	switch {
 	case m.GetPayment() == "":
@@ -351,6 +352,11 @@ func (f *fields) entryPayment(m *typev1.Entry) {
 	case m.GetKind() == typev1.EntryKind_ENTRY_KIND_INCOMING:
 		_, _, err := resource.ParsePayment(m.GetPayment())
 		f.check(err == nil, "payment", "is not a payment's name")
+	case m.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT:
+		f.refuse("payment", "is given, and what came in on a chain is no payment")
+	case m.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW:
+		f.payment(m.GetPayment(), m.GetWallet())
+		f.check(m.GetPaymentState() == typev1.PaymentState_PAYMENT_STATE_UNSPECIFIED, "payment_state", "is given, and an outflow changes no payment")
 	default:
 		f.payment(m.GetPayment(), m.GetWallet())
 	}

@@ -84,6 +84,10 @@ func TestForms(t *testing.T) {
 			e := m.(*typev1.Entry)
 			e.Kind, e.Payment, e.PaymentState = typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT, "", 0
 		}},
+		{"entry of tokens that left by a dead message", "entry", func(m proto.Message) {
+			e := m.(*typev1.Entry)
+			e.Kind, e.PaymentState = typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW, 0
+		}},
 		{"entry that settles", "entry", func(m proto.Message) { m.(*typev1.Entry).Signature = make([]byte, 64) }},
 	}
 	for _, row := range rows {
@@ -110,6 +114,17 @@ func TestFormsRefused(t *testing.T) {
 		{"incoming entry of no payment's name", "entry", "payment", func(m proto.Message) {
 			e := m.(*typev1.Entry)
 			e.Kind, e.Payment = typev1.EntryKind_ENTRY_KIND_INCOMING, "payments/p"
+		}},
+		{"tokens that came in by a payment", "entry", "payment", func(m proto.Message) {
+			e := m.(*typev1.Entry)
+			e.Kind, e.PaymentState = typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT, 0
+		}},
+		{"tokens that left and changed a payment", "entry", "payment_state", func(m proto.Message) {
+			m.(*typev1.Entry).Kind = typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW
+		}},
+		{"tokens that left by another wallet's payment", "entry", "payment", func(m proto.Message) {
+			e := m.(*typev1.Entry)
+			e.Kind, e.PaymentState, e.Payment = typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW, 0, "wallets/other/payments/p"
 		}},
 		{"entry with a state and no payment", "entry", "payment_state", func(m proto.Message) { m.(*typev1.Entry).Payment = "" }},
 		{"owner's token that names a wallet", "token", "wallet", func(m proto.Message) { m.(*typev1.Token).Caller = "owners/owner" }},
