@@ -35,6 +35,9 @@ type Payment struct {
 	Settlement *typev1.Settlement
 	// Proto is the answer itself.
 	Proto *typev1.Payment
+
+	// signed is what a seller is paid with: the authorized message on Solana and its signature, which this client verified just now.
+	signed *signedMessage
 }
 
 // refusal is an error about a piece of an answer that contradicts the rest of it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -14,15 +15,15 @@ import (
 // could bring it without; by this expiry policy, ledger and co-signer refuse it then, whatever the time is.
 var longExpired = time.UnixMilli(1)
 
-// dryRunRequest signs a request that can be judged and never be paid: its message has expired, and its commitment's nonces are gone.
-func (a *Agent) dryRunRequest(ctx context.Context, intent []byte) (*gatewayv1.CreatePaymentRequest, error) {
+// dryRunRequest signs a request that can be judged and never be paid: its message is dead, and its commitment's nonces are gone.
+func (a *Agent) dryRunRequest(ctx context.Context, intent []byte, terms *chainTerms) (*gatewayv1.CreatePaymentRequest, error) {
 	const op = "judge payment"
 	key, done, err := a.use(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	message, err := newMessage(a.c.Installation(), intent, a.groupKey, longExpired)
+	message, offer, err := a.dryRunMessage(intent, terms)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
@@ -30,16 +31,34 @@ func (a *Agent) dryRunRequest(ctx context.Context, intent []byte) (*gatewayv1.Cr
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
-	request, _, err := a.request(key, intent, message, commitment)
+	request, _, err := a.request(key, intent, message, offer, commitment)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
 	return &gatewayv1.CreatePaymentRequest{Parent: a.wallet, Request: request, Message: message, ValidateOnly: true}, nil
 }
 
+// dryRunMessage makes a message that can never be paid: on the book it has expired, and on Solana no block has its hash. offer is the
+// digest of the offer that it was made for.
+func (a *Agent) dryRunMessage(intent []byte, terms *chainTerms) (message, offer []byte, err error) {
+	i := a.c.Installation()
+	m, _, err := evidence.CheckIntent(i, intent)
+	switch {
+	case err != nil:
+	case m.GetRail() == railSolana:
+		if terms != nil {
+			offer = bytes.Clone(terms.offerDigest[:])
+		}
+		message, err = newChainMessage(i, intent, a.groupKey, terms, deadBlockHash())
+	default:
+		message, err = newMessage(i, intent, a.groupKey, longExpired)
+	}
+	return message, offer, err
+}
+
 // judge asks for the judgement of an intent, which records nothing.
-func (a *Agent) judge(ctx context.Context, intent []byte) (*typev1.Payment, error) {
-	req, err := a.dryRunRequest(ctx, intent)
+func (a *Agent) judge(ctx context.Context, intent []byte, terms *chainTerms) (*typev1.Payment, error) {
+	req, err := a.dryRunRequest(ctx, intent, terms)
 	if err != nil {
 		return nil, err
 	}
@@ -63,13 +82,13 @@ func (a *Agent) dryRunIntent(ctx context.Context, o Order) (Order, []byte, error
 // DryRunRequest makes and signs the request of a dry run, as DryRun sends it, for a program that calls the gateway by other means.
 // It pays, sends and stores nothing; only a recipient or a time that this client does not know yet is asked for. The request is
 // good for dry runs until the order's deadline, as often as one likes, while the wallet keeps its request key. It can never be
-// paid, also by somebody who takes validate_only out of it: its message expired long ago.
+// paid, also by somebody who takes validate_only out of it: its message expired long ago, or names the hash of no block.
 func (a *Agent) DryRunRequest(ctx context.Context, o Order) (*gatewayv1.CreatePaymentRequest, error) {
 	_, intent, err := a.dryRunIntent(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return a.dryRunRequest(ctx, intent)
+	return a.dryRunRequest(ctx, intent, o.chain)
 }
 
 // DryRun asks how an order would be judged now: by every rule, with the history of now. Nothing is recorded or stored, nothing is
@@ -83,12 +102,12 @@ func (a *Agent) DryRun(ctx context.Context, o Order) (*Payment, error) {
 		return nil, err
 	}
 	used := a.state.now().request.public
-	told, err := a.judge(ctx, intent)
+	told, err := a.judge(ctx, intent, o.chain)
 	if ReasonOf(err) == typev1.Reason_REASON_UNAUTHENTICATED {
 		if again, failed := a.renew(ctx, used); failed != nil {
 			return nil, failed
 		} else if again {
-			told, err = a.judge(ctx, intent)
+			told, err = a.judge(ctx, intent, o.chain)
 		}
 	}
 	if err != nil {

@@ -227,7 +227,7 @@ func (a *Agent) resumeFetched(ctx context.Context, r *PaymentRecord, err error) 
 		return nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
 			"the payment was never made, and its fetch alone can make it", "confirm the fetch", "payment", r.Name)
 	case told.GetState() == authorized || ended(told.GetState()):
-		p, err := a.drive(ctx, r, told)
+		p, err := a.drive(ctx, r, told, nil)
 		return p, named(err, r)
 	default:
 		return a.readStored(ctx, r, told)

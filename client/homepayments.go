@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -24,6 +25,15 @@ type recordFile struct {
 	Signature     []byte   `json:"signature"`
 	State         string   `json:"state"`
 	Settlement    []byte   `json:"settlement"`
+
+	Chain *chainFile `json:"chain,omitempty"`
+}
+
+// chainFile is what it holds of a payment on Solana besides.
+type chainFile struct {
+	Offers   [][]byte  `json:"offers"`
+	HashTime time.Time `json:"hash_time"`
+	Further  int       `json:"further"`
 }
 
 // fileVersion is the version of every file that this package writes.
@@ -51,10 +61,17 @@ func loadRecord(path, name string) (*PaymentRecord, error) {
 	if f.Version != fileVersion || f.Name != name || !ok {
 		return nil, fileErrorf("halfkey: the record of %s is of another version or payment", name)
 	}
-	return &PaymentRecord{
+	r := &PaymentRecord{
 		Name: f.Name, Revision: f.Revision, Intent: f.Intent, RecipientName: f.RecipientName, Messages: f.Messages,
 		Pinned: f.Pinned, Signature: f.Signature, State: typev1.PaymentState(state), Settlement: f.Settlement,
-	}, nil
+	}
+	if c := f.Chain; c != nil {
+		if len(c.Offers) != len(f.Messages) || c.Further < 0 {
+			return nil, fileErrorf("halfkey: the record of %s contradicts itself", name)
+		}
+		r.Chain = &ChainRecord{Offers: c.Offers, HashTime: c.HashTime, Further: c.Further}
+	}
+	return r, nil
 }
 
 // SavePayment puts a payment's record.
@@ -66,6 +83,9 @@ func (h *Home) SavePayment(r *PaymentRecord) error {
 	f := recordFile{
 		Version: fileVersion, Name: r.Name, Revision: r.Revision + 1, Intent: r.Intent, RecipientName: r.RecipientName,
 		Messages: r.Messages, Pinned: r.Pinned, Signature: r.Signature, State: r.State.String(), Settlement: r.Settlement,
+	}
+	if c := r.Chain; c != nil {
+		f.Chain = &chainFile{Offers: c.Offers, HashTime: c.HashTime, Further: c.Further}
 	}
 	b, err := encodeJSON(f)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -20,11 +20,13 @@ type Order struct {
 	// ID is the payment's id, 1 to 63 of [a-z0-9-]; empty draws one. The same id is the same payment, for ever: a program
 	// that chooses ids by what it pays for, and repeats them, pays once.
 	ID string
-	// Recipient is `wallets/{wallet}`, `@handle`, or a key of 64 hexadecimal digits.
+	// Recipient is `wallets/{wallet}`, `@handle`, a key of 64 hexadecimal digits, or the same key as a Solana address in base58. On
+	// Solana it is the owner of the tokens, and never a token account.
 	Recipient string
-	// Asset is a CAIP-19 id; empty means the installation's book dollars.
+	// Asset is a CAIP-19 id; empty means the installation's book dollars. It says on which rail is paid: a token on Solana there, and
+	// book dollars on the book.
 	Asset string
-	// Units is the amount in the asset's smallest unit; book dollars have 6 decimals.
+	// Units is the amount in the asset's smallest unit; book dollars and dollar tokens have 6 decimals.
 	Units int64
 	// Purpose is why, for people: at most 256 bytes of one line.
 	Purpose string
@@ -32,6 +34,9 @@ type Order struct {
 	Deadline time.Duration
 	// X402 is the HTTP request whose answer it pays for, as X402Context makes it; nil if it pays for none.
 	X402 *typev1.X402Context
+
+	// chain is what the seller of an HTTP resource on Solana says, which a fetch knows.
+	chain *chainTerms
 }
 
 // X402Context is the context of a payment for the answer to an HTTP request, as an Order takes it: what of the request guard rails
@@ -42,15 +47,8 @@ func X402Context(method string, u *url.URL, bodyDigest [sha256.Size]byte) (*type
 	return m, wrap("pay", err, notMoved)
 }
 
-const (
-	// deadlineDefault gives a person a day to answer.
-	deadlineDefault = 24 * time.Hour
-	// messageLife is how long a book message lives: long enough for a co-signer that is slow, well inside what ledger and
-	// co-signer accept.
-	messageLife = 90 * time.Second
-	// messageRest is how much of its life a message must have left to be sent again.
-	messageRest = 20 * time.Second
-)
+// deadlineDefault gives a person a day to answer.
+const deadlineDefault = 24 * time.Hour
 
 // newIntent encodes what an order wants, by the ledger's time.
 func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]byte, now time.Time) ([]byte, error) {
@@ -67,7 +65,7 @@ func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]b
 		Installation:   i.ID(),
 		Wallet:         wallet,
 		Payment:        resource.Payment(wallet, o.ID),
-		Rail:           typev1.Rail_RAIL_BOOK,
+		Rail:           railOf(o.Asset),
 		Asset:          o.Asset,
 		Units:          resource.FormatUnits(o.Units),
 		Recipient:      recipient[:],
@@ -82,34 +80,6 @@ func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]b
 		return nil, wrap("pay", err, notMoved)
 	}
 	return b, nil
-}
-
-// newMessage encodes the bytes that get signed for an intent, and that settle nothing from expiry on, by the ledger's time.
-func newMessage(i *evidence.Installation, intent []byte, payer [32]byte, expiry time.Time) ([]byte, error) {
-	m, units, err := evidence.CheckIntent(i, intent)
-	if err != nil {
-		return nil, err
-	}
-	return book.Message{
-		Installation: m.GetInstallation(),
-		Payment:      m.GetPayment(),
-		Payer:        payer,
-		Recipient:    [32]byte(m.GetRecipient()),
-		Asset:        m.GetAsset(),
-		Units:        units,
-		IntentDigest: evidence.IntentDigest(intent),
-		ExpiryMillis: expiry.UnixMilli(),
-	}.Encode()
-}
-
-// usable reports whether a message sent before can be sent again: it lives a while yet, and not too far ahead.
-func usable(message []byte, now time.Time) bool {
-	m, err := book.Decode(message)
-	if err != nil {
-		return false
-	}
-	left := m.Expiry().Sub(now)
-	return left >= messageRest && left <= book.ExpiryMax-evidence.Tolerance
 }
 
 // complete fills in what an order leaves to defaults, and finds its recipient's key.
@@ -127,9 +97,16 @@ func (a *Agent) complete(ctx context.Context, o Order) (Order, [32]byte, error) 
 	if o.Asset == "" {
 		o.Asset = a.c.Installation().BookUSD()
 	}
+	if o.X402 != nil && o.chain == nil && railOf(o.Asset) == railSolana {
+		return o, [32]byte{}, local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, unquoted, "field", "x402")
+	}
 	key, err := a.c.resolve(ctx, a.who, o.Recipient)
-	if err == nil && key == a.groupKey {
+	switch token, _ := resource.TokenOf(o.Asset); {
+	case err != nil:
+	case key == a.groupKey:
 		err = local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, "a wallet does not pay itself", "field", "recipient")
+	case solana.Key(key).String() == token.Mint:
+		err = local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, "the recipient is the token itself, and what is paid to it is lost", "field", "recipient")
 	}
 	return o, key, err
 }

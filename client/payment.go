@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/frost"
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -24,6 +25,7 @@ const (
 	authorized    = typev1.PaymentState_PAYMENT_STATE_AUTHORIZED
 	settled       = typev1.PaymentState_PAYMENT_STATE_SETTLED
 	expired       = typev1.PaymentState_PAYMENT_STATE_EXPIRED
+	failedState   = typev1.PaymentState_PAYMENT_STATE_FAILED
 )
 
 // errMessages ends a call whose messages die faster than they can be used.
@@ -65,7 +67,7 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 		if err := sameOrder(r, o, recipient); err != nil {
 			return nil, err
 		}
-		return a.resume(ctx, r)
+		return a.resume(ctx, r, o.chain)
 	}
 	now, err := a.ledgerNow(ctx, o.Deadline)
 	if err != nil {
@@ -76,7 +78,7 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 		return nil, err
 	}
 	r = &PaymentRecord{Name: name, Intent: intent, RecipientName: o.Recipient}
-	p, err := a.drive(ctx, r, nil)
+	p, err := a.drive(ctx, r, nil, o.chain)
 	return p, named(err, r)
 }
 
@@ -101,7 +103,7 @@ func (a *Agent) Resume(ctx context.Context, id string) (*Payment, error) {
 	if fetched, err := a.ofFetch(name); err != nil || fetched {
 		return a.resumeFetched(ctx, r, err)
 	}
-	return a.resume(ctx, r)
+	return a.resume(ctx, r, nil)
 }
 
 // lockPayment takes a payment's lock. id may also be the payment's whole name.
@@ -153,12 +155,12 @@ func named(err error, r *PaymentRecord) error {
 }
 
 // resume asks what the ledger knows and continues from there.
-func (a *Agent) resume(ctx context.Context, r *PaymentRecord) (*Payment, error) {
+func (a *Agent) resume(ctx context.Context, r *PaymentRecord, terms *chainTerms) (*Payment, error) {
 	told, err := a.ask(ctx, r)
 	if err != nil {
 		return nil, named(err, r)
 	}
-	p, err := a.drive(ctx, r, told)
+	p, err := a.drive(ctx, r, told, terms)
 	return p, named(err, r)
 }
 
@@ -206,7 +208,7 @@ func (a *Agent) checkTold(ctx context.Context, r *PaymentRecord, p *typev1.Payme
 	for _, e := range p.GetDeadMessages() {
 		dead, err := word.dead(ctx, e)
 		if err == nil && dead.GetPayment() == r.Name && bytes.Equal(dead.GetMessageDigest(), r.Pinned) &&
-			evidence.IntentDigest(r.Intent).Is(dead.GetIntentDigest()) {
+			evidence.IntentDigest(r.Intent).Is(dead.GetIntentDigest()) && (len(dead.GetTransaction()) > 0) == (p.GetState() == failedState) {
 			return nil
 		}
 	}
@@ -214,22 +216,30 @@ func (a *Agent) checkTold(ctx context.Context, r *PaymentRecord, p *typev1.Payme
 		"the payment is said to have ended or to be free again, and the ledger's statement that its message is dead is missing", "evidence", "dead-message")
 }
 
-// drive brings a payment as far as it goes without a person. told is what the ledger says of it, nil if it never recorded
-// it.
-func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Payment) (*Payment, error) {
+// drive brings a payment as far as it goes without a person and, on Solana, without the chain. told is what the ledger says of it,
+// nil if it never recorded it; terms are what the seller of an HTTP resource on Solana says, nil for any other payment.
+func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Payment, terms *chainTerms) (*Payment, error) {
 	further := 0
 	var made wholeSignature
 	for range stepsMax {
 		if told != nil && (ended(told.GetState()) || told.GetState() == pendingReview) {
 			return a.conclude(ctx, r, told)
 		}
+		if told.GetState() == ready && terms == nil && r.throughSeller() {
+			// Its seller has to be asked again, which its fetch does.
+			return a.conclude(ctx, r, told)
+		}
 		used := a.state.now()
 		var err error
 		if told.GetState() == authorized {
-			told, err = a.finish(ctx, r, told, &made)
+			var signed *signedMessage
+			if told, signed, err = a.finish(ctx, r, told, &made); err == nil && signed != nil {
+				// What becomes of it is for the chain to say.
+				return a.concludeSigned(ctx, r, told, signed)
+			}
 		} else {
 			var message []byte
-			if message, err = a.nextMessage(r, told, &further); err == nil {
+			if message, err = a.nextMessage(ctx, r, told, terms, &further); err == nil {
 				told, err = a.attempt(ctx, r, message, told.GetReview(), &made)
 			}
 		}
@@ -243,6 +253,7 @@ func (a *Agent) drive(ctx context.Context, r *PaymentRecord, told *typev1.Paymen
 		if !again {
 			return nil, a.giveUp(r, err)
 		}
+		r.staleHash(err)
 		if told, err = a.ask(ctx, r); err != nil {
 			return nil, err
 		}
@@ -304,11 +315,20 @@ func (a *Agent) giveUp(r *PaymentRecord, err error) error {
 
 // nextMessage is the message to send: the last one sent while nobody says that it was recorded and it lives, else a fresh
 // one. It is stored before it is returned.
-func (a *Agent) nextMessage(r *PaymentRecord, told *typev1.Payment, further *int) ([]byte, error) {
+func (a *Agent) nextMessage(ctx context.Context, r *PaymentRecord, told *typev1.Payment, terms *chainTerms, further *int) ([]byte, error) {
 	const op = "pay"
+	i := a.c.Installation()
+	m, _, err := evidence.CheckIntent(i, r.Intent)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
 	now, _ := a.c.now()
-	if n := len(r.Messages); told == nil && n > 0 && usable(r.Messages[n-1], now) {
-		return r.Messages[n-1], nil
+	onChain := m.GetRail() == railSolana
+	if n := len(r.Messages); told == nil && n > 0 {
+		last := r.Messages[n-1]
+		if onChain && r.usableChain(m, terms, a.c.clock()) || !onChain && usable(last, now) {
+			return last, nil
+		}
 	}
 	if len(r.Messages) > 0 {
 		if *further >= furtherMessagesMax {
@@ -317,7 +337,12 @@ func (a *Agent) nextMessage(r *PaymentRecord, told *typev1.Payment, further *int
 		}
 		*further++
 	}
-	message, err := newMessage(a.c.Installation(), r.Intent, a.groupKey, now.Add(messageLife))
+	var message []byte
+	if onChain {
+		message, err = a.nextChainMessage(ctx, r, terms)
+	} else {
+		message, err = newMessage(i, r.Intent, a.groupKey, now.Add(messageLife))
+	}
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
@@ -351,7 +376,7 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 	}
 	defer done()
 	_, step := a.c.tracer.Start(ctx, stepRequest)
-	nonces, request, att, err := a.prepare(key, r.Intent, message)
+	nonces, request, att, err := a.prepare(key, r.Intent, message, r.offerDigest(message))
 	endStep(step, err)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
@@ -378,12 +403,12 @@ func (a *Agent) attempt(ctx context.Context, r *PaymentRecord, message []byte, r
 }
 
 // prepare is step 1 up to the call: a fresh commitment, and the request that names it.
-func (a *Agent) prepare(k *agentKey, intent, message []byte) (*frost.Nonces, *typev1.Envelope, *evidence.Attempt, error) {
+func (a *Agent) prepare(k *agentKey, intent, message, offer []byte) (*frost.Nonces, *typev1.Envelope, *evidence.Attempt, error) {
 	nonces, commitment, err := k.commit()
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	request, att, err := a.request(k, intent, message, commitment)
+	request, att, err := a.request(k, intent, message, offer, commitment)
 	return nonces, request, att, err
 }
 
@@ -430,8 +455,8 @@ func sign(nonces *frost.Nonces, message, release []byte) (frost.Signature, error
 	return nonces.Finish(message, parsed)
 }
 
-// request signs the agent's statement for one attempt.
-func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Commitment) (*typev1.Envelope, *evidence.Attempt, error) {
+// request signs the agent's statement for one attempt. offer is the digest of the x402 offer that a message on Solana was made for.
+func (a *Agent) request(k *agentKey, intent, message, offer []byte, commitment frost.Commitment) (*typev1.Envelope, *evidence.Attempt, error) {
 	i := a.c.Installation()
 	m, _, err := evidence.CheckIntent(i, intent)
 	if err != nil {
@@ -442,7 +467,7 @@ func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Co
 		return nil, nil, err
 	}
 	now, _ := a.c.now()
-	e, err := evidence.Sign(k.request, &typev1.Request{
+	r := &typev1.Request{
 		Installation:  i.ID(),
 		Wallet:        a.wallet,
 		Payment:       m.GetPayment(),
@@ -452,7 +477,18 @@ func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Co
 		SeenEntry:     seen,
 		SeenHash:      hash,
 		TimeMillis:    now.UnixMilli(),
-	})
+	}
+	if m.GetRail() == railSolana {
+		said, err := decodeChain(m, message)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Memo = said.Memo
+		if throughSeller(m) {
+			r.FeePayer, r.OfferDigest = said.FeePayer[:], offer
+		}
+	}
+	e, err := evidence.Sign(k.request, r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -467,34 +503,65 @@ func (a *Agent) request(k *agentKey, intent, message []byte, commitment frost.Co
 }
 
 // finish brings an AUTHORIZED payment to its settlement: by the signature made before, or by a new attempt at the pinned
-// message.
-func (a *Agent) finish(ctx context.Context, r *PaymentRecord, told *typev1.Payment, made *wholeSignature) (*typev1.Payment, error) {
+// message. On Solana it returns the signed message once nothing is left to do here: the ledger sends a transfer, and a seller what
+// buys an HTTP resource, so that one is never handed to the ledger.
+func (a *Agent) finish(
+	ctx context.Context, r *PaymentRecord, told *typev1.Payment, made *wholeSignature,
+) (*typev1.Payment, *signedMessage, error) {
 	const op = "settle payment"
 	message := told.GetMessage()
 	if !slices.ContainsFunc(r.Messages, func(m []byte) bool { return bytes.Equal(m, message) }) {
-		return nil, distrust(op, a.risk(r), "the payment is said to be authorized by a message that this agent never made", nil)
+		return nil, nil, distrust(op, a.risk(r), "the payment is said to be authorized by a message that this agent never made", nil)
 	}
 	digest := evidence.MessageDigest(message)
 	if len(r.Pinned) > 0 && !digest.Is(r.Pinned) {
-		return nil, distrust(op, a.risk(r), "the payment is said to be authorized by another message than its receipt named", nil)
+		return nil, nil, distrust(op, a.risk(r), "the payment is said to be authorized by another message than its receipt named", nil)
 	}
 	if !made.is(message, r.Signature) && !frost.VerifySignature(a.groupKey, message, r.Signature) {
-		return a.attempt(ctx, r, message, told.GetReview(), made)
+		told, err := a.attempt(ctx, r, message, told.GetReview(), made)
+		return told, nil, err
+	}
+	intent, _, err := evidence.CheckIntent(a.c.Installation(), r.Intent)
+	if err != nil {
+		return nil, nil, wrap(op, err, a.risk(r))
+	}
+	var signed *signedMessage
+	if intent.GetRail() == railSolana {
+		signed = &signedMessage{message: bytes.Clone(message), signature: solana.Signature(r.Signature), offerDigest: r.offerDigest(message)}
+	}
+	if throughSeller(intent) {
+		return told, signed, nil
 	}
 	settling, step := a.c.tracer.Start(ctx, stepSettlement)
 	p, err := invoke(settling, a.c, rpc{op: op, moved: unknown}, &gatewayv1.SettlePaymentRequest{Name: r.Name, Signature: r.Signature},
 		gatewayv1.GatewayServiceClient.SettlePayment)
 	endStep(step, err)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := a.checkTold(ctx, r, p); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if p.GetState() != settled {
-		return nil, distrust(op, unknown, "the answer to the settlement is not a settled payment", nil)
+	switch {
+	case p.GetState() == settled:
+		return p, nil, nil
+	case signed != nil && p.GetState() == authorized && bytes.Equal(p.GetMessage(), message):
+		return p, signed, nil
+	case signed != nil && p.GetState() != authorized && p.GetState() != pendingReview:
+		// It landed with an error, or it is dead, by the statement that checkTold has seen.
+		return p, nil, nil
+	default:
+		return nil, nil, distrust(op, unknown, "the answer to the settlement is not a settled payment", nil)
 	}
-	return p, nil
+}
+
+// concludeSigned is conclude for a payment that waits for the chain.
+func (a *Agent) concludeSigned(ctx context.Context, r *PaymentRecord, told *typev1.Payment, signed *signedMessage) (*Payment, error) {
+	p, err := a.conclude(ctx, r, told)
+	if err == nil {
+		p.signed = signed
+	}
+	return p, err
 }
 
 // conclude records a state that waits or has ended, having verified what can be verified of it.

@@ -153,7 +153,9 @@ func (a *Agent) Wait(ctx context.Context, id string) (*Payment, error) {
 			if last = p; ended(p.State) || p.State == ready {
 				return p, nil
 			}
-			risk = notMoved // It waits for a person.
+			if p.State != authorized {
+				risk = notMoved // It waits for a person.
+			}
 			moved, err = a.watch(ctx, p)
 		}
 		switch {

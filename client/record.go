@@ -8,14 +8,15 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// resolve finds a recipient's key: 64 hexadecimal digits are one, a wallet's name or a handle resolves to a wallet record,
-// verified under the co-signer's key and pinned, so that the same name never means another key.
+// resolve finds a recipient's key: 64 hexadecimal digits are one, and so is a Solana address; a wallet's name or a handle resolves to
+// a wallet record, verified under the co-signer's key and pinned, so that the same name never means another key.
 func (c *Client) resolve(ctx context.Context, who *caller, recipient string) ([32]byte, error) {
 	const op = "resolve recipient"
 	if b, err := hex.DecodeString(recipient); err == nil && len(b) == 32 {
@@ -24,10 +25,18 @@ func (c *Client) resolve(ctx context.Context, who *caller, recipient string) ([3
 		}
 		return [32]byte(b), nil
 	}
+	if key, err := solana.ParseKey(recipient); err == nil {
+		// No key signs for an address off the curve: it is a token account's, or a program's, and tokens sent there are mostly lost.
+		if !evidence.ValidKey(key[:]) {
+			return [32]byte{}, local(op, typev1.Reason_REASON_INVALID_ARGUMENT,
+				"the address is not a wallet's: give the owner's address, and not that of its token account or of a program", "field", "recipient")
+		}
+		return key, nil
+	}
 	if !strings.HasPrefix(recipient, "@") {
 		if _, err := resource.ParseWallet(recipient); err != nil {
 			return [32]byte{}, local(op, typev1.Reason_REASON_INVALID_ARGUMENT,
-				"a recipient is wallets/{wallet}, @handle, or a key of 64 hexadecimal digits", "field", "recipient")
+				"a recipient is wallets/{wallet}, @handle, a key of 64 hexadecimal digits, or a Solana address in base58", "field", "recipient")
 		}
 	} else if err := resource.ValidHandle(recipient[1:]); err != nil {
 		return [32]byte{}, wrap(op, err, notMoved)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"time"
 
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -68,6 +69,18 @@ type PaymentRecord struct {
 	State typev1.PaymentState
 	// Settlement is the ledger's verified settlement, an encoded Envelope, once SETTLED.
 	Settlement []byte
+	// Chain is what is kept besides of a payment on Solana; nil on the book, and before the first message.
+	Chain *ChainRecord
+}
+
+// ChainRecord is what a client keeps of a payment on Solana besides.
+type ChainRecord struct {
+	// Offers are the digests of the x402 offers that Messages were made for, one for each of them, an empty one for a transfer.
+	Offers [][]byte
+	// HashTime is when the last message's block hash was got, by this machine's clock.
+	HashTime time.Time
+	// Further counts the messages that were made after one that had been pinned and was called dead.
+	Further int
 }
 
 // messagesMax bounds the messages that a record keeps. Each one before the last had expired when the next was made, so that
