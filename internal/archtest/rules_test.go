@@ -279,11 +279,14 @@ func rules() []rule {
 		},
 		{
 			name: "test helpers only in tests", scope: direct, from: []string{"./..."},
-			except: []string{"./halfkeytest/...", "./test/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/..."},
+			except: []string{
+				"./halfkeytest/...", "./test/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
+				"./internal/chain/solanarpc/solanarpctest/...",
+			},
 			reason: "testing in a shipped binary means that a helper went along, with its keys",
 			deny: []string{
 				"testing/...", "pgregory.net/...", "go.uber.org/goleak/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
-				"./internal/canary/...",
+				"./internal/canary/...", "./internal/chain/solanarpc/solanarpctest/...",
 			},
 			breaks: []string{"./services/ledger", "./internal/evidence/evidencetest"},
 		},

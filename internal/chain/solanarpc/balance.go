@@ -12,6 +12,8 @@ import (
 const (
 	// tokenProgram owns the token accounts that are read.
 	tokenProgram = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA" //nolint:gosec // G101: a program's public address, not a credential
+	// systemProgram owns what has SOL and nothing else.
+	systemProgram = "11111111111111111111111111111111"
 	// A token account of the classic program: mint, owner, units, and what is not read but its state.
 	accountSize = 165
 	unitsAt     = 64
@@ -28,7 +30,9 @@ type Balance struct {
 	Units int64
 	// Slot is the earliest that any of them spoke of.
 	Slot uint64
-	// Frozen says that an endpoint shows the account frozen by the mint's issuer: nothing leaves it.
+	// Exists says that every endpoint which answered shows the account. One that pays an owner without it opens it first.
+	Exists bool
+	// Frozen says that an endpoint shows the account frozen by the mint's issuer: nothing leaves it, and nothing reaches it.
 	Frozen bool
 	// Sure says that every endpoint answered and said the same. Without it a payment may be refused that could be paid; none is made
 	// that could not.
@@ -42,18 +46,18 @@ func (c *Client) Balance(ctx context.Context, owner, mint solana.Key) (Balance, 
 		return Balance{}, errors.New("solana balance: owner and mint have no associated token account")
 	}
 	said, failures := each(c, func(e *endpoint) (Balance, error) { return e.balance(ctx, account, owner, mint) })
-	lowest := Balance{Account: account, Units: math.MaxInt64, Slot: math.MaxUint64, Sure: true}
+	lowest := Balance{Account: account, Units: math.MaxInt64, Slot: math.MaxUint64, Exists: true, Sure: true}
 	answered := 0
 	for i, b := range said {
 		if failures[i] != nil {
 			lowest.Sure = false
 			continue
 		}
-		if answered++; answered > 1 && (b.Units != lowest.Units || b.Frozen != lowest.Frozen) {
+		if answered++; answered > 1 && (b.Units != lowest.Units || b.Frozen != lowest.Frozen || b.Exists != lowest.Exists) {
 			lowest.Sure = false
 		}
 		lowest.Units, lowest.Slot = min(lowest.Units, b.Units), min(lowest.Slot, b.Slot)
-		lowest.Frozen = lowest.Frozen || b.Frozen
+		lowest.Frozen, lowest.Exists = lowest.Frozen || b.Frozen, lowest.Exists && b.Exists
 	}
 	if answered == 0 {
 		return Balance{}, errors.Join(failures...)
@@ -92,6 +96,8 @@ func parseBalance(v any, owner, mint solana.Key) (Balance, string) {
 	switch {
 	case f.why != "":
 		return Balance{}, f.why
+	case program == systemProgram && len(data) == 0:
+		return b, "" // Somebody has sent SOL to where the account will be, which anybody can.
 	case program != tokenProgram || len(data) != accountSize:
 		return Balance{}, "has no token account of the classic Token program"
 	case solana.Key(data[:32]) != mint || solana.Key(data[32:unitsAt]) != owner:
@@ -101,6 +107,6 @@ func parseBalance(v any, owner, mint solana.Key) (Balance, string) {
 	if units > math.MaxInt64 {
 		return Balance{}, "has a balance above 2^63-1"
 	}
-	b.Units, b.Frozen = int64(units), data[stateAt] != stateInitialized
+	b.Units, b.Exists, b.Frozen = int64(units), true, data[stateAt] != stateInitialized
 	return b, ""
 }

@@ -35,12 +35,21 @@ func TestBalance(t *testing.T) {
 		units int64
 		sure  bool
 		froze bool
+		none  bool   // It does not exist.
 		why   string // Of the one alone.
 	}{
 		{name: "honest", units: 5000, sure: true},
 		{name: "one says less", node: holds(modelAccount{mint: mint, owner: wallet.key, units: 10}), units: 10},
 		{name: "one says more", node: holds(modelAccount{mint: mint, owner: wallet.key, units: 1 << 60}), units: 5000},
-		{name: "one says none", node: func(n *modelNode, _ *story) { n.balances = nil }, units: 0},
+		{name: "one says none", node: func(n *modelNode, _ *story) { n.balances = nil }, units: 0, none: true},
+		{
+			name: "one says that there is SOL alone", units: 0, none: true,
+			node: data(func(value map[string]any) { value["owner"], value["data"] = strings.Repeat("1", 32), bytesOf(nil) }),
+		},
+		{
+			name: "SOL, and data", units: 5000, why: "no token account",
+			node: data(func(value map[string]any) { value["owner"] = strings.Repeat("1", 32) }),
+		},
 		{
 			name: "one says frozen", units: 5000, froze: true,
 			node: holds(modelAccount{mint: mint, owner: wallet.key, units: 5000, frozen: true}),
@@ -92,7 +101,7 @@ func TestBalance(t *testing.T) {
 			if row.node != nil {
 				row.node(other, s)
 			}
-			want := solanarpc.Balance{Account: account, Units: row.units, Slot: s.tip.slot, Sure: row.sure, Frozen: row.froze}
+			want := solanarpc.Balance{Account: account, Units: row.units, Slot: s.tip.slot, Sure: row.sure, Frozen: row.froze, Exists: !row.none}
 			for _, nodes := range [][]*modelNode{{honest, other}, {other, honest}} {
 				if got, err := newClient(t, nodes...).Balance(t.Context(), wallet.key, mint); err != nil || got != want {
 					t.Errorf("%+v, %v, want %+v", got, err, want)

@@ -1,8 +1,8 @@
 // Package solanarpc asks Solana's RPC nodes, for the ledger alone: for a recent block hash, a balance, the transfers of a token
-// account, and what has become of a message.
+// account, what a payer has in SOL, and what has become of a message. It also hands them a transaction that is to be sent.
 //
-// Who should not use it: policy, the co-signer and clients, which judge bytes and reach no chain; and whoever wants to send a
-// transaction, which the agent or the seller does.
+// Who should not use it: policy, the co-signer and clients, which judge bytes and reach no chain; and whoever wants to know from sending
+// whether something was paid, which nothing but its outcome says.
 //
 // # What is believed
 //
@@ -12,10 +12,13 @@
 //	question    answered by
 //	BlockHash   every endpoint has the finalised block of that slot, hash and height, and takes the hash; all say the same
 //	Balance     the lowest that any says; Sure where all say the same
+//	Lamports    the lowest that any says
 //	Transfers   every endpoint shows the same transactions, in the same order, with the same effect, without a gap in the balance
 //	Outcome     Landed, Failed: every endpoint shows the finalised transaction, with our bytes and signatures that verify
 //	            Dead: every endpoint shows the whole window in which the message could land, and nothing in it
 //	            Unknown: anything else, with the reason; asking again later is the remedy
+//
+// Send asks nothing: a node that refuses a transaction, or says that it took it, has said nothing that counts.
 //
 // So a lie, or silence, may delay and never frees or settles. An endpoint that stays away, or has lost what it should show, delays until
 // the operator configures another one. Many machines behind one address are one witness: where their histories differ, and it is the
