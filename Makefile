@@ -97,12 +97,13 @@ interop: ## sign together with another implementation of RFC 9591, each as the o
 
 # Install scripts of packages are not run: nothing here needs one.
 .PHONY: x402
-x402: ## our Solana payments beside @solana/kit, and in a Solana VM (needs Node.js 20.18 or later, with npm)
+x402: ## our Solana payments beside other people's software, in a Solana VM (needs Node.js 20.18 or later, with npm)
 	@for tool in node npm; do command -v $$tool >/dev/null || { echo "make x402: $$tool is missing; it comes with Node.js 20.18 or later"; exit 1; }; done
 	cd test/x402 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd test/x402/stock && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	cd test/x402 && GOWORK=off go vet ./... && GOWORK=off go run ./messages | node codec.mjs
 	cd test/x402 && GOWORK=off go run ./messages -seed 2 -n 500 | node vm.mjs
-	cd test/x402 && GOWORK=off go test -count=1 ./vm
+	cd test/x402 && GOWORK=off go test -count=1 ./vm ./stock
 
 .PHONY: teeth
 teeth: ## take each safety defence out and see its test fail

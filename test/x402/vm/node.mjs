@@ -1,26 +1,41 @@
 // A Solana node in one process: LiteSVM, which is Solana's own virtual machine and programs, behind JSON-RPC over HTTP on loopback.
 //
-//   node node.mjs        prints one line of JSON, {"url":"http://127.0.0.1:PORT"}, and serves until its standard input ends
+//   node node.mjs [--network mainnet|devnet] [--block-milliseconds N]
+//
+// prints one line of JSON, {"url":"http://127.0.0.1:PORT","network":CAIP-2,"usdc":MINT}, and serves until its standard input ends. It has
+// the genesis hash of the network that it stands in for, and a mint of its own at the address of that network's USDC.
 //
 // It has a chain: blocks with hashes and heights, now and then a slot without one, a window of block hashes, and commitments. Time
-// stands still until test_advance makes blocks. URL/behind/N shows the same chain N blocks late, as a slow node would.
+// stands still until test_advance makes blocks, unless a block is made every so many milliseconds. URL/behind/N shows the same chain N
+// blocks late, as a slow node would.
 //
 // Beside the methods of a node:
 //   test_fund {owner, sol, usdc}   gives lamports and units of USDC; an amount left out is left as it is, null takes the account away
 //   test_advance {blocks}          makes blocks; the first one holds what was sent
+//   test_units {owner}             the units of USDC that an owner has now, final or not
 import { address, getBase58Decoder, getTransactionDecoder, isFullySignedTransaction } from '@solana/kit';
 import { findAssociatedTokenPda, getMintEncoder, getTokenDecoder, getTokenEncoder, TOKEN_PROGRAM_ADDRESS } from '@solana-program/token';
 import { FailedTransactionMetadata, LiteSVM } from 'litesvm';
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
+import { parseArgs } from 'node:util';
 
-const GENESIS = '5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d'; // mainnet's
-const USDC = address('EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v');
+const networks = {
+  mainnet: { genesis: '5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d', usdc: 'EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v' },
+  devnet: { genesis: 'EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG', usdc: '4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU' },
+};
+const { values: flags } = parseArgs({
+  options: { network: { type: 'string', default: 'mainnet' }, 'block-milliseconds': { type: 'string', default: '0' } },
+});
+const BLOCK_MILLISECONDS = Number(flags['block-milliseconds']);
+const { genesis: GENESIS, usdc } = networks[flags.network];
+const USDC = address(usdc);
 const SYSTEM = address('11111111111111111111111111111111');
 const RENT = 2_039_280n; // of a token account
 const HASH_BLOCKS = 150; // how many blocks a hash is good for
 const FINAL_BLOCKS = 32; // how far finality is behind
 const FIRST_BLOCKS = 300; // the chain's length at the start
+const FIRST_TIME = BLOCK_MILLISECONDS > 0 ? Math.floor(Date.now() / 1000) : 1_800_000_000;
 const SIGNATURE_FAILURE = 11; // TransactionErrorFieldless.SignatureFailure
 
 // The window of hashes and what landed before are this file's affair: LiteSVM knows one hash and no blocks.
@@ -45,14 +60,13 @@ let pending = []; // the next block's
 function makeBlock() {
   const height = blocks.length;
   const slot = height + Math.floor(height / 7); // every eighth slot has none
-  const block = { height, slot, hash: base58(createHash('sha256').update(`block ${slot}`).digest()), transactions: pending };
+  const hash = base58(createHash('sha256').update(`block ${slot}`).digest());
+  const block = { height, slot, hash, time: FIRST_TIME + Math.floor(slot * 0.4), transactions: pending };
   for (const transaction of pending) transaction.block = block;
   pending = [];
   blocks.push(block);
   vm.warpToSlot(BigInt(slot));
 }
-
-const time = (block) => 1_800_000_000 + Math.floor(block.slot * 0.4);
 
 // tip is the newest block of a commitment, for a node that is some blocks behind.
 function tip(commitment = 'finalized', behind = 0) {
@@ -184,7 +198,7 @@ async function answer(method, params, behind) {
       if (!block || block.height > top.height) throw new Refused(-32004, `Block not available for slot ${params[0]}`);
       const parent = blocks[block.height - 1] ?? block;
       return {
-        blockhash: block.hash, blockHeight: block.height, blockTime: time(block), previousBlockhash: parent.hash, parentSlot: parent.slot,
+        blockhash: block.hash, blockHeight: block.height, blockTime: block.time, previousBlockhash: parent.hash, parentSlot: parent.slot,
       };
     }
     case 'getBlocksWithLimit':
@@ -195,7 +209,7 @@ async function answer(method, params, behind) {
       const until = list.findIndex((t) => t.signature === options.until);
       if (until >= 0) list = list.slice(0, until);
       return list.slice(0, options.limit ?? 1000).map((t) => ({
-        signature: t.signature, slot: t.block.slot, err: t.err, memo: null, blockTime: time(t.block), confirmationStatus: 'finalized',
+        signature: t.signature, slot: t.block.slot, err: t.err, memo: null, blockTime: t.block.time, confirmationStatus: 'finalized',
       }));
     }
     case 'getTransaction': {
@@ -205,7 +219,7 @@ async function answer(method, params, behind) {
         throw new Refused(-32015, 'Transaction version (0) is not supported');
       }
       return {
-        slot: t.block.slot, blockTime: time(t.block), version: t.version,
+        slot: t.block.slot, blockTime: t.block.time, version: t.version,
         transaction: options.encoding === 'base64' ? [base64(t.wire), 'base64']
           : { signatures: [t.signature], message: { accountKeys: t.keys, recentBlockhash: t.hash } },
         meta: {
@@ -251,6 +265,10 @@ async function answer(method, params, behind) {
     case 'test_advance':
       for (let n = 0; n < params[0].blocks; n++) makeBlock();
       return blocks.length - 1;
+    case 'test_units': {
+      const account = state(await associated(params[0].owner));
+      return account?.owner === TOKEN_PROGRAM_ADDRESS ? String(getTokenDecoder().decode(account.data).amount) : null;
+    }
   }
   throw new Refused(-32601, 'Method not found');
 }
@@ -259,10 +277,14 @@ function put(at, programAddress, lamports, data) {
   vm.setAccount({ address: at, programAddress, lamports, data, executable: false, space: BigInt(data.length), exists: true });
 }
 
+async function associated(owner) {
+  return (await findAssociatedTokenPda({ owner: address(owner), mint: USDC, tokenProgram: TOKEN_PROGRAM_ADDRESS }))[0];
+}
+
 // fund sets what an owner has, as if it had always been so.
 async function fund({ owner, sol, usdc }) {
   if (sol !== undefined) put(address(owner), SYSTEM, BigInt(sol), new Uint8Array());
-  const [account] = await findAssociatedTokenPda({ owner: address(owner), mint: USDC, tokenProgram: TOKEN_PROGRAM_ADDRESS });
+  const account = await associated(owner);
   if (usdc === null) put(account, SYSTEM, 0n, new Uint8Array());
   else if (usdc !== undefined) {
     put(account, TOKEN_PROGRAM_ADDRESS, RENT, getTokenEncoder().encode({
@@ -277,6 +299,7 @@ put(USDC, TOKEN_PROGRAM_ADDRESS, 1_000_000_000n, getMintEncoder().encode({
   mintAuthority: null, supply: 1_000_000_000_000_000n, decimals: 6, isInitialized: true, freezeAuthority: null,
 }));
 for (let n = 0; n < FIRST_BLOCKS; n++) makeBlock();
+if (BLOCK_MILLISECONDS > 0) setInterval(makeBlock, BLOCK_MILLISECONDS);
 
 const server = createServer(async (request, response) => {
   const behind = Number(/^\/behind\/(\d+)$/.exec(request.url)?.[1] ?? 0);
@@ -300,5 +323,7 @@ const server = createServer(async (request, response) => {
   const body = Array.isArray(question) ? await Promise.all(question.map(one)) : await one(question);
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 });
-server.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` })));
+server.listen(0, '127.0.0.1', () => {
+  console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}`, network: `solana:${GENESIS.slice(0, 32)}`, usdc: USDC }));
+});
 process.stdin.on('end', () => process.exit(0)).resume();

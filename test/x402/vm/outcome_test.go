@@ -1,17 +1,9 @@
 package vm
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -20,99 +12,11 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
 )
 
-const mainnet = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"
-
-// node is node.mjs, running.
-type node struct {
-	t   *testing.T
-	url string
-}
-
-// start runs node.mjs until the test ends.
-func start(t *testing.T) *node {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), "node", "node.mjs")
-	command.Stderr = os.Stderr
-	input, err := command.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	output, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatalf("node.mjs does not start: %v (it needs Node.js, and npm ci in test/x402)", err)
-	}
-	t.Cleanup(func() {
-		_ = input.Close() // It ends with its input.
-		_ = command.Wait()
-	})
-	line, err := bufio.NewReader(output).ReadBytes('\n')
-	var ready struct {
-		URL string `json:"url"`
-	}
-	if err != nil || json.Unmarshal(line, &ready) != nil {
-		t.Fatalf("node.mjs says %q, %v", line, err)
-	}
-	return &node{t: t, url: ready.URL}
-}
-
-// call asks the node; the error is what it refuses with.
-func (n *node) call(method string, params ...any) (json.RawMessage, error) {
-	n.t.Helper()
-	question, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	response, err := http.Post(n.url, "application/json", bytes.NewReader(question))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	var answer struct {
-		Result json.RawMessage `json:"result"`
-		Error  *struct {
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		n.t.Fatalf("%s: %v", body, err)
-	}
-	if answer.Error != nil {
-		return nil, fmt.Errorf("%s: %s", method, answer.Error.Message)
-	}
-	return answer.Result, nil
-}
-
-func (n *node) must(method string, params ...any) {
-	n.t.Helper()
-	if _, err := n.call(method, params...); err != nil {
-		n.t.Fatal(err)
-	}
-}
-
-func (n *node) advance(blocks int) {
-	n.t.Helper()
-	n.must("test_advance", map[string]any{"blocks": blocks})
-}
-
-// send sends a transaction without the node's own trial, so that one that fails lands, too.
-func (n *node) send(wire []byte) error {
-	n.t.Helper()
-	_, err := n.call("sendTransaction", base64.StdEncoding.EncodeToString(wire), map[string]any{"encoding": "base64", "skipPreflight": true})
-	return err
-}
-
 // client asks the node at two addresses; the second shows the chain some blocks late.
-func (n *node) client(behind int) *solanarpc.Client {
+func (n *Node) client(behind int) *solanarpc.Client {
 	n.t.Helper()
 	client, err := solanarpc.New(solanarpc.Config{
-		Network: mainnet, Endpoints: []string{n.url, fmt.Sprintf("%s/behind/%d", n.url, behind)},
+		Network: n.Network, Endpoints: []string{n.URL, fmt.Sprintf("%s/behind/%d", n.URL, behind)},
 	})
 	if err != nil {
 		n.t.Fatal(err)
@@ -124,53 +28,23 @@ func (n *node) client(behind int) *solanarpc.Client {
 	return client
 }
 
-// person is an ordinary key.
-type person struct {
-	private ed25519.PrivateKey
-	key     solana.Key
-	account solana.Key
-}
-
-var usdc = func() solana.Key {
-	key, err := solana.ParseKey("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v")
-	if err != nil {
-		panic(err)
-	}
-	return key
-}()
-
-// someone has a name, and in the machine some SOL and USDC.
-func (n *node) someone(name string, sol int64, units any) person {
-	n.t.Helper()
-	seed := sha256.Sum256([]byte(name))
-	p := person{private: ed25519.NewKeyFromSeed(seed[:])}
-	p.key = solana.Key(p.private.Public().(ed25519.PublicKey))
-	account, ok := solana.AssociatedTokenAccount(p.key, usdc)
-	if !ok {
-		n.t.Fatal("no token account")
-	}
-	p.account = account
-	n.must("test_fund", map[string]any{"owner": p.key.String(), "sol": sol, "usdc": units})
-	return p
-}
-
 // pay builds and signs a payment over a block hash that the client hands out.
-func (n *node) pay(client *solanarpc.Client, layout solana.Layout, from, to, feePayer person, units int64) ([]byte, solanarpc.Watch) {
+func (n *Node) pay(client *solanarpc.Client, layout solana.Layout, from, to, feePayer Person, units int64) ([]byte, solanarpc.Watch) {
 	n.t.Helper()
 	hash, err := client.BlockHash(n.t.Context())
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	message, err := solana.Message{
-		Layout: layout, FeePayer: feePayer.key, Payer: from.key, Recipient: to.key, Mint: usdc, Units: units, Decimals: 6,
+		Layout: layout, FeePayer: feePayer.Key, Payer: from.Key, Recipient: to.Key, Mint: n.usdc, Units: units, Decimals: 6,
 		Memo: "for " + n.t.Name(), BlockHash: hash.Hash,
 	}.Encode()
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	signers := []person{from}
+	signers := []Person{from}
 	if layout == solana.X402 {
-		signers = []person{feePayer, from}
+		signers = []Person{feePayer, from}
 	}
 	var signatures []solana.Signature
 	for _, signer := range signers {
@@ -180,11 +54,11 @@ func (n *node) pay(client *solanarpc.Client, layout solana.Layout, from, to, fee
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return wire, solanarpc.Watch{Account: from.account, Payer: from.key, Message: message, BlockHash: hash}
+	return wire, solanarpc.Watch{Account: from.Account, Payer: from.Key, Message: message, BlockHash: hash}
 }
 
 // outcome asks what became of a message.
-func (n *node) outcome(client *solanarpc.Client, w solanarpc.Watch) solanarpc.Outcome {
+func (n *Node) outcome(client *solanarpc.Client, w solanarpc.Watch) solanarpc.Outcome {
 	n.t.Helper()
 	got, err := client.Outcome(n.t.Context(), w)
 	if err != nil {
@@ -193,7 +67,7 @@ func (n *node) outcome(client *solanarpc.Client, w solanarpc.Watch) solanarpc.Ou
 	return got
 }
 
-func (n *node) want(client *solanarpc.Client, w solanarpc.Watch, state solanarpc.State, why string) solanarpc.Outcome {
+func (n *Node) want(client *solanarpc.Client, w solanarpc.Watch, state solanarpc.State, why string) solanarpc.Outcome {
 	n.t.Helper()
 	got := n.outcome(client, w)
 	if got.State != state || !strings.Contains(got.Why, why) {
@@ -206,40 +80,40 @@ func (n *node) want(client *solanarpc.Client, w solanarpc.Watch, state solanarpc
 func TestLanded(t *testing.T) {
 	for _, layout := range []solana.Layout{solana.X402, solana.Transfer} {
 		t.Run(layout.String(), func(t *testing.T) {
-			n := start(t)
+			n := Start(t)
 			client := n.client(10)
-			wallet, shop, facilitator := n.someone("wallet", 0, 5_000_000), n.someone("shop", 0, 0), n.someone("facilitator", 1_000_000_000, nil)
+			wallet, shop, facilitator := n.Someone("wallet", 0, 5_000_000), n.Someone("shop", 0, 0), n.Someone("facilitator", 1_000_000_000, nil)
 			if layout == solana.Transfer {
-				wallet, shop = n.someone("wallet", 1_000_000_000, 5_000_000), n.someone("shop", 0, nil)
+				wallet, shop = n.Someone("wallet", 1_000_000_000, 5_000_000), n.Someone("shop", 0, nil)
 				facilitator = wallet
 			}
 			wire, w := n.pay(client, layout, wallet, shop, facilitator, 1_250_000)
 			n.want(client, w, solanarpc.Unknown, "may still land")
-			if err := n.send(wire); err != nil {
+			if err := n.Send(wire); err != nil {
 				t.Fatal(err)
 			}
-			if err := n.send(wire); err == nil {
+			if err := n.Send(wire); err == nil {
 				t.Error("it is taken twice")
 			}
-			n.advance(2) // Confirmed, and not final.
+			n.Advance(2) // Confirmed, and not final.
 			n.want(client, w, solanarpc.Unknown, "may still land")
-			n.advance(31)
+			n.Advance(31)
 			n.want(client, w, solanarpc.Unknown, "not all do yet")
-			n.advance(10)
+			n.Advance(10)
 			got := n.want(client, w, solanarpc.Landed, "")
 			if got.Signature != solana.Signature(wire[1:65]) || got.Slot <= w.BlockHash.Slot || got.Time.IsZero() {
 				t.Errorf("%+v", got)
 			}
-			n.advance(300)
+			n.Advance(300)
 			if again := n.outcome(client, w); again != got {
 				t.Errorf("later %+v, want %+v", again, got)
 			}
 			for _, side := range []struct {
-				who   person
+				who   Person
 				units int64
 			}{{wallet, 3_750_000}, {shop, 1_250_000}} {
-				b, err := client.Balance(t.Context(), side.who.key, usdc)
-				if err != nil || b.Units != side.units || !b.Sure || b.Account != side.who.account {
+				b, err := client.Balance(t.Context(), side.who.Key, n.usdc)
+				if err != nil || b.Units != side.units || !b.Sure || b.Account != side.who.Account {
 					t.Errorf("%+v, %v, want %d units", b, err, side.units)
 				}
 			}
@@ -249,87 +123,87 @@ func TestLanded(t *testing.T) {
 
 // TestFailed: the wallet has less than it pays. The transaction lands with an error, and nothing moves.
 func TestFailed(t *testing.T) {
-	n := start(t)
+	n := Start(t)
 	client := n.client(0)
-	wallet, shop, facilitator := n.someone("wallet", 0, 100), n.someone("shop", 0, 0), n.someone("facilitator", 1_000_000_000, nil)
+	wallet, shop, facilitator := n.Someone("wallet", 0, 100), n.Someone("shop", 0, 0), n.Someone("facilitator", 1_000_000_000, nil)
 	wire, w := n.pay(client, solana.X402, wallet, shop, facilitator, 101)
-	if err := n.send(wire); err != nil {
+	if err := n.Send(wire); err != nil {
 		t.Fatal(err)
 	}
-	n.advance(40)
+	n.Advance(40)
 	n.want(client, w, solanarpc.Failed, "")
-	if b, err := client.Balance(t.Context(), wallet.key, usdc); err != nil || b.Units != 100 || !b.Sure {
+	if b, err := client.Balance(t.Context(), wallet.Key, n.usdc); err != nil || b.Units != 100 || !b.Sure {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
 
 // TestDead: a message that nobody sent is dead when its window is over, settled and final everywhere, and no node takes it after that.
 func TestDead(t *testing.T) {
-	n := start(t)
+	n := Start(t)
 	client := n.client(5)
-	wallet, shop, facilitator := n.someone("wallet", 0, 100), n.someone("shop", 0, 0), n.someone("facilitator", 1_000_000_000, nil)
+	wallet, shop, facilitator := n.Someone("wallet", 0, 100), n.Someone("shop", 0, 0), n.Someone("facilitator", 1_000_000_000, nil)
 	wire, w := n.pay(client, solana.X402, wallet, shop, facilitator, 1)
 	other, _ := n.pay(client, solana.X402, wallet, shop, facilitator, 2)
-	if err := n.send(other); err != nil {
+	if err := n.Send(other); err != nil {
 		t.Fatal(err)
 	}
 	// The hash's block is as far below the newest as finality is, so that does not count: 150 blocks, 32 to settle, and one endpoint
 	// 5 behind.
-	n.advance(150 + 32)
+	n.Advance(150 + 32)
 	n.want(client, w, solanarpc.Unknown, "may still land")
-	n.advance(5)
+	n.Advance(5)
 	n.want(client, w, solanarpc.Unknown, "endpoint 2")
-	n.advance(1)
+	n.Advance(1)
 	n.want(client, w, solanarpc.Dead, "")
-	if err := n.send(wire); err == nil || !strings.Contains(err.Error(), "Blockhash not found") {
+	if err := n.Send(wire); err == nil || !strings.Contains(err.Error(), "Blockhash not found") {
 		t.Errorf("a dead message is taken: %v", err)
 	}
-	n.advance(500)
+	n.Advance(500)
 	n.want(client, w, solanarpc.Dead, "")
 }
 
 // TestLastBlock: the block after the last valid height still takes it, as the chain's rule has it, and then it has landed.
 func TestLastBlock(t *testing.T) {
-	n := start(t)
+	n := Start(t)
 	client := n.client(0)
-	wallet, shop, facilitator := n.someone("wallet", 0, 100), n.someone("shop", 0, 0), n.someone("facilitator", 1_000_000_000, nil)
+	wallet, shop, facilitator := n.Someone("wallet", 0, 100), n.Someone("shop", 0, 0), n.Someone("facilitator", 1_000_000_000, nil)
 	wire, w := n.pay(client, solana.X402, wallet, shop, facilitator, 1)
-	n.advance(150 - 32) // The hash is of a block 32 below the newest; the next is the 151st after it.
-	if err := n.send(wire); err != nil {
+	n.Advance(150 - 32) // The hash is of a block 32 below the newest; the next is the 151st after it.
+	if err := n.Send(wire); err != nil {
 		t.Fatal(err)
 	}
-	n.advance(150)
+	n.Advance(150)
 	n.want(client, w, solanarpc.Landed, "")
 }
 
 // TestTransfers: what comes in and goes out, in order, from an account that a stranger's payment created.
 func TestTransfers(t *testing.T) {
-	n := start(t)
+	n := Start(t)
 	client := n.client(0)
-	wallet, shop := n.someone("wallet", 0, nil), n.someone("shop", 0, 0)
-	payer, facilitator := n.someone("payer", 1_000_000_000, 10_000_000), n.someone("facilitator", 1_000_000_000, nil)
+	wallet, shop := n.Someone("wallet", 0, nil), n.Someone("shop", 0, 0)
+	payer, facilitator := n.Someone("payer", 1_000_000_000, 10_000_000), n.Someone("facilitator", 1_000_000_000, nil)
 	in, _ := n.pay(client, solana.Transfer, payer, wallet, payer, 4_000_000)
-	if err := n.send(in); err != nil {
+	if err := n.Send(in); err != nil {
 		t.Fatal(err)
 	}
-	n.advance(40)
-	first, err := client.Transfers(t.Context(), wallet.account, solanarpc.Cursor{})
+	n.Advance(40)
+	first, err := client.Transfers(t.Context(), wallet.Account, solanarpc.Cursor{})
 	if err != nil || len(first.Transfers) != 1 || first.Transfers[0].Change != 4_000_000 {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	out, w := n.pay(client, solana.X402, wallet, shop, facilitator, 1_500_000)
-	if err := n.send(out); err != nil {
+	if err := n.Send(out); err != nil {
 		t.Fatal(err)
 	}
-	n.advance(40)
-	rest, err := client.Transfers(t.Context(), wallet.account, first.Next)
+	n.Advance(40)
+	rest, err := client.Transfers(t.Context(), wallet.Account, first.Next)
 	if err != nil || len(rest.Transfers) != 1 {
 		t.Fatalf("%+v, %v", rest, err)
 	}
 	if one := rest.Transfers[0]; one.Change != -1_500_000 || one.Units != 2_500_000 || !slices.Equal(one.Message, w.Message) {
 		t.Errorf("%+v", one)
 	}
-	whole, err := client.Transfers(t.Context(), wallet.account, solanarpc.Cursor{})
+	whole, err := client.Transfers(t.Context(), wallet.Account, solanarpc.Cursor{})
 	if err != nil || len(whole.Transfers) != 2 || whole.Next != rest.Next {
 		t.Errorf("%+v, %v", whole, err)
 	}
@@ -338,9 +212,9 @@ func TestTransfers(t *testing.T) {
 // TestNodeRefuses: what the checks above rest on. The machine takes no forged signature and no unsigned fee payer, and a trial run
 // does not need the fee payer's.
 func TestNodeRefuses(t *testing.T) {
-	n := start(t)
+	n := Start(t)
 	client := n.client(0)
-	wallet, shop, facilitator := n.someone("wallet", 0, 100), n.someone("shop", 0, 0), n.someone("facilitator", 1_000_000_000, nil)
+	wallet, shop, facilitator := n.Someone("wallet", 0, 100), n.Someone("shop", 0, 0), n.Someone("facilitator", 1_000_000_000, nil)
 	wire, w := n.pay(client, solana.X402, wallet, shop, facilitator, 1)
 	half, err := solana.Wire(w.Message, solana.Signature{}, solana.Signature(wire[65:129]))
 	if err != nil {
@@ -349,19 +223,19 @@ func TestNodeRefuses(t *testing.T) {
 	forged := slices.Clone(wire)
 	forged[len(forged)-2] ^= 1 // In the memo.
 	for name, b := range map[string][]byte{"without the fee payer": half, "with a forged memo": forged} {
-		if err := n.send(b); err == nil {
+		if err := n.Send(b); err == nil {
 			t.Errorf("%s it is taken", name)
 		}
 	}
 	trial := map[string]any{"encoding": "base64", "sigVerify": false}
-	result, err := n.call("simulateTransaction", base64.StdEncoding.EncodeToString(half), trial)
+	result, err := n.Call("simulateTransaction", base64.StdEncoding.EncodeToString(half), trial)
 	if err != nil || !strings.Contains(string(result), `"err":null`) {
 		t.Errorf("%s, %v", result, err)
 	}
-	if err := n.send(half); err == nil {
+	if err := n.Send(half); err == nil {
 		t.Error("after a trial run without signatures it is taken without them")
 	}
-	if err := n.send(wire); err != nil {
+	if err := n.Send(wire); err != nil {
 		t.Error(err)
 	}
 }
