@@ -155,8 +155,10 @@ function send(text, { encoding, skipPreflight }) {
   const result = vm.sendTransaction(one.transaction);
   const failed = result instanceof FailedTransactionMetadata;
   if (failed && result.err() === SIGNATURE_FAILURE) throw new Refused(-32003, 'Transaction signature verification failure');
-  messages.add(id);
   const signature = base58(one.wire.subarray(1, 65));
+  // What could not even pay its fee is in no block, and a node that was told not to try first does not say so.
+  if (failed && state(address(one.keys[0]))?.lamports === before.get(one.keys[0])?.lamports) return signature;
+  messages.add(id);
   const transaction = {
     ...one, signature, before, err: failed ? failure(result) : null,
     pre: balances(one.keys, (key) => before.get(key)), post: balances(one.keys, (key) => state(address(key))),

@@ -209,6 +209,53 @@ func TestTransfers(t *testing.T) {
 	}
 }
 
+// TestTransferNeeds: the machine takes a transfer from a payer with just the SOL that we say it needs, and none from one with a lamport
+// less; the client's own word sends it.
+func TestTransferNeeds(t *testing.T) {
+	n := Start(t)
+	client := n.client(3)
+	for _, opens := range []bool{false, true} {
+		cost := int64(solanarpc.TransferFee)
+		var has any = 0
+		if opens {
+			cost, has = cost+solanarpc.TokenAccountRent, nil
+		}
+		for _, c := range []struct {
+			name     string
+			lamports int64
+			lands    bool
+		}{
+			{"what it costs", cost, true},
+			{"a lamport less", cost - 1, false},
+			{"a lamport more", cost + 1, false},
+			{"a lamport less than an account keeps", cost + solanarpc.RentExempt - 1, false},
+			{"what an account keeps", cost + solanarpc.RentExempt, true},
+		} {
+			t.Run(fmt.Sprintf("opens %v, %s", opens, c.name), func(t *testing.T) {
+				n.t = t
+				wallet, shop := n.Someone("wallet "+t.Name(), c.lamports, 500), n.Someone("shop "+t.Name(), 0, has)
+				if got, err := client.Lamports(t.Context(), wallet.Key); err != nil || got != c.lamports {
+					t.Fatalf("%d lamports, %v, want %d", got, err, c.lamports)
+				}
+				if needs := solanarpc.TransferNeeds(c.lamports, opens); (needs == 0) != c.lands {
+					t.Errorf("we say that it needs %d", needs)
+				}
+				wire, w := n.pay(client, solana.Transfer, wallet, shop, wallet, 500)
+				if err := client.Send(t.Context(), wire); err != nil {
+					t.Fatal(err)
+				}
+				n.Advance(40)
+				if c.lands {
+					n.want(client, w, solanarpc.Landed, "")
+				}
+				if moved := n.Units(shop.Key.String()); (moved == 500) != c.lands || moved != 0 && moved != 500 {
+					t.Errorf("%d units moved", moved)
+				}
+			})
+		}
+	}
+}
+
 // TestNodeRefuses: what the checks above rest on. The machine takes no forged signature and no unsigned fee payer, and a trial run
 // does not need the fee payer's.
 func TestNodeRefuses(t *testing.T) {
