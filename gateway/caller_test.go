@@ -22,6 +22,7 @@ import (
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/resource"
 	"github.com/halfkey/halfkey/internal/rpc"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -101,6 +102,7 @@ var matrix = []struct {
 	{"GetShadowSummary", wallet, "u+dar+d+", served},
 	{"GetShadowSummary", theOwner, "uddar+dd", served},
 	{"ReportShadowPayment", wallet, "u+darddd", typev1.Reason_REASON_NO_GUARD_RAILS}, // What an application paid is its agent's word alone.
+	{"GetBlockHash", wallet, "u+darddd", invalid},                                    // This installation has no chain; a message is its agent's to make.
 	{"ListPayments", wallet, "u+dar+d+", served},
 	{"ListPayments", theOwner, "uddar+dd", served},
 	{"WatchPayments", wallet, "u+dar+d+", served},
@@ -219,6 +221,8 @@ func (w *world) request(m protoreflect.MethodDescriptor, about, on, freezeID str
 		switch f := fields.Get(i); {
 		case f.Name() == "wallet", f.Name() == "parent", f.Name() == "owner":
 			value = on
+		case f.Name() == "network":
+			value = resource.SolanaDevnet
 		case f.Name() == "code":
 			value = "AAAA-AAAA-AAAA-AAAA-AAAA"
 		case f.Name() == "name" && about == itself:

@@ -25,6 +25,18 @@ func (s *Service) GetLimits(ctx context.Context, req *gatewayv1.GetLimitsRequest
 	return resp.GetLimits(), err
 }
 
+// GetBlockHash hands out a recent block hash of a chain for a wallet's message.
+func (s *Service) GetBlockHash(ctx context.Context, req *gatewayv1.GetBlockHashRequest) (*gatewayv1.GetBlockHashResponse, error) {
+	if _, err := s.caller(ctx, gatewayv1.GatewayService_GetBlockHash_FullMethodName, req.GetWallet()); err != nil {
+		return nil, err
+	}
+	resp, err := s.ledger.GetBlockHash(ctx, &ledgerv1.GetBlockHashRequest{Wallet: req.GetWallet(), Network: req.GetNetwork()})
+	if err != nil {
+		return nil, err
+	}
+	return &gatewayv1.GetBlockHashResponse{BlockHash: resp.GetBlockHash(), LastValidHeight: resp.GetLastValidHeight()}, nil
+}
+
 // ListPayments lists payments of a wallet or of an owner's wallets.
 func (s *Service) ListPayments(ctx context.Context, req *gatewayv1.ListPaymentsRequest) (*gatewayv1.ListPaymentsResponse, error) {
 	if _, err := s.caller(ctx, gatewayv1.GatewayService_ListPayments_FullMethodName, req.GetParent()); err != nil {

@@ -77,6 +77,14 @@ func WithDemandEnrolment() Option { return func(s *System) { s.demandEnrolment =
 // refuses the others with LIMIT_EXCEEDED. Without it nobody is bounded.
 func WithCallsPerSecond(n int) Option { return func(s *System) { s.callsPerSecond = n } }
 
+// WithSolana gives the ledger a rail on Solana: a network by CAIP-2 with every token that is known on it, and the RPC URLs of nodes,
+// which the ledger asks often. Without it payments on Solana are refused.
+func WithSolana(network string, endpoints ...string) Option {
+	return func(s *System) {
+		s.solana = &allinone.Solana{Network: network, Endpoints: endpoints, WatchInterval: watchInterval}
+	}
+}
+
 // WithLog lets the services write their log to w.
 func WithLog(w io.Writer) Option { return func(s *System) { s.log = w } }
 
@@ -87,6 +95,9 @@ func WithTelemetry(t map[authz.Service]*telemetry.Telemetry) Option {
 
 // WithTracer records the payments of clients.
 func WithTracer(t trace.TracerProvider) Option { return func(s *System) { s.tracer = t } }
+
+// watchInterval is shorter than the ledger's own: a test's nodes are on this machine, and its blocks come faster.
+const watchInterval = 100 * time.Millisecond
 
 // timeout bounds each step of the helpers below.
 const timeout = time.Minute
@@ -101,6 +112,7 @@ type System struct {
 	// demandEnrolment refuses agents without a token.
 	demandEnrolment bool
 	callsPerSecond  int
+	solana          *allinone.Solana
 
 	telemetry map[authz.Service]*telemetry.Telemetry
 	tracer    trace.TracerProvider
@@ -136,6 +148,7 @@ func (s *System) start() {
 	defer cancel()
 	config := allinone.Config{
 		DataDir: s.dir, Listen: "127.0.0.1:0", Clock: s.clock, DemandEnrolment: s.demandEnrolment,
+		Solana:  s.solana,
 		Callers: quota.Limits{PerSecond: float64(s.callsPerSecond)},
 		Logger:  slog.New(slog.NewJSONHandler(s.log, nil)), Telemetry: s.telemetry,
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/halfkey/halfkey/docs/openapi"
 	"github.com/halfkey/halfkey/gateway/httpjson"
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/resource"
 )
 
 // Every method of the contract has a route, and every route a method.
@@ -60,6 +61,9 @@ func TestEveryRoute(t *testing.T) {
 			}
 			path, about := fill(r.path, agent.Wallet(), owner.Name())
 			call := request{method: r.verb, path: path}
+			if r.method == "GetBlockHash" {
+				call.path += "?network=" + resource.SolanaDevnet
+			}
 			if r.method == "Freeze" {
 				about = agent.Wallet()
 				call.body = fmt.Sprintf(`{"freeze":{"freeze_id":"f-1","scope":"SCOPE_WALLET","wallet":%q}}`, about)

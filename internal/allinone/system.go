@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfkey/halfkey/gateway/edge"
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc"
 	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/quota"
@@ -35,6 +36,8 @@ type Config struct {
 	Listen string
 	// DemandEnrolment refuses agents that register without an owner's enrolment token.
 	DemandEnrolment bool
+	// Solana is the ledger's rail on Solana; nil has none.
+	Solana *Solana
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 	// Logger receives what the services have to say; nil means slog.Default.
@@ -60,6 +63,7 @@ type System struct {
 	edge        *edge.Edge
 	served      []*program.Served
 	connections []*grpc.ClientConn
+	chain       *solanarpc.Client // Nil without a rail on Solana.
 	closeStore  func() error
 	stopped     sync.Once
 	stopErr     error
@@ -135,6 +139,11 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 	if err != nil {
 		return nil, err
 	}
+	rail, chain, err := c.Solana.open()
+	if err != nil {
+		return nil, err
+	}
+	s.chain = chain
 	services := []struct {
 		name authz.Service
 		make func(e *program.Environment) (program.Service, error)
@@ -170,7 +179,7 @@ func (s *System) startServices(ctx context.Context, etcd *embedded.Server, c Con
 		{authz.Ledger, func(e *program.Environment) (program.Service, error) {
 			return ledger.New(ledger.Config{
 				Installations: e.Installations, Key: m.ledger, Path: filepath.Join(m.dir, fileLedger), Clock: c.Clock, Logger: e.Logger,
-				Tracer: e.Tracer, Meter: e.Meter,
+				Solana: rail, Tracer: e.Tracer, Meter: e.Meter,
 			})
 		}},
 		{authz.Cosigner, func(e *program.Environment) (program.Service, error) {
@@ -294,6 +303,9 @@ func (s *System) end(gateway func(*edge.Edge) error, service func(*program.Serve
 		}
 		for _, conn := range s.connections {
 			errs = append(errs, conn.Close())
+		}
+		if s.chain != nil {
+			s.chain.Close()
 		}
 		if s.closeStore != nil {
 			errs = append(errs, s.closeStore())

@@ -140,6 +140,7 @@ var table = map[string]Rule{
 	gatewayv1.GatewayService_ConfirmResharing_FullMethodName:     open(), // likewise
 	gatewayv1.GatewayService_CompleteResharing_FullMethodName:    open(), // the group key's signature proves itself
 	gatewayv1.GatewayService_ConfirmRecovery_FullMethodName:      statement(Owner),
+	gatewayv1.GatewayService_GetBlockHash_FullMethodName:         token(Agent),
 	gatewayv1.GatewayService_CreatePayment_FullMethodName:        statement(Agent).moving(),
 	gatewayv1.GatewayService_SettlePayment_FullMethodName:        open().moving(), // the group key's signature proves itself
 	gatewayv1.GatewayService_GetPayment_FullMethodName:           token(anyCaller),
@@ -179,6 +180,7 @@ var table = map[string]Rule{
 	ledgerv1.LedgerService_OpenAccount_FullMethodName:         gatewayOnly,
 	ledgerv1.LedgerService_SetGuardRails_FullMethodName:       gatewayOnly,
 	ledgerv1.LedgerService_GetDocuments_FullMethodName:        gatewayOnly,
+	ledgerv1.LedgerService_GetBlockHash_FullMethodName:        gatewayOnly,
 	ledgerv1.LedgerService_CreatePayment_FullMethodName:       gatewayPays,
 	ledgerv1.LedgerService_GetPayment_FullMethodName:          gatewayOnly,
 	ledgerv1.LedgerService_ListPayments_FullMethodName:        gatewayOnly,

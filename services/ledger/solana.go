@@ -11,6 +11,7 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
 	"github.com/halfkey/halfkey/internal/resource"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // WatchDefault is how often the ledger asks what has become of messages: a block takes 0.4 s, and is final after some 13 s.
@@ -36,6 +37,7 @@ type rail struct {
 	mints    map[string]solana.Key // By asset.
 	assets   []string              // In order.
 	interval time.Duration
+	hashes   hashes
 }
 
 // newRail checks the configuration of the rail; nil has none.
@@ -84,6 +86,19 @@ func knownTokens(network string) string {
 		return "none"
 	}
 	return strings.Join(assets, ", ")
+}
+
+// takes refuses a network that is not the rail's; nil takes none. Field is where the caller named it.
+func (r *rail) takes(network, field string) *refusal {
+	switch {
+	case r == nil:
+		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "this installation's ledger settles on its book alone", "field", field,
+			"why", "is one that this installation's ledger does not have; it has RAIL_BOOK")
+	case r.network != network:
+		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "this installation's ledger settles on another network", "field", field,
+			"why", "is not "+r.network+", which is the network of this installation's ledger")
+	}
+	return nil
 }
 
 // account is a wallet's token account for an asset that the rail takes.
