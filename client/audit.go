@@ -29,6 +29,9 @@ type JournalReport struct {
 	Incoming int
 	// Balances are by asset, replayed from the first entry.
 	Balances map[string]Balance
+	// Outflows are what left on a chain without a payment of the ledger's, in the order of their entries. The journal is none the worse
+	// for them: it says so. Their owner has to know whose doing they are.
+	Outflows []Outflow
 	// GuardRails is the number of the version in force.
 	GuardRails uint64
 	// Frozen are the ids of the wallet's own freezes that have not ended. An owner's and the installation's are in the
@@ -39,14 +42,14 @@ type JournalReport struct {
 // VerifyJournal verifies a wallet's journal from its first entry on: the hash chain and the ledger's signed head; that each
 // version of the guard rails follows from the one before; the signature of every statement under the keys in force at its
 // entry; every judgement, judged again from the guard rails and the windows that the journal itself adds up to; that each
-// payment took only the steps it may take, and settled by the group key's signature over its pinned message; and the
-// balances, replayed. It names the first entry that does not verify.
+// payment took only the steps it may take, and settled by the group key's signature over its pinned message, on a chain by the
+// transaction that carries it; and the balances, replayed. It names the first entry that does not verify.
 //
 // Statements under a service's retired key count, because the head that holds them is signed under the current one. earlier
 // are the installation files before i, newest last, each named by its successor: their operator keys count as well.
 //
 // What it cannot see: freezes of an owner or of the installation, and whether anything happened that the ledger never wrote
-// down. An agent's store notes the newest entry that it was shown: Journal.Report holds a journal to that too.
+// down. Nor does it ask a chain: that tokens came in there, and that a message never landed, is the ledger's word. An agent's store notes the newest entry that it was shown: Journal.Report holds a journal to that too.
 func VerifyJournal(i *evidence.Installation, wallet string, entries [][]byte, head *typev1.Envelope, earlier ...*evidence.Installation) (*JournalReport, error) {
 	return (&Journal{Wallet: wallet, Entries: entries, Head: head}).Report(i, earlier...)
 }
@@ -71,7 +74,7 @@ func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evi
 	}
 	return &JournalVerifier{held: true, links: chain{i: i, wallet: wallet}, a: &audit{
 		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
-		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), paid: make(map[string]guardrails.Paid), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), pinned: make(map[evidence.Digest]bool), landed: make(map[landing]bool), paid: make(map[string]guardrails.Paid), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
 	}}, nil
 }
 
@@ -155,6 +158,10 @@ type audit struct {
 	revoked  map[string]*typev1.Revocation // Those of them that are revocations.
 	last     int64                         // Time of the entry before.
 	setBack  bool                          // The entry before set the time back, or ended a payment for that reason.
+	pinned   map[evidence.Digest]bool      // Messages on a chain, each once.
+	landed   map[landing]bool              // Transactions on a chain, each once.
+	outflows []Outflow
+	overflow bool // A sum did not fit its number.
 }
 
 // auditedPayment is one payment as its entries have left it.
@@ -165,11 +172,13 @@ type auditedPayment struct {
 	units     int64
 	message   []byte // The pinned one, while AUTHORIZED and after.
 	expiry    int64
-	quarter   int64 // When it was counted, while it is.
-	counted   bool
+	quarters  []int64 // When it was counted, while it is.
 	redeemed  bool
 	recipient [32]byte
 	unit      string
+
+	onWire     pinnedMessage   // The pinned message on a chain.
+	calledDead []pinnedMessage // Those before it, which the ledger has called dead.
 }
 
 func (a *audit) entry(e *typev1.Entry) error {
@@ -213,6 +222,8 @@ func (a *audit) kind(e *typev1.Entry, wasSetBack bool) error {
 	case typev1.EntryKind_ENTRY_KIND_DEPOSIT, typev1.EntryKind_ENTRY_KIND_REDEMPTION,
 		typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS, typev1.EntryKind_ENTRY_KIND_SET_TIME:
 		return a.operator(e)
+	case typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT, typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW:
+		return a.chainTransfer(e)
 	default:
 		return refusal("entry", "kind", "is one that this client cannot verify")
 	}
@@ -223,8 +234,10 @@ func (a *audit) balance(e *typev1.Entry) error {
 	if e.GetAsset() == "" {
 		return nil
 	}
-	b := a.balances[e.GetAsset()]
+	b := stated(e.GetAsset(), a.balances[e.GetAsset()])
 	switch {
+	case a.overflow:
+		return refusal("entry", "units", "add up to more than fits their number")
 	case b.Available < 0 || b.Held < 0:
 		return refusal("entry", "units", "are more than the wallet had")
 	case e.GetAvailable() != resource.FormatUnits(b.Available):
@@ -235,12 +248,14 @@ func (a *audit) balance(e *typev1.Entry) error {
 	return nil
 }
 
-// move changes a balance; sums that do not fit their number are refused by the sign that they then have.
+// move changes a balance. On a chain what is available goes below zero, by what has left that was held or spent.
 func (a *audit) move(asset string, available, held int64) {
 	b := a.balances[asset]
+	var availableFits, heldFits bool
 	b.Asset = asset
-	b.Available += available
-	b.Held += held
+	b.Available, availableFits = plus(b.Available, available)
+	b.Held, heldFits = plus(b.Held, held)
+	a.overflow = a.overflow || !availableFits || !heldFits
 	a.balances[asset] = b
 }
 
@@ -423,6 +438,8 @@ func (a *audit) income(e *typev1.Entry) error {
 		return refusal("settlement", "payment", "is another payment")
 	case s.GetAsset() != e.GetAsset() || s.GetUnits() != e.GetUnits():
 		return refusal("settlement", "units", "are not the entry's")
+	case chainAsset(e.GetAsset()):
+		return refusal("entry", "kind", "brings what comes in on a chain, by the transaction that brought it and not by a payment")
 	case a.incoming[e.GetPayment()]:
 		return refusal("entry", "payment", "came in before")
 	}
@@ -490,7 +507,7 @@ func (a *audit) redemption(e *typev1.Entry, r *typev1.Redemption) error {
 	switch {
 	case e.GetKind() != typev1.EntryKind_ENTRY_KIND_REDEMPTION || e.GetPayment() != r.GetPayment():
 		return refusal("redemption", "payment", "is not the entry's")
-	case p == nil || p.state != settled || p.recipient != a.i.RedemptionAccount():
+	case p == nil || p.state != settled || p.onChain() || p.recipient != a.i.RedemptionAccount():
 		return refusal("redemption", "payment", "did not settle to the redemption account")
 	case p.redeemed:
 		return refusal("redemption", "payment", "was redeemed before")
@@ -502,7 +519,10 @@ func (a *audit) redemption(e *typev1.Entry, r *typev1.Redemption) error {
 func (a *audit) report(entries uint64) *JournalReport {
 	r := &JournalReport{
 		Wallet: a.wallet, Handle: a.handle, GroupKey: a.groupKey, Entries: entries, Incoming: len(a.incoming),
-		Payments: make(map[typev1.PaymentState]int), Balances: a.balances,
+		Payments: make(map[typev1.PaymentState]int), Balances: make(map[string]Balance), Outflows: slices.Clone(a.outflows),
+	}
+	for asset, b := range a.balances {
+		r.Balances[asset] = stated(asset, b)
 	}
 	if a.head != nil {
 		r.GuardRails = a.head.Document.GetNumber()
@@ -529,10 +549,8 @@ func (p *auditedPayment) facts() guardrails.Facts {
 
 // sums adds up the windows that a payment is judged by, without the payment itself.
 func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
-	if p.counted {
-		a.count(p, -p.units)
-		defer a.count(p, p.units)
-	}
+	a.count(p, -p.units)
+	defer a.count(p, p.units)
 	spans := guardrails.Spans(a.head.Document, p.facts(), at)
 	sums := make([]guardrails.Sum, len(spans))
 	for n, span := range spans {
@@ -547,12 +565,14 @@ func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
 	return sums
 }
 
-// count adds units to the quarter hour that a payment was authorized in; negative units are taken out of it.
+// count adds units to the quarter hours that a payment counts in; negative units are taken out of them.
 func (a *audit) count(p *auditedPayment, units int64) {
 	c := a.windows[p.unit]
 	if c == nil {
 		c = new(counted)
 		a.windows[p.unit] = c
 	}
-	c.add(p.quarter, units)
+	for _, quarter := range p.quarters {
+		c.add(quarter, units)
+	}
 }

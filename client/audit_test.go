@@ -24,6 +24,7 @@ type scribe struct {
 	w     *evidencetest.Wallet
 	shop  [32]byte
 	other *evidencetest.Wallet // Another wallet of the same installation, which pays this one.
+	rail  typev1.Rail          // Whose payments it writes; zero is the book.
 	now   time.Time
 	at    uint64
 	edit  func(s *scribe, e *typev1.Entry)
@@ -73,7 +74,12 @@ func (s *scribe) sign() {
 	})
 }
 
-func (s *scribe) asset() string { return s.w.Installation.BookUSD() }
+func (s *scribe) asset() string {
+	if s.rail == typev1.Rail_RAIL_SOLANA {
+		return evidencetest.USDC
+	}
+	return s.w.Installation.BookUSD()
+}
 
 // attempt records an attempt of units with policy's honest verdict and the rules' honest results.
 func (s *scribe) attempt(kind typev1.EntryKind, id string, units int64, review *typev1.Envelope, state typev1.PaymentState) *evidencetest.Payment {
@@ -116,7 +122,7 @@ func (s *scribe) paid() guardrails.Paid {
 	if s.lastPaid == nil {
 		return guardrails.Paid{}
 	}
-	return guardrails.Paid{Recipient: s.lastPaid.Message.Recipient, Units: s.lastPaid.Message.Units, Unit: resource.UnitUSD}
+	return guardrails.Paid{Recipient: s.lastPaid.Facts().Recipient, Units: s.lastPaid.Facts().Units, Unit: resource.UnitUSD}
 }
 
 func (s *scribe) settle(p *evidencetest.Payment, units int64) {
@@ -129,11 +135,16 @@ func (s *scribe) settle(p *evidencetest.Payment, units int64) {
 }
 
 func (s *scribe) settlement(p *evidencetest.Payment, units int64) *typev1.Envelope {
-	return s.w.Sign(s.w.Ledger, &typev1.Settlement{
-		Installation: s.w.Installation.ID(), Wallet: p.Wallet.Name, Payment: p.Name, Payer: p.Wallet.GroupKey[:], Recipient: p.Message.Recipient[:],
+	recipient := p.Facts().Recipient
+	m := &typev1.Settlement{
+		Installation: s.w.Installation.ID(), Wallet: p.Wallet.Name, Payment: p.Name, Payer: p.Wallet.GroupKey[:], Recipient: recipient[:],
 		Asset: s.asset(), Units: resource.FormatUnits(units), IntentDigest: evidence.IntentDigest(p.IntentBytes).Bytes(),
 		MessageDigest: evidence.MessageDigest(p.MessageBytes).Bytes(), TimeMillis: s.now.UnixMilli(),
-	})
+	}
+	if s.rail == typev1.Rail_RAIL_SOLANA {
+		m.Transaction, m.Slot = s.transaction(p), 290_000_200
+	}
+	return s.w.Sign(s.w.Ledger, m)
 }
 
 func (s *scribe) dead(p *evidencetest.Payment) *typev1.Envelope {
@@ -338,11 +349,23 @@ func TestJournalRefuses(t *testing.T) {
 			e.Statements[1] = s.w.Sign(s.w.Policy, m)
 		}, "time_millis"},
 		{"a payment of another intent's units", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Units = "1" }, "units"},
-		{"a payment on Solana", entryGreen, func(s *scribe, e *typev1.Entry) {
-			p := s.w.Payment(evidencetest.PaymentConfig{ID: "green", To: s.shop, Rail: typev1.Rail_RAIL_SOLANA, Now: s.now})
-			p.Judge(s.now, nil)
+		{"a payment on Solana that the guard rails refuse", entryGreen, func(s *scribe, e *typev1.Entry) {
+			p := s.w.Payment(evidencetest.PaymentConfig{ID: "green", To: s.shop, Rail: typev1.Rail_RAIL_SOLANA, Units: 2 * usd, Now: s.now})
+			p.Judge(s.now, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
 			e.Asset, e.Units, e.Statements, e.Message = evidencetest.USDC, p.Intent.GetUnits(), []*typev1.Envelope{p.Request, p.Verdict}, p.MessageBytes
-		}, "intent.rail"},
+		}, "light"},
+		{"a message that died with a transaction, on the book", entryDied, func(s *scribe, e *typev1.Entry) {
+			m := new(typev1.DeadMessage)
+			s.w.Decode(e.GetStatements()[0], m)
+			m.Transaction, m.Slot = make([]byte, 64), 1
+			e.Statements[0], e.PaymentState = s.w.Sign(s.w.Ledger, m), failedState
+		}, "dead-message.transaction"},
+		{"money on a chain that came in by a payment", entryIncoming, func(s *scribe, e *typev1.Entry) {
+			m := new(typev1.Settlement)
+			s.w.Decode(e.GetStatements()[0], m)
+			m.Asset, m.Transaction, m.Slot = evidencetest.USDC, make([]byte, 64), 1
+			e.Statements[0], e.Asset = s.w.Sign(s.w.Ledger, m), evidencetest.USDC
+		}, "entry.kind"},
 		{"a milder light than history says", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Light = typev1.Light_LIGHT_YELLOW }, "light"},
 		{"results that history does not say", entryGreen, func(_ *scribe, e *typev1.Entry) { e.Results[0].Observed = "1" }, "results"},
 		{"a yellow payment that nobody approved", entryYellow, func(_ *scribe, e *typev1.Entry) { e.PaymentState = authorized }, "payment_state"},

@@ -37,7 +37,7 @@ func (a *audit) payment(e *typev1.Entry, wasSetBack bool) error {
 	switch e.GetPaymentState() {
 	case settled:
 		return a.settled(e, p)
-	case ready:
+	case ready, typev1.PaymentState_PAYMENT_STATE_FAILED:
 		return a.died(e, p, wasSetBack)
 	case expired:
 		if p.state == authorized {
@@ -102,9 +102,12 @@ func (a *audit) attempt(e *typev1.Entry) error {
 	p.state = outcome
 	if outcome == authorized {
 		p.message, p.expiry = bytes.Clone(e.GetMessage()), m.ExpiryMillis
-		p.counted, p.quarter = true, guardrails.Quarter(time.UnixMilli(e.GetTimeMillis()))
+		p.quarters = []int64{guardrails.Quarter(time.UnixMilli(e.GetTimeMillis()))}
 		a.count(p, p.units)
 		a.move(e.GetAsset(), -p.units, p.units)
+		if err := a.pin(p, m); err != nil {
+			return err
+		}
 	}
 	a.payments[e.GetPayment()] = p
 	return nil
@@ -156,8 +159,6 @@ func (a *audit) request(e *typev1.Entry) (*evidence.Attempt, evidence.Message, e
 	switch {
 	case att.Request.GetPayment() != e.GetPayment():
 		return nil, evidence.Message{}, refusal("request", "payment", "is another payment")
-	case att.Intent.GetRail() != typev1.Rail_RAIL_BOOK:
-		return nil, evidence.Message{}, refusal("intent", "rail", "is not the book, whose payments alone are audited")
 	case att.Intent.GetAsset() != e.GetAsset() || att.Intent.GetUnits() != e.GetUnits():
 		return nil, evidence.Message{}, refusal("intent", "units", "are not the entry's")
 	}
@@ -248,7 +249,8 @@ func sameResults(a, b []*typev1.RuleResult) bool {
 	return slices.EqualFunc(a, b, func(x, y *typev1.RuleResult) bool { return proto.Equal(x, y) })
 }
 
-// settled verifies that the group key signed the pinned message in time, and that the ledger's settlement says what it did.
+// settled verifies that the group key signed the pinned message, in time on the book, and that the ledger's settlement says what it
+// did.
 func (a *audit) settled(e *typev1.Entry, p *auditedPayment) error {
 	if err := exactly(e, 1); err != nil {
 		return err
@@ -260,11 +262,11 @@ func (a *audit) settled(e *typev1.Entry, p *auditedPayment) error {
 	switch {
 	case p.state != authorized:
 		return refusal("entry", "payment_state", "does not follow from the one before")
-	case !frost.VerifySignature(a.groupKey, p.message, e.GetSignature()):
+	case !p.onChain() && !frost.VerifySignature(a.groupKey, p.message, e.GetSignature()):
 		return refusal("entry", "signature", "is not the group key's over the pinned message")
-	case e.GetTimeMillis() >= p.expiry:
+	case !p.onChain() && e.GetTimeMillis() >= p.expiry:
 		return refusal("entry", "time_millis", "is not before the message's expiry")
-	case a.frozen():
+	case !p.onChain() && a.frozen():
 		return refusal("entry", "payment_state", "settled while the wallet was frozen")
 	case e.GetAsset() != p.intent.GetAsset() || e.GetUnits() != p.intent.GetUnits():
 		return refusal("entry", "units", "are not the intent's")
@@ -278,14 +280,19 @@ func (a *audit) settled(e *typev1.Entry, p *auditedPayment) error {
 		s.GetAsset() != e.GetAsset() || s.GetUnits() != e.GetUnits() || !p.digest.Is(s.GetIntentDigest()):
 		return refusal("settlement", "", "is not of this payment")
 	}
+	if p.onChain() {
+		if err := a.settledOnChain(e, p, s); err != nil {
+			return err
+		}
+	}
 	p.state = settled
 	a.notePaid(p)
 	a.move(e.GetAsset(), 0, -p.units)
 	return nil
 }
 
-// died verifies that a hold ended by proof: the ledger has signed that the message is dead, after its expiry, or because the
-// operator had just set the wallet's time back.
+// died verifies that a hold ended by proof: the ledger has signed that the message is dead, on the book after its expiry or because the
+// operator had just set the wallet's time back; or that it landed on a chain with an error.
 func (a *audit) died(e *typev1.Entry, p *auditedPayment, wasSetBack bool) error {
 	if err := exactly(e, 1); err != nil {
 		return err
@@ -298,11 +305,16 @@ func (a *audit) died(e *typev1.Entry, p *auditedPayment, wasSetBack bool) error 
 	if e.GetTimeMillis() <= p.intent.GetDeadlineMillis() {
 		after = ready
 	}
+	if len(d.GetTransaction()) > 0 {
+		after = typev1.PaymentState_PAYMENT_STATE_FAILED
+	}
 	switch {
 	case p.state != authorized:
 		return refusal("entry", "payment_state", "does not follow from the one before")
+	case !p.onChain() && len(d.GetTransaction()) > 0:
+		return refusal("dead-message", "transaction", "is given, and the payment is on the book")
 	case e.GetPaymentState() != after:
-		return refusal("entry", "payment_state", "is not what the intent's deadline says")
+		return refusal("entry", "payment_state", "is not what the intent's deadline, or the transaction that failed, says")
 	case e.GetTimeMillis() < p.expiry && !wasSetBack:
 		return refusal("entry", "time_millis", "is before the message's expiry")
 	case d.GetInstallation() != a.i.ID() || d.GetWallet() != a.wallet || d.GetPayment() != e.GetPayment() || !p.digest.Is(d.GetIntentDigest()):
@@ -312,9 +324,14 @@ func (a *audit) died(e *typev1.Entry, p *auditedPayment, wasSetBack bool) error 
 	case e.GetAsset() != p.intent.GetAsset() || e.GetUnits() != p.intent.GetUnits():
 		return refusal("entry", "units", "are not the intent's")
 	}
+	if p.onChain() {
+		if err := a.diedOnChain(p, d); err != nil {
+			return err
+		}
+	}
 	a.setBack = wasSetBack && e.GetTimeMillis() < p.expiry
 	a.count(p, -p.units)
-	p.state, p.counted = after, false
+	p.state, p.quarters = after, nil
 	a.move(e.GetAsset(), p.units, -p.units)
 	return nil
 }

@@ -83,7 +83,7 @@ func statementPurposes(payloadType string) []typev1.Purpose {
 		return []typev1.Purpose{typev1.Purpose_PURPOSE_COSIGNER}
 	case evidence.TypeVerdict:
 		return []typev1.Purpose{typev1.Purpose_PURPOSE_POLICY}
-	case evidence.TypeReceipt, evidence.TypeSettlement, evidence.TypeDeadMessage, evidence.TypeJournalHead:
+	case evidence.TypeReceipt, evidence.TypeSettlement, evidence.TypeDeadMessage, evidence.TypeChainTransfer, evidence.TypeJournalHead:
 		return []typev1.Purpose{typev1.Purpose_PURPOSE_LEDGER}
 	case evidence.TypeAcknowledgement:
 		return []typev1.Purpose{typev1.Purpose_PURPOSE_COSIGNER, typev1.Purpose_PURPOSE_POLICY, typev1.Purpose_PURPOSE_LEDGER}
