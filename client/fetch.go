@@ -13,7 +13,6 @@ import (
 
 	"github.com/halfkey/halfkey/internal/resource"
 	"github.com/halfkey/halfkey/internal/webclient"
-	"github.com/halfkey/halfkey/internal/x402"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -49,9 +48,11 @@ type Fetch struct {
 	Method, URL string
 	// State is how far it has come.
 	State FetchState
-	// MoneyMoved says whether it was paid: never a server's word. Until is when UNKNOWN ends by itself.
-	MoneyMoved typev1.MoneyMoved
-	Until      time.Time
+	// MoneyMoved says whether it was paid: never a server's word. Until is when UNKNOWN ends by itself, which on a chain is an estimate:
+	// there LastValidHeight is the last height at which the payment can land, by the ledger's receipt.
+	MoneyMoved      typev1.MoneyMoved
+	Until           time.Time
+	LastValidHeight uint64
 	// Asset and Units are the price, in the asset's smallest unit.
 	Asset string
 	Units int64
@@ -60,6 +61,8 @@ type Fetch struct {
 	PayTo         string
 	Recipient     [32]byte
 	RecipientName string
+	// Scheme is the offer's, `halfkey-book` or `exact`, and FeePayer who pays the chain's fee, in base58; empty on the book.
+	Scheme, FeePayer string
 	// Description and Resource are what the server says that it sells, escaped and shortened: nobody has checked them.
 	Description, Resource string
 	// Refused are the server's other offers, and why each was not chosen.
@@ -103,20 +106,10 @@ func (a *Agent) Fetch(ctx context.Context, req FetchRequest) (*Fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	chosen, refused, err := a.chooseOffer(ctx, q, req.MaxUnits)
+	judged, refused, err := a.chooseOffer(ctx, r, q, req.MaxUnits)
 	if err != nil {
 		return nil, err
 	}
-	r.take(q, chosen)
-	order, err := r.order()
-	if err != nil {
-		return nil, err
-	}
-	judged, err := a.DryRun(ctx, order)
-	if err != nil {
-		return nil, err
-	}
-	r.Judged = judged.State
 	if err := a.forgetOldPrices(); err != nil {
 		return nil, err
 	}
@@ -214,7 +207,8 @@ func (r *FetchRecord) context() (*typev1.X402Context, error) {
 	return m, given("fetch", err)
 }
 
-// order is what the fetch pays: the same for every call, so that the payment is the same.
+// order is what the fetch pays: the same for every call, so that the payment is the same. What a chain's offer says besides may be
+// another one after it was fetched again.
 func (r *FetchRecord) order() (Order, error) {
 	_, id, err := resource.ParsePayment(r.Name)
 	if err != nil {
@@ -224,8 +218,12 @@ func (r *FetchRecord) order() (Order, error) {
 	if err != nil {
 		return Order{}, err
 	}
+	terms, err := r.chainTerms()
+	if err != nil {
+		return Order{}, wrap("fetch", err, notMoved)
+	}
 	return Order{
-		ID: id, Recipient: r.PayTo, Asset: r.Asset, Units: r.Units, X402: m,
+		ID: id, Recipient: r.PayTo, Asset: r.Asset, Units: r.Units, X402: m, chain: terms,
 		Purpose: "x402 " + m.GetMethod() + " " + m.GetScheme() + "://" + shorten(m.GetHost()),
 	}, nil
 }
@@ -239,15 +237,23 @@ func (a *Agent) view(r *FetchRecord) *Fetch {
 		Expires: r.Quoted.Add(QuoteLife), Ended: r.Ended, Attempts: r.Attempts, Answer: r.Answer,
 	}
 	switch r.State {
-	case FetchPaid, FetchDelivered:
+	case FetchPaid:
 		f.MoneyMoved = moved
-	case FetchConfirmed:
+	case FetchDelivered:
+		if f.MoneyMoved = r.Money; r.Money == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED {
+			f.MoneyMoved = moved // It was paid before it was sent.
+		}
+	case FetchConfirmed, FetchSent:
 		f.MoneyMoved = unknown
 	default:
 		f.MoneyMoved = notMoved
 	}
-	if q, err := x402.ReadRequired(r.Version, r.Required); err == nil {
+	if q, o, err := r.chosen(); err == nil {
 		f.Description, f.Resource = q.Resource.Description.String(), q.Resource.URL.String()
+		f.Scheme, f.FeePayer = o.Scheme, o.FeePayer
+	}
+	if r.unproven() {
+		f.Until, f.LastValidHeight = r.Until, r.LastValidHeight
 	}
 	return f
 }

@@ -23,22 +23,27 @@ func (a *Agent) deliver(ctx context.Context, r *FetchRecord) (*fetchAnswer, erro
 	if r.Attempts >= attemptsMax {
 		return nil, nil
 	}
+	risk := moved
+	if r.State == FetchSent {
+		risk = unknown
+	}
 	r.Attempts++
 	r.Answer = FetchAnswer{Problem: "no answer was seen to its end"}
-	if err := a.saveFetch(r, moved); err != nil {
+	// Before it is sent: whoever finds the record after a crash must take it for sent.
+	if err := a.saveFetch(r, risk); err != nil {
 		return nil, err
 	}
 	resp, err := a.sendPaid(ctx, r)
 	if err != nil {
 		r.Answer.Problem = "no answer came: " + err.Error()
-		return nil, a.saveFetch(r, moved)
+		return nil, a.saveFetch(r, risk)
 	}
 	r.Answer.Status, r.Answer.Claim = resp.StatusCode, claimOf(resp)
 	if resp.StatusCode/100 == 2 {
 		return &fetchAnswer{a: a, r: r, response: resp}, nil
 	}
 	r.Answer.Problem = refusalOf(resp)
-	return nil, errors.Join(a.saveFetch(r, moved), resp.Body.Close())
+	return nil, errors.Join(a.saveFetch(r, risk), resp.Body.Close())
 }
 
 func (f *fetchAnswer) close() { _ = f.response.Body.Close() } // What was read of it has been judged.
@@ -65,10 +70,15 @@ func (f *fetchAnswer) copyTo(w io.Writer) (n int64, problem string) {
 // finish notes how much of the resource was handed over, and what went wrong, if anything did.
 func (f *fetchAnswer) finish(n int64, problem string) (*Fetch, error) {
 	f.r.Answer.Bytes, f.r.Answer.Problem = n, problem
-	if problem == "" {
-		f.r.State = FetchDelivered
+	risk := moved
+	if f.r.State == FetchSent {
+		risk = unknown
 	}
-	err := f.a.saveFetch(f.r, moved)
+	if problem == "" {
+		// It is the user's whether or not it was paid: what a chain comes to is proved later.
+		f.r.State, f.r.Money = FetchDelivered, risk
+	}
+	err := f.a.saveFetch(f.r, risk)
 	return f.a.paidView(f.r, f.payment), err
 }
 

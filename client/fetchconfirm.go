@@ -19,6 +19,9 @@ const fetchAgain = "nothing was paid; fetch it again to see the price of now"
 // most one payment for one fetch, however often this is called and whatever the server answers; a payment that waits for a person,
 // was refused, or was made without the resource coming back is no error, but what the Fetch says.
 //
+// What is paid on a chain is handed to the server, who brings it there. From that moment the money counts as spent, whatever the
+// server answers, until the ledger has proved what became of it. A resource that comes is handed over before that too.
+//
 // Called again, it goes on where it stopped: a payment that its owner has approved is paid if the server still asks for exactly
 // what was approved; one that was made and whose resource did not come is sent again, the same one. If w has a method
 // Commit() error it is called once the whole resource was written, before the fetch counts as delivered.
@@ -29,7 +32,10 @@ func (a *Agent) ConfirmFetch(ctx context.Context, id string, w io.Writer) (*Fetc
 	}
 	defer answer.close()
 	n, problem := answer.copyTo(w)
-	return answer.finish(n, problem)
+	if f, err = answer.finish(n, problem); err != nil || !answer.r.unproven() {
+		return f, err
+	}
+	return a.provedView(ctx, answer.r, answer.payment), nil
 }
 
 // confirm brings a fetch as far as its resource, which the caller reads and finishes. There is none unless the fetch is paid and
@@ -55,18 +61,28 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 		return a.view(r), nil, nil
 	case FetchDelivered:
 		return nil, nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
-			"this fetch was paid and its resource was delivered: it buys nothing again", "fetch it again to buy it again", "fetch", r.Name)
-	case FetchQuoted, FetchConfirmed:
+			"the resource of this fetch was delivered: it buys nothing again", "fetch it again to buy it again", "fetch", r.Name)
+	case FetchSent:
+		if p, err = a.prove(ctx, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.State == FetchQuoted || r.State == FetchConfirmed {
 		if p, err = a.payFetch(ctx, r); err != nil {
 			return nil, nil, err
 		}
 	}
-	if r.State != FetchPaid {
+	if r.State != FetchPaid && r.State != FetchSent {
 		return a.paidView(r, p), nil, nil
 	}
 	answer, err := a.deliver(ctx, r)
-	if err != nil || answer == nil {
+	switch {
+	case err != nil:
 		return a.paidView(r, p), nil, err
+	case answer == nil && r.State == FetchSent:
+		return a.provedView(ctx, r, p), nil, nil
+	case answer == nil:
+		return a.paidView(r, p), nil, nil
 	}
 	answer.payment = p
 	return nil, answer, nil
@@ -122,15 +138,28 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 
 // followPayment takes over what became of a fetch's payment.
 func (a *Agent) followPayment(r *FetchRecord, p *Payment) error {
+	const op = "confirm fetch"
 	switch {
+	case p.State == settled && r.onChain():
+		// The record is older than the payment: a home that was restored.
+		return advised(failure(op, typev1.Reason_REASON_WRONG_STATE, moved, "the payment settled, and this home has lost what its server was sent"),
+			"nothing is paid again; show the server the payment's transaction")
 	case p.State == settled:
-		if err := r.pay(p); err != nil {
-			return wrap("confirm fetch", err, moved)
+		if err := r.payBook(p); err != nil {
+			return wrap(op, err, moved)
 		}
 		r.State = FetchPaid
 		return a.saveFetch(r, moved)
+	case p.State == authorized && p.signed != nil && r.onChain():
+		// It counts as sent once this is stored, and not before anything of it leaves.
+		if err := r.payExact(p.signed); err != nil {
+			return wrap(op, err, notMoved)
+		}
+		r.State = FetchSent
+		r.Until, r.LastValidHeight = a.landing(p)
+		return a.saveFetch(r, unknown) // Another program on this home may be the one that sends it.
 	case ended(p.State):
-		r.State, r.Ended = FetchEnded, "the payment is "+stateWord(p.State)
+		r.State, r.Ended = FetchEnded, endedText(p.State)
 		return a.saveFetch(r, notMoved)
 	default:
 		return nil
@@ -250,14 +279,27 @@ func (a *Agent) paidView(r *FetchRecord, p *Payment) *Fetch {
 	if p == nil || r.State != FetchConfirmed {
 		return f
 	}
-	f.MoneyMoved = notMoved
-	if p.State == authorized {
-		f.MoneyMoved = unknown
+	f.MoneyMoved = p.moneyMoved()
+	switch {
+	case p.State != authorized:
+	case r.onChain():
+		f.Until, f.LastValidHeight = a.landing(p)
+	default:
 		if m, err := book.Decode(p.Proto.GetMessage()); err == nil {
 			f.Until = m.Expiry()
 		}
 	}
 	return f
+}
+
+// provedView is a fetch whose payment a server has, by the ledger's newest word where there is one: what the server did meanwhile may
+// have ended it. Where there is none it stays unknown.
+func (a *Agent) provedView(ctx context.Context, r *FetchRecord, p *Payment) *Fetch {
+	after := *r
+	if newest, err := a.prove(ctx, &after); err == nil {
+		return a.paidView(&after, newest)
+	}
+	return a.paidView(r, p)
 }
 
 // stateWord is a payment's state as people read it.

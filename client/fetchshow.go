@@ -10,7 +10,7 @@ import (
 )
 
 // ShowFetch says what became of a fetch: not paid, waiting, paid, or unknown and until when. The ledger judges that, never the
-// server. It signs, pays and sends nothing to the server.
+// server. It signs, pays and sends nothing to the server; what the ledger has proved of a payment on a chain it notes.
 func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 	const op = "show fetch"
 	r, err := a.loadFetch(op, id)
@@ -20,7 +20,14 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 	if r, err = a.endOld(r); err != nil {
 		return nil, err
 	}
-	if r.State != FetchConfirmed {
+	switch {
+	case r.unproven():
+		p, err := a.prove(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		return a.paidView(r, p), nil
+	case r.State != FetchConfirmed:
 		// Nothing was signed, or the ledger's settlement is there, or its word that the payment ended.
 		return a.view(r), nil
 	}
@@ -31,8 +38,6 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 	f := a.paidView(r, p)
 	if p == nil {
 		f.MoneyMoved = notMoved
-	} else if p.State == settled {
-		f.MoneyMoved = moved
 	}
 	return f, nil
 }
@@ -59,15 +64,28 @@ func (a *Agent) untilKnown(r *FetchRecord, err error) error {
 		return err
 	}
 	p, loading := a.c.payments.LoadPayment(r.Name)
-	if loading != nil || len(p.Messages) == 0 {
+	var until time.Time
+	switch {
+	case !r.Until.IsZero():
+		until = r.Until
+	case loading != nil || len(p.Messages) == 0:
 		return err
-	}
-	if m, decoding := book.Decode(p.Messages[len(p.Messages)-1]); decoding == nil {
-		if e.Metadata == nil {
-			e.Metadata = make(map[string]string)
+	case r.onChain():
+		if p.Chain == nil {
+			return err
 		}
-		e.Metadata["until"] = m.Expiry().UTC().Format(time.RFC3339)
+		until = p.Chain.HashTime.Add(landingTime)
+	default:
+		m, decoding := book.Decode(p.Messages[len(p.Messages)-1])
+		if decoding != nil {
+			return err
+		}
+		until = m.Expiry()
 	}
+	if e.Metadata == nil {
+		e.Metadata = make(map[string]string)
+	}
+	e.Metadata["until"] = until.UTC().Format(time.RFC3339)
 	return e
 }
 

@@ -27,9 +27,13 @@ const (
 	FetchQuoted FetchState = "QUOTED"
 	// FetchConfirmed was told to pay: there may be a payment of its id.
 	FetchConfirmed FetchState = "CONFIRMED"
+	// FetchSent was or may have been handed to the server, who may bring it to its chain, and the ledger has not yet proved what became
+	// of it. Whatever the server answered, the money counts as spent.
+	FetchSent FetchState = "SENT"
 	// FetchPaid has the ledger's settlement, and not yet the resource.
 	FetchPaid FetchState = "PAID"
-	// FetchDelivered was paid, and the resource was handed over whole.
+	// FetchDelivered has handed the resource over whole. On the book it was paid before; on a chain the record's Money says what the
+	// ledger has proved.
 	FetchDelivered FetchState = "DELIVERED"
 	// FetchEnded was not paid and never will be.
 	FetchEnded FetchState = "ENDED"
@@ -61,13 +65,20 @@ type FetchRecord struct {
 	Units     int64
 	PayTo     string
 	Recipient [32]byte
+	// Memo is the memo of the payment's next message on a chain where its server asks for none.
+	Memo string
 	// Judged is the state that the payment would have come to first when the price was fetched, by a dry run.
 	Judged typev1.PaymentState
 	// State is how far it has come.
 	State FetchState
 	// Ended says why, once ENDED.
 	Ended string
-	// PaymentHeader and PaymentValue are the header that pays, once PAID: the same for every attempt.
+	// Money is whether money moved, where State does not say it: of what was DELIVERED and paid on a chain.
+	Money typev1.MoneyMoved
+	// LastValidHeight and Until are until when a payment on a chain can land: by the ledger's receipt, and estimated.
+	LastValidHeight uint64
+	Until           time.Time
+	// PaymentHeader and PaymentValue are the header that pays, once SENT or PAID: the same for every attempt, and stored before the first.
 	PaymentHeader, PaymentValue string
 	// Attempts counts the times that the header was, or may have been, sent.
 	Attempts int

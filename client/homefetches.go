@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,9 +35,13 @@ type fetchFile struct {
 	Units         int64               `json:"units,string"`
 	PayTo         string              `json:"pay_to"`
 	Recipient     []byte              `json:"recipient"`
+	Memo          string              `json:"memo"`
 	Judged        string              `json:"judged"`
 	State         FetchState          `json:"state"`
 	Ended         string              `json:"ended"`
+	Money         string              `json:"money"`
+	LastHeight    uint64              `json:"last_valid_height,string"`
+	UntilMillis   int64               `json:"until_millis"`
 	PaymentHeader string              `json:"payment_header"`
 	PaymentValue  string              `json:"payment_value"`
 	Attempts      int                 `json:"attempts"`
@@ -47,7 +52,7 @@ type fetchFile struct {
 }
 
 // fetchStates are the states that a record on disk may have.
-var fetchStates = []FetchState{FetchQuoted, FetchConfirmed, FetchPaid, FetchDelivered, FetchEnded}
+var fetchStates = []FetchState{FetchQuoted, FetchConfirmed, FetchSent, FetchPaid, FetchDelivered, FetchEnded}
 
 // LoadFetch returns a fetch's record.
 func (h *Home) LoadFetch(name string) (*FetchRecord, error) {
@@ -68,20 +73,28 @@ func loadFetch(path, name string) (*FetchRecord, error) {
 		return nil, err
 	}
 	judged, ok := typev1.PaymentState_value[f.Judged]
-	if f.Version != fileVersion || f.Name != name || len(f.Recipient) != 32 || !ok || !slices.Contains(fetchStates, f.State) {
+	money, known := typev1.MoneyMoved_value[cmp.Or(f.Money, unsaid.String())]
+	if f.Version != fileVersion || f.Name != name || len(f.Recipient) != 32 || !ok || !known || !slices.Contains(fetchStates, f.State) {
 		return nil, fileErrorf("halfkey: the record of the fetch %s is of another version or fetch", name)
 	}
-	return &FetchRecord{
+	r := &FetchRecord{
 		Name: f.Name, Revision: f.Revision, Method: f.Method, URL: f.URL, Header: http.Header(f.Header), Body: f.Body,
 		Reach:   Reach{Loopback: f.Loopback, Private: f.Private},
 		Created: time.UnixMilli(f.CreatedMillis), Quoted: time.UnixMilli(f.QuotedMillis),
 		Version: f.X402Version, Required: f.Required, Offer: f.Offer,
-		Asset: f.Asset, Units: f.Units, PayTo: f.PayTo, Recipient: [32]byte(f.Recipient),
+		Asset: f.Asset, Units: f.Units, PayTo: f.PayTo, Recipient: [32]byte(f.Recipient), Memo: f.Memo,
 		Judged: typev1.PaymentState(judged), State: f.State, Ended: f.Ended, Attempts: f.Attempts,
-		PaymentHeader: f.PaymentHeader, PaymentValue: f.PaymentValue,
+		PaymentHeader: f.PaymentHeader, PaymentValue: f.PaymentValue, Money: typev1.MoneyMoved(money), LastValidHeight: f.LastHeight,
 		Answer: FetchAnswer{Status: f.AnswerStatus, Problem: f.AnswerProblem, Claim: f.AnswerClaim, Bytes: f.AnswerBytes},
-	}, nil
+	}
+	if f.UntilMillis != 0 {
+		r.Until = time.UnixMilli(f.UntilMillis)
+	}
+	return r, nil
 }
+
+// unsaid is what a record says of the money where its state says it, as those did that were written before payments on a chain.
+const unsaid = typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED
 
 // SaveFetch puts a fetch's record.
 func (h *Home) SaveFetch(r *FetchRecord) error {
@@ -89,16 +102,20 @@ func (h *Home) SaveFetch(r *FetchRecord) error {
 	if err != nil {
 		return err
 	}
-	b, err := encodeJSON(fetchFile{
+	f := fetchFile{
 		Version: fileVersion, Name: r.Name, Revision: r.Revision + 1, Method: r.Method, URL: r.URL, Header: r.Header, Body: r.Body,
 		Loopback: r.Reach.Loopback, Private: r.Reach.Private,
 		CreatedMillis: r.Created.UnixMilli(), QuotedMillis: r.Quoted.UnixMilli(),
 		X402Version: r.Version, Required: r.Required, Offer: r.Offer,
-		Asset: r.Asset, Units: r.Units, PayTo: r.PayTo, Recipient: r.Recipient[:],
+		Asset: r.Asset, Units: r.Units, PayTo: r.PayTo, Recipient: r.Recipient[:], Memo: r.Memo,
 		Judged: r.Judged.String(), State: r.State, Ended: r.Ended, Attempts: r.Attempts,
-		PaymentHeader: r.PaymentHeader, PaymentValue: r.PaymentValue,
+		PaymentHeader: r.PaymentHeader, PaymentValue: r.PaymentValue, Money: r.Money.String(), LastHeight: r.LastValidHeight,
 		AnswerStatus: r.Answer.Status, AnswerProblem: r.Answer.Problem, AnswerClaim: r.Answer.Claim, AnswerBytes: r.Answer.Bytes,
-	})
+	}
+	if !r.Until.IsZero() {
+		f.UntilMillis = r.Until.UnixMilli()
+	}
+	b, err := encodeJSON(f)
 	if err != nil {
 		return err
 	}

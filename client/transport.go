@@ -46,6 +46,8 @@ func (e *FetchError) Error() string {
 		why = e.Err.Error()
 	case f.State == FetchPaid:
 		why = "it was paid, and the resource did not come: " + f.Answer.Problem
+	case f.State == FetchSent:
+		why = "it may have been paid, and the resource did not come: " + f.Answer.Problem
 	case f.State == FetchEnded:
 		why = f.Ended
 	}
