@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,14 +33,16 @@ type fetchResult struct {
 	ID string `json:"id"`
 	// Payment is the payment's name, wallets/{wallet}/payments/{id}; empty where the server asked for no payment.
 	Payment string `json:"payment"`
-	// State is QUOTED, CONFIRMED, PAID, DELIVERED or ENDED: how far this home has come with it. FREE is a resource that cost nothing.
+	// State is QUOTED, CONFIRMED, SENT, PAID, DELIVERED or ENDED: how far this home has come with it. FREE is a resource that cost nothing.
 	State string `json:"state"`
 	// PaymentState is the payment's state by the ledger; empty while there is none, or where the ledger did not have to be asked.
 	PaymentState string `json:"payment_state"`
 	// MoneyMoved is NO, UNKNOWN or YES, by the ledger and never by the server.
 	MoneyMoved string `json:"money_moved"`
-	// Until is when UNKNOWN ends by itself; null otherwise.
+	// Until is when UNKNOWN ends by itself, an estimate where it is paid on a chain; null otherwise.
 	Until *time.Time `json:"until"`
+	// LastValidHeight is the last height of the chain at which an UNKNOWN payment can land; empty otherwise.
+	LastValidHeight string `json:"last_valid_height"`
 	// Method and URL are the request's.
 	Method string `json:"method"`
 	URL    string `json:"url"`
@@ -52,6 +55,9 @@ type fetchResult struct {
 	PayTo        string `json:"pay_to"`
 	Recipient    string `json:"recipient"`
 	RecipientKey string `json:"recipient_key"`
+	// Scheme is halfkey-book, or exact for a payment on a chain, whose fee FeePayer pays by the server's word; that is empty on the book.
+	Scheme   string `json:"scheme"`
+	FeePayer string `json:"fee_payer"`
 	// ServerSays are the server's own words, quoted and escaped; nobody has checked them.
 	ServerSays fetchServerWords `json:"server_says"`
 	// Judged is the state that the payment would have come to first when the price was fetched: AUTHORIZED, PENDING_REVIEW or DENIED.
@@ -92,7 +98,7 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 	r := &fetchResult{
 		ID: f.ID, Payment: f.Name, State: string(f.State), MoneyMoved: enumText(f.MoneyMoved, "MONEY_MOVED_"), Method: f.Method, URL: f.URL,
 		Asset: f.Asset, Units: resource.FormatUnits(f.Units), Amount: formatAmount(f.Units, f.Asset, c.Installation().ID()),
-		PayTo: f.PayTo, Recipient: f.RecipientName, RecipientKey: keyText(f.Recipient[:]),
+		PayTo: f.PayTo, Recipient: f.RecipientName, RecipientKey: keyText(f.Recipient[:]), Scheme: f.Scheme, FeePayer: f.FeePayer,
 		ServerSays: fetchServerWords{Resource: f.Resource, Description: f.Description, Receipt: f.Answer.Claim},
 		Judged:     paymentState(f.Judged), RefusedOffers: append([]string{}, f.Refused...), Ended: f.Ended, Attempts: f.Attempts,
 		HTTPStatus: f.Answer.Status, Problem: f.Answer.Problem, Next: fetchNext(f), money: f.MoneyMoved,
@@ -103,6 +109,9 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 	if !f.Until.IsZero() {
 		until := f.Until.UTC()
 		r.Until = &until
+	}
+	if f.LastValidHeight > 0 {
+		r.LastValidHeight = strconv.FormatUint(f.LastValidHeight, 10)
 	}
 	expires := f.Expires.UTC()
 	r.Expires = &expires
@@ -117,10 +126,21 @@ func fetchNext(f *client.Fetch) string {
 	switch f.State {
 	case client.FetchQuoted:
 		return "Nothing was paid. " + confirm + " pays it."
+	case client.FetchSent:
+		return "The server has the payment, or may have it, and the ledger has not proved yet whether it landed: take the money for spent. " +
+			confirm + " sends the same payment again, and pays nothing twice."
 	case client.FetchPaid:
 		return "Paid, and the resource has not come. " + confirm + " asks for it again with the same payment, and pays nothing more."
 	case client.FetchDelivered:
-		return "Paid, and the resource was delivered."
+		switch f.MoneyMoved {
+		case unknown:
+			return "The resource was delivered. The ledger has not proved yet whether the payment landed: take the money for spent. " +
+				"`halfkey x402 show " + f.ID + "` says once it has."
+		case notMoved:
+			return "The resource was delivered, and its server never took the payment: nothing was paid, and nothing will be."
+		default:
+			return "Paid, and the resource was delivered."
+		}
 	case client.FetchEnded:
 		return "Nothing was paid, and nothing will be. Fetch it again for a new price."
 	}
@@ -152,6 +172,9 @@ func (r *fetchResult) people(p *printer) {
 		r.Explanation.people(p)
 	}
 	p.line("Pays      key %s", r.RecipientKey)
+	if r.FeePayer != "" {
+		p.line("Pays      address %s, on the chain, whose fee %s pays", r.PayTo, r.FeePayer)
+	}
 	if r.Problem != "" {
 		p.line("Problem   %s", r.Problem)
 	}
@@ -166,7 +189,10 @@ func (r *fetchResult) people(p *printer) {
 			p.line("The server says, and nobody has checked: %s %s", s[0], s[1])
 		}
 	}
-	if r.Until != nil {
+	switch {
+	case r.Until != nil && r.LastValidHeight != "":
+		p.line("Unknown until about %s; it can land up to height %s of the chain", timeText(*r.Until), r.LastValidHeight)
+	case r.Until != nil:
 		p.line("Unknown until %s", timeText(*r.Until))
 	}
 	if r.State == string(client.FetchQuoted) {
@@ -376,6 +402,8 @@ func fetchCode(f *client.Fetch) int {
 		return exitRefused
 	case client.FetchPaid:
 		return exitOther // Paid: no code that invites to do it again.
+	case client.FetchSent:
+		return exitUnknown
 	}
 	if f.Payment == nil {
 		return exitUnavailable
