@@ -10,6 +10,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/halfkey/halfkey/internal/etcdstore"
 )
 
 const (
@@ -29,6 +31,7 @@ type store struct {
 	root  []byte
 	// sealedRoot opened when the store did: if it does not now, the key-encryption key is away.
 	sealedRoot []byte
+	documents  *etcdstore.Decoded[*documents]
 }
 
 // row is what a key held at one revision; mod is 0 and value nil for a key that held nothing.
@@ -60,7 +63,9 @@ func openStore(ctx context.Context, kv clientv3.KV, lease clientv3.Lease, s *sea
 	if len(root) != rootSize {
 		return nil, fmt.Errorf("root key of %d bytes: %w", len(root), errDamaged)
 	}
-	return &store{kv: kv, lease: lease, root: root, sealedRoot: sealed}, nil
+	opened := &store{kv: kv, lease: lease, root: root, sealedRoot: sealed}
+	opened.documents = opened.newDocuments()
+	return opened, nil
 }
 
 // sealedRoot reads the sealed root key; nil in a store that holds nothing.
@@ -132,6 +137,15 @@ func (s *store) one(key string, resp *pb.ResponseOp) (row, error) {
 	}
 	value, err := s.untag(key, kvs[0].Value)
 	return row{key: key, value: value, mod: kvs[0].ModRevision}, err
+}
+
+// row is the row of a key that holds a value.
+func (s *store) row(key string, v etcdstore.Value) (row, error) {
+	if !v.Exists() {
+		return row{key: key}, nil
+	}
+	value, err := s.untag(key, v.Bytes)
+	return row{key: key, value: value, mod: v.Revision}, err
 }
 
 // write carries out changes if every row is still as it was read, in one transaction. It says false, and nothing has

@@ -6,21 +6,29 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/resource"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-// pin is what the co-signer holds of a sealed wallet, read together.
-type pin struct {
-	id     string
-	wallet string
-	owner  string // id
+// documents are what a wallet's record and head say: all that a decision needs of the wallet that is neither secret nor a freeze.
+// They are shared by all calls, and none of them changes them.
+type documents struct {
+	owner string // id
 	// groupKey is the record's: the key that challenges are made of, never one from a request.
 	groupKey [32]byte
 	record   *typev1.Envelope
 	head     *evidence.Head
-	epoch    uint64
+}
+
+// pin is what the co-signer holds of a sealed wallet, read together.
+type pin struct {
+	*documents
+	id     string
+	wallet string
+	epoch  uint64
 	// The rows that a decision on this pin compares; shareRow holds nothing if the share is lost.
 	recordRow, headRow, shareRow row
 	// revokedRow is read where new shares are dealt: it holds nothing while the head's request key was not revoked.
@@ -54,36 +62,22 @@ func (s *Service) pinAnd(ctx context.Context, wallet string, keys ...func(id str
 	if err != nil {
 		return nil, nil, err
 	}
-	ops := []clientv3.Op{
-		clientv3.OpGet(keyRecord(id)),
-		clientv3.OpGet(keyHead(id)),
-		clientv3.OpGet(prefixShares(id), clientv3.WithPrefix()),
-	}
+	// The share and whatever else is asked for are read each time: nothing secret is remembered, and nothing that stops a wallet.
+	ops := []clientv3.Op{clientv3.OpGet(prefixShares(id), clientv3.WithPrefix())}
 	for _, key := range keys {
 		ops = append(ops, clientv3.OpGet(key(id)))
 	}
-	operation, cancel := context.WithTimeout(ctx, operationMax)
-	defer cancel()
-	resp, err := s.store.kv.Txn(operation).Then(ops...).Commit()
+	read, err := s.store.documents.Read(ctx, s.store.kv, id, ops...)
 	if err != nil {
-		return nil, nil, storeError(ctx, err)
-	}
-	p := &pin{id: id, wallet: wallet}
-	if p.recordRow, err = s.store.one(keyRecord(id), resp.Responses[0]); err != nil {
 		return nil, nil, err
 	}
-	if p.headRow, err = s.store.one(keyHead(id), resp.Responses[1]); err != nil {
-		return nil, nil, err
-	}
-	if !p.recordRow.exists() {
-		return nil, nil, refusal(typev1.Reason_REASON_NOT_FOUND, "the co-signer has not sealed this wallet")
-	}
-	if err := p.decode(); err != nil {
-		return nil, nil, err
+	p := &pin{
+		documents: read.Content, id: id, wallet: wallet,
+		recordRow: row{key: keyRecord(id), mod: read.Revisions[0]}, headRow: row{key: keyHead(id), mod: read.Revisions[1]},
 	}
 	// Keys sort as epochs do: the last is in force.
 	p.shareRow = row{key: keyShare(id, firstEpoch)}
-	if shares := resp.Responses[2].GetResponseRange().GetKvs(); len(shares) > 0 {
+	if shares := read.More[0].GetResponseRange().GetKvs(); len(shares) > 0 {
 		last := shares[len(shares)-1]
 		p.shareRow = row{key: string(last.Key), value: last.Value, mod: last.ModRevision}
 		if p.epoch, err = epochOf(id, p.shareRow.key); err != nil {
@@ -92,32 +86,47 @@ func (s *Service) pinAnd(ctx context.Context, wallet string, keys ...func(id str
 	}
 	more := make([]row, len(keys))
 	for n, key := range keys {
-		if more[n], err = s.store.one(key(id), resp.Responses[3+n]); err != nil {
+		if more[n], err = s.store.one(key(id), read.More[1+n]); err != nil {
 			return nil, nil, err
 		}
 	}
 	return p, more, nil
 }
 
-func (p *pin) decode() error {
-	w := new(typev1.WalletRecord)
-	var err error
-	if p.record, err = loadStatement(p.recordRow, w); err != nil {
-		return err
-	}
-	p.groupKey = [32]byte(w.GetGroupKey())
-	e, err := decodeEnvelope(p.headRow.key, p.headRow.value)
+// newDocuments reads the documents of wallets.
+func (s *store) newDocuments() *etcdstore.Decoded[*documents] {
+	return etcdstore.NewDecoded(func(id string) []string { return []string{keyRecord(id), keyHead(id)} }, s.decodeDocuments)
+}
+
+func (s *store) decodeDocuments(id string, rows []etcdstore.Value) (*documents, error) {
+	record, err := s.row(keyRecord(id), rows[0])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if p.head, err = evidence.NewHead(e); err != nil {
-		return fmt.Errorf("%s: %w: %w", p.headRow.key, errDamaged, err)
+	head, err := s.row(keyHead(id), rows[1])
+	if err != nil {
+		return nil, err
 	}
-	if w.GetWallet() != p.wallet || p.head.Document.GetWallet() != p.wallet {
-		return fmt.Errorf("%s: %w", p.recordRow.key, errDamaged)
+	if !record.exists() {
+		return nil, refusal(typev1.Reason_REASON_NOT_FOUND, "the co-signer has not sealed this wallet")
 	}
-	p.owner, err = ownerID(p.head.Document.GetOwner())
-	return err
+	d, w := new(documents), new(typev1.WalletRecord)
+	if d.record, err = loadStatement(record, w); err != nil {
+		return nil, err
+	}
+	d.groupKey = [32]byte(w.GetGroupKey())
+	e, err := decodeEnvelope(head.key, head.value)
+	if err != nil {
+		return nil, err
+	}
+	if d.head, err = evidence.NewHead(e); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", head.key, errDamaged, err)
+	}
+	if wallet := resource.Wallet(id); w.GetWallet() != wallet || d.head.Document.GetWallet() != wallet {
+		return nil, fmt.Errorf("%s: %w", record.key, errDamaged)
+	}
+	d.owner, err = ownerID(d.head.Document.GetOwner())
+	return d, err
 }
 
 // GetWallet answers with record and head, which hold nothing secret.

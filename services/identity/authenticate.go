@@ -73,7 +73,7 @@ func (s *Service) byRequest(ctx context.Context, req *identityv1.AuthenticateReq
 }
 
 // active reads an ACTIVE wallet and its head.
-func (s *Service) active(ctx context.Context, name string) (*wallet, *evidence.Head, error) {
+func (s *Service) active(ctx context.Context, name string) (*directoryEntry, *evidence.Head, error) {
 	w, err := s.named(ctx, name)
 	if err != nil {
 		return nil, nil, err
@@ -81,8 +81,7 @@ func (s *Service) active(ctx context.Context, name string) (*wallet, *evidence.H
 	if w == nil || w.State != active {
 		return nil, nil, notActive()
 	}
-	head, err := w.head()
-	return w, head, err
+	return w, w.inForce, nil
 }
 
 // byToken authenticates a token under the keys of the caller that it names, for what that caller may act on.
@@ -145,8 +144,8 @@ func (s *Service) agentKey(ctx context.Context, name, method string) (key []byte
 	if w == nil || w.State != active && (w.State != unclaimed || method != gatewayv1.GatewayService_GetWallet_FullMethodName) {
 		return nil, false, notActive()
 	}
-	key, err = w.agentKey()
-	return key, w.revoked(key), err
+	key = w.agentKey()
+	return key, w.revoked(key), nil
 }
 
 // ownerKeysFor are an owner's keys: for a wallet of its own those that the head names, else those of its own statement.

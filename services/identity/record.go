@@ -133,22 +133,6 @@ func (w *wallet) revoked(key []byte) bool {
 	return slices.ContainsFunc(w.Revoked, func(k []byte) bool { return bytes.Equal(k, key) })
 }
 
-// agentKey is the key that authenticates the wallet's agent: the head's once ACTIVE, the registration's while UNCLAIMED,
-// else none.
-func (w *wallet) agentKey() ([]byte, error) {
-	switch w.State {
-	case typev1.WalletState_WALLET_STATE_ACTIVE:
-		h, err := w.head()
-		if err != nil {
-			return nil, err
-		}
-		return h.Document.GetRequestKey(), nil
-	case typev1.WalletState_WALLET_STATE_UNCLAIMED:
-		return w.RequestKey, nil
-	}
-	return nil, nil
-}
-
 // proto is the wallet as the contract shows it.
 func (w *wallet) proto() (*typev1.Wallet, error) {
 	out := &typev1.Wallet{

@@ -109,7 +109,7 @@ func New(c Config) (*Service, error) {
 	}
 	return &Service{
 		installation:    installation,
-		store:           &store{kv: c.KV},
+		store:           newStore(c.KV),
 		bootstrapKey:    bytes.Clone(c.BootstrapKey),
 		bounds:          c.Bounds.orDefaults(),
 		demandEnrolment: c.DemandEnrolment,

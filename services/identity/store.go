@@ -8,6 +8,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/halfkey/halfkey/internal/etcdstore"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -48,7 +50,12 @@ const (
 
 // store is the service's namespace in etcd.
 type store struct {
-	kv clientv3.KV
+	kv      clientv3.KV
+	decoded *etcdstore.Decoded[*directoryEntry]
+}
+
+func newStore(kv clientv3.KV) *store {
+	return &store{kv: kv, decoded: etcdstore.NewDecoded(func(id string) []string { return []string{walletKeys + id} }, decodeWallet)}
 }
 
 // read is one row as it was read: an absent one has no value and revision 0.
@@ -218,9 +225,47 @@ func (t *tx) claimName(key, wallet string) (bool, error) {
 	return string(b) == wallet, nil
 }
 
-// wallet reads a wallet's row outside a decision; nil if there is none.
-func (s *store) wallet(ctx context.Context, id string) (*wallet, error) {
-	return s.begin(ctx).wallet(id)
+// directoryEntry is a wallet's row as calls are authenticated by it. It is shared by all who read it, and none of them changes it.
+type directoryEntry struct {
+	*wallet
+	// inForce are the guard rails of a wallet that is ACTIVE.
+	inForce *evidence.Head
+}
+
+// wallet reads a wallet's row outside a decision, linearizably; nil if there is none.
+func (s *store) wallet(ctx context.Context, id string) (*directoryEntry, error) {
+	read, err := s.decoded.Read(ctx, s.kv, id)
+	if err != nil {
+		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
+	}
+	return read.Content, nil
+}
+
+func decodeWallet(_ string, rows []etcdstore.Value) (*directoryEntry, error) {
+	if !rows[0].Exists() {
+		return nil, nil
+	}
+	w := new(wallet)
+	if err := decode(rows[0].Bytes, w); err != nil {
+		return nil, err
+	}
+	if w.State != active {
+		return &directoryEntry{wallet: w}, nil
+	}
+	head, err := w.head()
+	return &directoryEntry{wallet: w, inForce: head}, err
+}
+
+// agentKey is the key that authenticates the wallet's agent: the head's once ACTIVE, the registration's while UNCLAIMED,
+// else none.
+func (e *directoryEntry) agentKey() []byte {
+	switch e.State {
+	case active:
+		return e.inForce.Document.GetRequestKey()
+	case unclaimed:
+		return e.RequestKey
+	}
+	return nil
 }
 
 // owner reads an owner's row; nil if there is none.

@@ -98,7 +98,7 @@ func (s *Service) GetWallet(ctx context.Context, req *identityv1.GetWalletReques
 	return &identityv1.GetWalletResponse{Wallet: out}, nil
 }
 
-func (s *Service) find(ctx context.Context, req *identityv1.GetWalletRequest) (*wallet, error) {
+func (s *Service) find(ctx context.Context, req *identityv1.GetWalletRequest) (*directoryEntry, error) {
 	handle, byHandle := strings.CutPrefix(req.GetName(), "@")
 	var key string
 	switch {
@@ -125,7 +125,7 @@ func (s *Service) find(ctx context.Context, req *identityv1.GetWalletRequest) (*
 }
 
 // named reads the row of a wallet that is named in full; nil for an empty name and for none.
-func (s *Service) named(ctx context.Context, name string) (*wallet, error) {
+func (s *Service) named(ctx context.Context, name string) (*directoryEntry, error) {
 	if name == "" {
 		return nil, nil
 	}

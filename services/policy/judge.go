@@ -41,7 +41,7 @@ func (s *Service) verdict(ctx context.Context, req *policyv1.JudgeRequest) (*typ
 	if err := evidence.Peek(req.GetRequest(), &peeked); err != nil {
 		return nil, err
 	}
-	h, err := s.wallet(ctx, peeked.GetWallet())
+	h, _, err := s.wallet(ctx, peeked.GetWallet())
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ type Service struct {
 	installation *evidence.Installation
 	key          crypto.Signer
 	kv           clientv3.KV
+	wallets      *etcdstore.Decoded[*held]
 	clock        func() time.Time
 	instruments  *instruments
 }
@@ -72,7 +73,7 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{installation: installation, key: c.Key, kv: c.KV, clock: c.Clock, instruments: instruments}, nil
+	return &Service{installation: installation, key: c.Key, kv: c.KV, wallets: newWallets(), clock: c.Clock, instruments: instruments}, nil
 }
 
 // Register adds the service to a gRPC server.

@@ -31,28 +31,36 @@ func versionKey(wallet string, number uint64) string {
 	return fmt.Sprintf("versions/%s/%020d", wallet, number)
 }
 
-// held is a pinned wallet as policy holds it.
+// held is a pinned wallet as policy holds it. It is shared by all calls, and none of them changes it.
 type held struct {
 	documents *typev1.WalletDocuments // registration and record
 	groupKey  [32]byte
 	head      *evidence.Head
-	revision  etcdstore.Value // of the head
 }
 
-// wallet reads a pinned wallet linearizably.
-func (s *Service) wallet(ctx context.Context, name string) (*held, error) {
+// newWallets reads wallets: what pins each, and its head.
+func newWallets() *etcdstore.Decoded[*held] {
+	return etcdstore.NewDecoded(func(wallet string) []string { return []string{pinKey(wallet), headKey(wallet)} }, decodeWallet)
+}
+
+// wallet reads a pinned wallet linearizably, and says which head that was.
+func (s *Service) wallet(ctx context.Context, name string) (*held, etcdstore.Condition, error) {
 	if _, err := resource.ParseWallet(name); err != nil {
-		return nil, fault.Wrap(err, no)
+		return nil, etcdstore.Condition{}, fault.Wrap(err, no)
 	}
-	values, err := etcdstore.Read(ctx, s.kv, pinKey(name), headKey(name))
+	read, err := s.wallets.Read(ctx, s.kv, name)
 	if err != nil {
-		return nil, err
+		return nil, etcdstore.Condition{}, err
 	}
-	if !values[0].Exists() || !values[1].Exists() {
+	return read.Content, read.Unchanged(headKey(name), 1), nil
+}
+
+func decodeWallet(_ string, rows []etcdstore.Value) (*held, error) {
+	if !rows[0].Exists() || !rows[1].Exists() {
 		return nil, fault.New(typev1.Reason_REASON_NOT_ACTIVE, no, "policy has not pinned this wallet")
 	}
-	h := &held{documents: &typev1.WalletDocuments{}, revision: values[1]}
-	if err := evidence.Unmarshal(values[0].Bytes, h.documents); err != nil {
+	h := &held{documents: &typev1.WalletDocuments{}}
+	if err := evidence.Unmarshal(rows[0].Bytes, h.documents); err != nil {
 		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "a stored wallet does not decode")
 	}
 	var record typev1.WalletRecord
@@ -60,7 +68,8 @@ func (s *Service) wallet(ctx context.Context, name string) (*held, error) {
 		return nil, fault.Caused(err, typev1.Reason_REASON_INTERNAL, no, "a stored wallet record does not decode")
 	}
 	h.groupKey = [32]byte(record.GetGroupKey())
-	h.head, err = storedHead(values[1].Bytes)
+	var err error
+	h.head, err = storedHead(rows[1].Bytes)
 	return h, err
 }
 
@@ -141,7 +150,7 @@ func (s *Service) SetGuardRails(ctx context.Context, req *policyv1.SetGuardRails
 	}
 	var head *evidence.Head
 	err := etcdstore.Retry(ctx, func(ctx context.Context) (bool, error) {
-		h, err := s.wallet(ctx, doc.GetWallet())
+		h, unchanged, err := s.wallet(ctx, doc.GetWallet())
 		if err != nil {
 			return true, err
 		}
@@ -157,7 +166,7 @@ func (s *Service) SetGuardRails(ctx context.Context, req *policyv1.SetGuardRails
 		}
 		version := versionKey(doc.GetWallet(), doc.GetNumber())
 		return etcdstore.Commit(ctx, s.kv,
-			[]etcdstore.Condition{etcdstore.Unchanged(headKey(doc.GetWallet()), h.revision), etcdstore.Absent(version)},
+			[]etcdstore.Condition{unchanged, etcdstore.Absent(version)},
 			etcdstore.Put(headKey(doc.GetWallet()), value), etcdstore.Put(version, value))
 	})
 	if err != nil {
@@ -182,7 +191,7 @@ const (
 
 // GetDocuments answers with what pins the wallet and the versions from a number on.
 func (s *Service) GetDocuments(ctx context.Context, req *policyv1.GetDocumentsRequest) (*policyv1.GetDocumentsResponse, error) {
-	h, err := s.wallet(ctx, req.GetWallet())
+	h, _, err := s.wallet(ctx, req.GetWallet())
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +207,10 @@ func (s *Service) GetDocuments(ctx context.Context, req *policyv1.GetDocumentsRe
 	if err != nil {
 		return nil, err
 	}
-	resp := &policyv1.GetDocumentsResponse{Documents: h.documents, HeadNumber: h.head.Document.GetNumber()}
+	resp := &policyv1.GetDocumentsResponse{
+		Documents:  &typev1.WalletDocuments{Registration: h.documents.GetRegistration(), Record: h.documents.GetRecord()},
+		HeadNumber: h.head.Document.GetNumber(),
+	}
 	bytesSoFar := 0
 	for _, item := range items {
 		if bytesSoFar += len(item.Value.Bytes); bytesSoFar > versionsBytesMax && len(resp.GetDocuments().GetGuardRails()) > 0 {
