@@ -96,7 +96,7 @@ func (a *Agent) Wallet() string { return a.wallet }
 // Handle is the agent's handle without `@`.
 func (a *Agent) Handle() string { return a.handle }
 
-// GroupKey is the wallet's key: its address.
+// GroupKey is the wallet's key: its address. In base58 it is the wallet's address on Solana.
 func (a *Agent) GroupKey() [32]byte { return a.groupKey }
 
 // State returns how far the wallet is in the directory: UNCLAIMED until its owner has claimed it, ENDED if nobody did in
@@ -141,6 +141,8 @@ type Balance struct {
 	Asset string
 	// Available can be paid; Held is held by payments that may still settle.
 	Available, Held int64
+	// Slot is that up to which the ledger knows the account's history on a chain; 0 on the book, and before it has looked.
+	Slot uint64
 }
 
 // Account is what the ledger says of a wallet.
@@ -199,7 +201,7 @@ func (c *Client) checkAccount(resp *gatewayv1.GetAccountResponse, wallet string)
 		if err != nil {
 			return nil, distrust(op, notMoved, "a balance is no amount", err)
 		}
-		acc.Balances = append(acc.Balances, Balance{Asset: b.GetAsset(), Available: available, Held: held})
+		acc.Balances = append(acc.Balances, Balance{Asset: b.GetAsset(), Available: available, Held: held, Slot: b.GetSlot()})
 	}
 	return acc, nil
 }

@@ -208,7 +208,7 @@ type Rules struct {
 	Unknown typev1.Light
 	// TimeZone is the IANA name of the zone whose days count; empty is UTC.
 	TimeZone string
-	// Assets may be paid; empty means book dollars. Amounts are in their unit of account.
+	// Assets may be paid, each on its own rail; empty means book dollars. Amounts are in their unit of account.
 	Assets []string
 	// Limits are further limits.
 	Limits []*typev1.Limit
@@ -229,12 +229,17 @@ func StandardRules(recipients ...[32]byte) Rules {
 func (r Rules) document(i *evidence.Installation, head *evidence.Head) (*typev1.GuardRails, error) {
 	doc := nextDocument(head)
 	doc.TimeZone = r.TimeZone
-	doc.Rails = []typev1.Rail{typev1.Rail_RAIL_BOOK}
 	doc.Assets = slices.Clone(r.Assets)
 	if len(doc.Assets) == 0 {
 		doc.Assets = []string{i.BookUSD()}
 	}
 	slices.Sort(doc.Assets)
+	for _, asset := range doc.Assets {
+		if rail := railOf(asset); !slices.Contains(doc.Rails, rail) {
+			doc.Rails = append(doc.Rails, rail)
+		}
+	}
+	slices.Sort(doc.Rails)
 	unit, _, ok := resource.UnitOf(doc.Assets[0], i.ID())
 	if !ok {
 		return nil, local("set guard rails", typev1.Reason_REASON_GUARD_RAILS_REFUSED, "an asset has no unit of account", "field", "assets")

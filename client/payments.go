@@ -143,14 +143,25 @@ func (a *Agent) Cancel(ctx context.Context, id string) (*Payment, error) {
 // Wait watches a payment of this home, continues it by itself as soon as its owner has answered, and returns it once it has
 // ended, or as it was when ctx ends. An outage on the way is waited out.
 func (a *Agent) Wait(ctx context.Context, id string) (*Payment, error) {
+	// What is READY after it was resumed is a fetch's, which ConfirmFetch continues.
+	return a.wait(ctx, id, func(s typev1.PaymentState) bool { return ended(s) || s == ready })
+}
+
+// WaitProven is Wait for a payment that waits for no person: it returns it once it is not AUTHORIZED any more, because the chain, or
+// the ledger's time, has proven what became of its message.
+func (a *Agent) WaitProven(ctx context.Context, id string) (*Payment, error) {
+	return a.wait(ctx, id, func(s typev1.PaymentState) bool { return s != authorized })
+}
+
+// wait continues and watches a payment until its state is one at which it rests.
+func (a *Agent) wait(ctx context.Context, id string, rests func(typev1.PaymentState) bool) (*Payment, error) {
 	const op = "wait for payment"
 	var last *Payment
 	for retry := watchRetryMin; ; {
 		p, err := a.Resume(ctx, id)
 		moved, risk := false, unknown
 		if err == nil {
-			// What is READY after it was resumed is a fetch's, which ConfirmFetch continues.
-			if last = p; ended(p.State) || p.State == ready {
+			if last = p; rests(p.State) {
 				return p, nil
 			}
 			if p.State != authorized {

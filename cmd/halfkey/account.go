@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/halfkey/halfkey/client"
@@ -18,12 +19,17 @@ type balanceEntry struct {
 	// Available and Held are the same for people.
 	Available string `json:"available"`
 	Held      string `json:"held"`
+	// Network is the chain that it is on, by CAIP-2, and Slot up to which the ledger knows its history there; empty and 0 on the book.
+	Network string `json:"network"`
+	Slot    uint64 `json:"slot"`
 }
 
 // accountResult is what the ledger says of a wallet.
 type accountResult struct {
 	Wallet   string         `json:"wallet"`
 	Balances []balanceEntry `json:"balances"`
+	// Address is the wallet's address on Solana, in base58; empty where it is not known.
+	Address string `json:"address"`
 	// Frozen says that a freeze stops the wallet.
 	Frozen bool `json:"frozen"`
 	// LedgerTime is when the ledger said it, by its own clock.
@@ -43,7 +49,9 @@ func newAccountResult(acc *client.Account, installation string) *accountResult {
 }
 
 func newBalanceEntry(b client.Balance, installation string) balanceEntry {
+	token, _ := resource.TokenOf(b.Asset)
 	return balanceEntry{
+		Network: token.Network, Slot: b.Slot,
 		Asset: b.Asset, AvailableUnits: resource.FormatUnits(b.Available), HeldUnits: resource.FormatUnits(b.Held),
 		Available: formatAmount(b.Available, b.Asset, installation), Held: formatAmount(b.Held, b.Asset, installation),
 	}
@@ -54,11 +62,31 @@ func (r *accountResult) people(p *printer) {
 	if len(r.Balances) == 0 {
 		p.line("It holds nothing.")
 	}
+	onChain := ""
 	for _, b := range r.Balances {
-		p.line("%s available, %s held", b.Available, b.Held)
+		p.line("%s available, %s held%s", b.Available, b.Held, b.where())
+		if b.Network != "" {
+			onChain = networkText(b.Asset)
+		}
+	}
+	if onChain != "" && r.Address != "" {
+		p.line("Its address on %s is %s.", onChain, r.Address)
+		p.line("%s", feesText)
 	}
 	if r.Frozen {
 		p.line("It is FROZEN: it pays nothing until its owner unfreezes it, or the operator if the whole installation is stopped.")
+	}
+}
+
+// where says where a balance is, if it is on a chain.
+func (b balanceEntry) where() string {
+	switch {
+	case b.Network == "":
+		return ""
+	case b.Slot == 0:
+		return ", on " + networkText(b.Asset) + ", where the ledger has not looked yet"
+	default:
+		return fmt.Sprintf(", on %s up to slot %d", networkText(b.Asset), b.Slot)
 	}
 }
 
@@ -75,7 +103,9 @@ func (*balanceCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	return a.show(newAccountResult(acc, c.Installation().ID()))
+	r, key := newAccountResult(acc, c.Installation().ID()), agent.GroupKey()
+	r.Address = addressText(key[:])
+	return a.show(r)
 }
 
 // whoamiCommand is `halfkey whoami`.

@@ -42,13 +42,13 @@ func (a typedAmount) units() (int64, error) {
 	return parseAmount("AMOUNT", a.Amount)
 }
 
-// formatAmount writes units as people read them.
+// formatAmount writes units as people read them: a dollar token by its own name, though limits count it at par with dollars.
 func formatAmount(units int64, asset, installation string) string {
-	unit, decimals, ok := resource.UnitOf(asset, installation)
-	if !ok || unit != resource.UnitUSD {
+	unit, decimals, ok := amountUnit(asset, installation)
+	if !ok {
 		return resource.FormatUnits(units) + " units of " + asset
 	}
-	return resource.FormatDecimal(units, decimals) + " " + usd
+	return resource.FormatDecimal(units, decimals) + " " + unit
 }
 
 // shownMax bounds how much of a refused text is repeated.

@@ -89,6 +89,9 @@ func TestFormatAmount(t *testing.T) {
 		{1, asset, "0.000001 USD"},
 		{math.MaxInt64, asset, "9223372036854.775807 USD"},
 		{5, resource.BookUSD("other"), "5 units of " + resource.BookUSD("other")},
+		{5_250_000, mainnetUSDC, "5.25 USDC"},
+		{5_250_000, devnetUSDC, "5.25 USDC"},
+		{1, mainnetUSDT, "0.000001 USDT"},
 		{5, "solana:x/y", "5 units of solana:x/y"},
 	} {
 		if got := formatAmount(c.units, c.asset, "test"); got != c.want {

@@ -143,8 +143,11 @@ func (s *scanned) values(a *app, v *kong.Value) []string {
 	if v.Tag != nil {
 		kind = v.Tag.Get("complete")
 	}
-	if kind == "" {
+	switch kind {
+	case "":
 		return nil
+	case "asset":
+		return append([]string{usd}, tokenWords()...)
 	}
 	known, listed, err := s.known(a)
 	if err != nil {

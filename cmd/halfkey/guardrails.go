@@ -102,7 +102,9 @@ type rulesSetCommand struct {
 	Daily       string   `placeholder:"AMOUNT" help:"What takes a day's sum over this asks you."`
 	DailyDeny   string   `placeholder:"AMOUNT" help:"What takes a day's sum over this is refused."`
 	HardCap     string   `placeholder:"AMOUNT" help:"A payment over this is refused."`
-	Allow       []string `placeholder:"RECIPIENT" sep:"none" help:"May be paid: wallets/{wallet}, @handle or a key. Repeat for more."`
+	Asset       []string `placeholder:"ASSET" sep:"none" complete:"asset" help:"What may be paid in: USD, the default, a token on Solana such as USDC or USDC-devnet, or a CAIP-19 id. Repeat for more. Limits count dollar tokens at par with dollars."`
+	Rail        []string `placeholder:"RAIL" sep:"none" enum:"book,solana" help:"How may be paid: book, inside the installation, or solana; those of the assets by default."`
+	Allow       []string `placeholder:"RECIPIENT" sep:"none" help:"May be paid: wallets/{wallet}, @handle, a key or an address on Solana. Repeat for more."`
 	Deny        []string `placeholder:"RECIPIENT" sep:"none" help:"Is never paid."`
 	Unknown     string   `placeholder:"WHAT" enum:",review,deny" default:"" help:"What any other recipient means: review or deny, the default."`
 	TimeZone    string   `placeholder:"ZONE" help:"The zone whose days count, such as Europe/Zurich; UTC by default."`
@@ -110,7 +112,7 @@ type rulesSetCommand struct {
 
 // flags are the rules that flags give; nil if there are none.
 func (c *rulesSetCommand) flags() *rulesFile {
-	f := &rulesFile{TimeZone: c.TimeZone, Recipients: recipientLines{Allow: c.Allow, Deny: c.Deny, Unknown: c.Unknown}}
+	f := &rulesFile{TimeZone: c.TimeZone, Assets: c.Asset, Rails: c.Rail, Recipients: recipientLines{Allow: c.Allow, Deny: c.Deny, Unknown: c.Unknown}}
 	for _, l := range []struct{ amount, per, over string }{
 		{c.AutoApprove, "payment", wordReview}, {c.Daily, "day", wordReview}, {c.DailyDeny, "day", wordDeny}, {c.HardCap, "payment", wordDeny},
 	} {
@@ -118,7 +120,7 @@ func (c *rulesSetCommand) flags() *rulesFile {
 			f.Limits = append(f.Limits, limitLine{Per: l.per, AtMost: l.amount, Over: l.over})
 		}
 	}
-	if len(f.Limits)+len(c.Allow)+len(c.Deny) == 0 && c.Unknown == "" && c.TimeZone == "" {
+	if len(f.Limits)+len(c.Allow)+len(c.Deny)+len(c.Asset)+len(c.Rail) == 0 && c.Unknown == "" && c.TimeZone == "" {
 		return nil
 	}
 	return f

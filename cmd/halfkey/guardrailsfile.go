@@ -23,8 +23,10 @@ import (
 type rulesFile struct {
 	// TimeZone is the IANA name of the zone whose days, weeks and months count; UTC by default.
 	TimeZone string `yaml:"time_zone,omitempty"`
-	// Assets may be paid: USD, or CAIP-19 ids; USD by default.
+	// Assets may be paid: USD, tokens on Solana such as USDC or USDC-devnet, or CAIP-19 ids; USD by default.
 	Assets []string `yaml:"assets,omitempty"`
+	// Rails are how may be paid, book or solana; by default those that the assets are paid on.
+	Rails []string `yaml:"rails,omitempty"`
 	// Limits bound what is paid.
 	Limits []limitLine `yaml:"limits"`
 	// Recipients say who.
@@ -112,10 +114,11 @@ type resolver func(recipient string) ([32]byte, error)
 
 // document writes the file as a document, without what names wallet, version and keys.
 func (f *rulesFile) document(installation string, resolve resolver) (*typev1.GuardRails, error) {
-	doc := &typev1.GuardRails{TimeZone: f.TimeZone, Rails: []typev1.Rail{typev1.Rail_RAIL_BOOK}, Recipients: new(typev1.Recipients)}
-	for _, asset := range f.Assets {
-		if asset == usd {
-			asset = resource.BookUSD(installation)
+	doc := &typev1.GuardRails{TimeZone: f.TimeZone, Recipients: new(typev1.Recipients)}
+	for n, word := range f.Assets {
+		asset, ok := assetOf(word, installation)
+		if !ok {
+			return nil, badRules(fmt.Sprintf("assets[%d]: it is %s, %s, or the CAIP-19 id of one of these", n, usd, strings.Join(tokenWords(), ", ")))
 		}
 		doc.Assets = append(doc.Assets, asset)
 	}
@@ -123,6 +126,17 @@ func (f *rulesFile) document(installation string, resolve resolver) (*typev1.Gua
 		doc.Assets = []string{resource.BookUSD(installation)}
 	}
 	slices.Sort(doc.Assets)
+	if doc.Rails = railsOf(doc.Assets); len(f.Rails) > 0 {
+		doc.Rails = nil
+	}
+	for n, word := range f.Rails {
+		rail, ok := railWords[word]
+		if !ok {
+			return nil, badRules(fmt.Sprintf("rails[%d]: it is book or solana", n))
+		}
+		doc.Rails = append(doc.Rails, rail)
+	}
+	slices.Sort(doc.Rails)
 	for n, l := range f.Limits {
 		limit, err := l.limit()
 		if err != nil {
@@ -144,6 +158,22 @@ func (f *rulesFile) document(installation string, resolve resolver) (*typev1.Gua
 		return nil, err
 	}
 	return doc, nil
+}
+
+// railWords are the rails by the word that a file uses.
+var railWords = map[string]typev1.Rail{"book": typev1.Rail_RAIL_BOOK, "solana": typev1.Rail_RAIL_SOLANA}
+
+// railWord is a rail's word.
+func railWord(r typev1.Rail) string { return strings.ToLower(enumText(r, "RAIL_")) }
+
+// railsOf are the rails that assets are paid on, in a document's order.
+func railsOf(assets []string) []typev1.Rail {
+	var rails []typev1.Rail
+	for _, asset := range assets {
+		rails = append(rails, railOf(asset))
+	}
+	slices.Sort(rails)
+	return slices.Compact(rails)
 }
 
 func keysOf(list string, names []string, resolve resolver) ([][]byte, error) {
@@ -209,10 +239,12 @@ func (l limitLine) limit() (*typev1.Limit, error) {
 func newRulesFile(doc *typev1.GuardRails) *rulesFile {
 	f := &rulesFile{TimeZone: doc.GetTimeZone(), Limits: []limitLine{}}
 	for _, asset := range doc.GetAssets() {
-		if asset == resource.BookUSD(doc.GetInstallation()) {
-			asset = usd
+		f.Assets = append(f.Assets, assetWord(asset, doc.GetInstallation()))
+	}
+	if !slices.Equal(doc.GetRails(), railsOf(doc.GetAssets())) {
+		for _, r := range doc.GetRails() {
+			f.Rails = append(f.Rails, railWord(r))
 		}
-		f.Assets = append(f.Assets, asset)
 	}
 	for _, l := range doc.GetLimits() {
 		f.Limits = append(f.Limits, newLimitLine(l))
@@ -299,13 +331,39 @@ func remarks(doc *typev1.GuardRails) []string {
 	if asks && review == 0 {
 		out = append(out, "every payment asks a person: the amount above which it does is 0")
 	}
-	return append(out, x402Remarks(doc)...)
+	return slices.Concat(out, railRemarks(doc), x402Remarks(doc))
+}
+
+// railRemarks says what is allowed and cannot be paid, and what payments on Solana mean that limits do not show.
+func railRemarks(doc *typev1.GuardRails) []string {
+	var out []string
+	networks := make(map[string]bool)
+	for _, asset := range doc.GetAssets() {
+		if !slices.Contains(doc.GetRails(), railOf(asset)) {
+			out = append(out, assetWord(asset, doc.GetInstallation())+" is never paid: it is allowed, and the rail "+railWord(railOf(asset))+" is not")
+		}
+		if t, known := resource.TokenOf(asset); known {
+			networks[t.Network] = true
+		}
+	}
+	for _, rail := range doc.GetRails() {
+		if !slices.Contains(railsOf(doc.GetAssets()), rail) {
+			out = append(out, "nothing is paid on the rail "+railWord(rail)+": it is allowed, and no asset of it is")
+		}
+	}
+	if len(networks) > 1 {
+		out = append(out, "it allows tokens on several of Solana's networks, and an installation pays on one")
+	}
+	if len(networks) > 0 && slices.Contains(doc.GetRails(), typev1.Rail_RAIL_SOLANA) {
+		out = append(out, "a transfer on Solana also costs SOL, which no limit counts: keep little of it at the wallet's address")
+	}
+	return out
 }
 
 // lintRecipient checks a recipient's form; a name that is not a key stands for some key.
 func lintRecipient(name string) ([32]byte, error) {
-	if key, err := hex.DecodeString(name); err == nil && len(key) == 32 {
-		return [32]byte(key), nil
+	if key, ok := keyOf(name); ok {
+		return key, nil
 	}
 	var err error
 	if handle, ok := strings.CutPrefix(name, "@"); ok {
@@ -314,7 +372,7 @@ func lintRecipient(name string) ([32]byte, error) {
 		_, err = resource.ParseWallet(name)
 	}
 	if err != nil {
-		return [32]byte{}, usage("recipient", "a recipient is wallets/{wallet}, @handle, or a key of 64 hexadecimal digits", "value", shorten(name))
+		return [32]byte{}, usage("recipient", "a recipient is wallets/{wallet}, @handle, a key of 64 hexadecimal digits, or an address on Solana", "value", shorten(name))
 	}
 	return sha256.Sum256([]byte(name)), nil
 }

@@ -131,7 +131,7 @@ func (r *limitsResult) people(p *printer) {
 	}
 	printRecipients(p, r.document)
 	for _, b := range r.Account.Balances {
-		p.line("It holds %s, and %s is held by payments.", b.Available, b.Held)
+		p.line("It holds %s%s, and %s is held by payments.", b.Available, b.where(), b.Held)
 	}
 	if r.Account.Frozen {
 		p.line("It is FROZEN: it pays nothing until its owner unfreezes it, or the operator if the whole installation is stopped.")

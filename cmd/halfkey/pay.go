@@ -19,14 +19,15 @@ import (
 
 // payCommand is `halfkey pay`.
 type payCommand struct {
-	Recipient string `arg:"" complete:"recipient" help:"wallets/{wallet}, @handle, or a key of 64 hexadecimal digits."`
-	typedAmount
-	Asset    string        `default:"USD" placeholder:"ASSET" help:"USD, or the asset's CAIP-19 id."`
-	Memo     string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
-	ID       *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
-	Deadline time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
-	DryRun   bool          `xor:"ending" help:"Judge by every rule and explain it; nothing is recorded, held or paid."`
-	Wait     bool          `xor:"ending" help:"Wait until a person has answered, and then pay."`
+	Recipient string        `arg:"" complete:"recipient" help:"wallets/{wallet}, @handle, a key of 64 hexadecimal digits, or an address on Solana."`
+	Amount    string        `arg:"" help:"In whole units: 5, 0.25, \"5 USD\" or \"5 USDC\"."`
+	Unit      string        `arg:"" optional:"" help:"USD, USDC or USDT; USD, or what --asset names, by default."`
+	Asset     string        `placeholder:"ASSET" complete:"asset" help:"USD, the default; a token on Solana, USDC or USDT, as the guard rails allow it; or the asset's CAIP-19 id."`
+	Memo      string        `placeholder:"TEXT" help:"What it is for, for people: one line of at most 256 bytes."`
+	ID        *string       `name:"id" complete:"payment" placeholder:"ID" help:"The payment's id, 1 to 63 of [a-z0-9-]. The same id is the same payment, for ever: a command repeated with it pays once."`
+	Deadline  time.Duration `placeholder:"DURATION" help:"How long it may be authorized, a person's answer included: at most 168h, by default 24h."`
+	DryRun    bool          `xor:"ending" help:"Judge by every rule and explain it; nothing is recorded, held or paid."`
+	Wait      bool          `xor:"ending" help:"Wait until a person has answered, and then pay."`
 
 	PrintRequest bool `xor:"ending" help:"Print the signed body of a dry run by HTTP, and pay, send and store nothing. It can never be paid, by whoever has it."`
 }
@@ -37,8 +38,11 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	order, err := c.order(cl.Installation().ID())
+	order, err := c.order()
 	if err != nil {
+		return err
+	}
+	if order.Asset, err = a.payAsset(ctx, agent, order.Asset); err != nil {
 		return err
 	}
 	if c.PrintRequest {
@@ -50,8 +54,12 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 	a.note("payment %s; if this is cut off, repeat the command with --id %s", order.ID, order.ID)
 	p, err := agent.Pay(ctx, order)
 	p, err = lookOnce(ctx, agent, order.ID, p, err)
-	if err == nil && c.Wait && ctx.Err() == nil {
-		p, err = a.await(ctx, agent, p)
+	if err == nil && ctx.Err() == nil {
+		if c.Wait {
+			p, err = a.await(ctx, agent, p)
+		} else if p.State == typev1.PaymentState_PAYMENT_STATE_AUTHORIZED {
+			p, err = a.awaitProof(ctx, agent, p)
+		}
 	}
 	if err != nil {
 		return repeatable(unknownWallet(err, c.Recipient), order.ID)
@@ -124,12 +132,9 @@ func dryRunMeans(state typev1.PaymentState) (code int, means string) {
 	}
 }
 
-// order reads the command's values.
-func (c *payCommand) order(installation string) (client.Order, error) {
+// order reads the command's values. Its asset is still the word that names it.
+func (c *payCommand) order() (client.Order, error) {
 	o := client.Order{Recipient: c.Recipient, Purpose: c.Memo, Deadline: c.Deadline}
-	if c.Asset != usd && c.Asset != resource.BookUSD(installation) {
-		return o, usage("--asset", "this installation's asset is USD", "value", shorten(c.Asset))
-	}
 	if err := checkMemo(c.Memo); err != nil {
 		return o, err
 	}
@@ -137,7 +142,7 @@ func (c *payCommand) order(installation string) (client.Order, error) {
 		return o, usage("--deadline", "a deadline is at most 168h ahead")
 	}
 	var err error
-	if o.Units, err = c.units(); err != nil {
+	if o.Units, o.Asset, err = c.orderAmount(); err != nil {
 		return o, err
 	}
 	o.ID, err = chosenID(c.ID)
@@ -179,6 +184,22 @@ func (a *app) await(ctx context.Context, agent *client.Agent, p *client.Payment)
 	}
 	ended, err := agent.Wait(ctx, p.ID)
 	return lookOnce(ctx, agent, p.ID, ended, err)
+}
+
+// proofWaitMax is how long a payment on Solana is waited for without --timeout: it lands or dies within about two minutes, unless one
+// of the ledger's endpoints is down.
+const proofWaitMax = 3 * time.Minute
+
+// awaitProof waits until the chain has proven what became of a payment; one that is not proven when the time is up is returned as it is.
+func (a *app) awaitProof(ctx context.Context, agent *client.Agent, p *client.Payment) (*client.Payment, error) {
+	if _, timed := ctx.Deadline(); !timed {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, proofWaitMax)
+		defer cancel()
+	}
+	a.note("payment %s was sent to the chain; waiting until it is final", p.Name)
+	proven, err := agent.WaitProven(ctx, p.ID)
+	return lookOnce(ctx, agent, p.ID, proven, err)
 }
 
 // lookMax bounds the last look at a payment whose command was cut off: a person who pressed ctrl-C waits for it.

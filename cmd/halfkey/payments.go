@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"iter"
 	"strings"
 	"time"
@@ -40,12 +39,20 @@ type paymentResult struct {
 	// Units is the amount in the asset's smallest unit, Amount the same for people.
 	Units  string `json:"units"`
 	Amount string `json:"amount"`
+	// Network is the chain that it is paid on, by CAIP-2; empty on the book.
+	Network string `json:"network"`
 	// Recipient is the recipient as the order named it, or if another home made it the handle that this home knows its key by, or
 	// empty; RecipientKey is its key.
-	Recipient    string    `json:"recipient"`
-	RecipientKey string    `json:"recipient_key"`
-	Memo         string    `json:"memo"`
-	Deadline     time.Time `json:"deadline"`
+	Recipient    string `json:"recipient"`
+	RecipientKey string `json:"recipient_key"`
+	// RecipientAddress is the same key as an address on Solana, in base58; empty on the book.
+	RecipientAddress string `json:"recipient_address"`
+	// Transaction is the signature that names the transaction on the chain, in base58, and Slot the finalised block that holds it: of
+	// what settled, or landed with an error. Empty and 0 before, and on the book.
+	Transaction string    `json:"transaction"`
+	Slot        uint64    `json:"slot"`
+	Memo        string    `json:"memo"`
+	Deadline    time.Time `json:"deadline"`
 	// X402 is the HTTP request whose answer it pays for; absent if it pays for none.
 	X402 *requestShown `json:"x402,omitempty"`
 	// FirstToRecipient says that nothing was paid to this recipient from this home before; `pay` alone says it.
@@ -71,6 +78,11 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, c.Installation().ID()),
 		Recipient: cmp.Or(p.RecipientName, c.NameOf(p.Recipient)), RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
 		X402: newRequestShown(p.X402), Next: paymentNext(p.State, p.ID), money: notMoved,
+	}
+	if t, known := resource.TokenOf(p.Asset); known {
+		r.Network, r.RecipientAddress = t.Network, addressText(p.Recipient[:])
+		r.Transaction, r.Slot = transactionText(p.Settlement.GetTransaction()), p.Settlement.GetSlot()
+		r.Next = chainNext(p.State, p.ID, r.Next)
 	}
 	switch p.State {
 	case typev1.PaymentState_PAYMENT_STATE_SETTLED:
@@ -121,9 +133,29 @@ func paymentNext(state typev1.PaymentState, id string) string {
 	}
 }
 
+// chainNext is what a state means on a chain; next is what it means elsewhere.
+func chainNext(state typev1.PaymentState, id, next string) string {
+	switch state {
+	case typev1.PaymentState_PAYMENT_STATE_AUTHORIZED:
+		return "It may land on the chain, which has not proven yet what becomes of it: `halfkey payments watch " + id +
+			"` waits for that. Do not pay this by another id."
+	case typev1.PaymentState_PAYMENT_STATE_FAILED:
+		return "It landed on the chain with an error: nothing was paid but the chain's fee, and repeating it changes nothing."
+	default:
+		return next
+	}
+}
+
+// shownKey is the recipient's key as its rail's people write it.
+func (r *paymentResult) shownKey() string { return cmp.Or(r.RecipientAddress, r.RecipientKey) }
+
 func (r *paymentResult) people(p *printer) {
 	to := r.Recipient
-	if to == "" || to == r.RecipientKey {
+	switch {
+	case to != "" && to != r.RecipientKey && to != r.RecipientAddress:
+	case r.RecipientAddress != "":
+		to = "address " + r.RecipientAddress
+	default:
 		to = "key " + r.RecipientKey
 	}
 	if r.DryRun {
@@ -145,12 +177,20 @@ func (r *paymentResult) people(p *printer) {
 		p.line("Buys      the answer to %s", r.X402.Request)
 	}
 	if r.FirstToRecipient {
-		if r.money == moved {
-			p.line("First payment to this recipient from this home. Its key is")
-		} else {
-			p.line("Nothing was paid to this recipient from this home before. Its key is")
+		is := "key"
+		if r.RecipientAddress != "" {
+			is = "address on " + networkText(r.Asset)
 		}
-		p.line("          %s", r.RecipientKey)
+		if r.money == moved {
+			p.line("First payment to this recipient from this home. Its %s is", is)
+		} else {
+			p.line("Nothing was paid to this recipient from this home before. Its %s is", is)
+		}
+		p.line("          %s", r.shownKey())
+	}
+	if r.Transaction != "" {
+		p.line("Landed    in slot %d of %s, transaction", r.Slot, networkText(r.Asset))
+		p.line("          %s", r.Transaction)
 	}
 	if !r.DryRun {
 		p.line("Payment   %s", r.Name)
@@ -161,7 +201,7 @@ type paymentListCommand struct {
 	As        string `enum:"agent,owner" default:"agent" help:"Whose payments: the agent's wallet, or all wallets of this home's owner, or with --wallet one of them: ${enum}."`
 	Incoming  bool   `help:"List what came in instead."`
 	State     string `placeholder:"STATE" enum:",pending_review,ready,authorized,settled,denied,canceled,expired,failed" default:"" help:"Only payments in this state: ${enum}."`
-	Recipient string `placeholder:"KEY" help:"Only payments to this recipient: a key of 64 hexadecimal digits."`
+	Recipient string `placeholder:"KEY" help:"Only payments to this recipient: a key of 64 hexadecimal digits, or an address on Solana."`
 	From      string `placeholder:"TIME" help:"Only payments recorded, or come in, at this time or later: RFC 3339, or a date in UTC."`
 	To        string `placeholder:"TIME" help:"Only payments before this time."`
 	Limit     int    `default:"100" placeholder:"N" help:"At most so many, 1 to 10000."`
@@ -235,11 +275,11 @@ func (c *paymentListCommand) filter() (client.Filter, error) {
 		return f, usage("--limit", "a limit is 1 to 10000")
 	}
 	if c.Recipient != "" {
-		key, err := hex.DecodeString(c.Recipient)
-		if err != nil || len(key) != len(f.Recipient) {
-			return f, usage("--recipient", "a recipient is a key of 64 hexadecimal digits", "value", shorten(c.Recipient))
+		key, ok := keyOf(c.Recipient)
+		if !ok {
+			return f, usage("--recipient", "a recipient is a key of 64 hexadecimal digits, or an address on Solana in base58", "value", shorten(c.Recipient))
 		}
-		f.Recipient = [32]byte(key)
+		f.Recipient = key
 	}
 	var err error
 	if f.From, err = parseTime("--from", c.From); err != nil {
@@ -275,7 +315,7 @@ func (r *paymentListResult) people(p *printer) {
 	}
 	rows := [][]string{head}
 	for _, l := range r.Payments {
-		row := []string{l.ID, l.State, l.Amount, cmp.Or(l.Recipient, l.RecipientKey), l.Memo}
+		row := []string{l.ID, l.State, l.Amount, cmp.Or(l.Recipient, l.shownKey()), l.Memo}
 		if several {
 			row[0] = l.Name
 			row = append([]string{l.payer()}, row...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -31,6 +32,8 @@ type reviewEntry struct {
 	// RecipientKey is who is paid; Recipient is what this home knows that key as, or empty.
 	RecipientKey string `json:"recipient_key"`
 	Recipient    string `json:"recipient"`
+	// RecipientAddress is the same key as an address on Solana, in base58; empty on the book.
+	RecipientAddress string `json:"recipient_address"`
 	// Purpose is what it is for, in the agent's words; may be empty.
 	Purpose  string    `json:"purpose"`
 	Deadline time.Time `json:"deadline"`
@@ -44,21 +47,34 @@ type reviewEntry struct {
 }
 
 func (a *app) reviewEntry(r *client.Review) reviewEntry {
+	address := ""
+	if railOf(r.Asset) == typev1.Rail_RAIL_SOLANA {
+		address = addressText(r.Recipient[:])
+	}
 	return reviewEntry{
-		Payment: r.Payment, Wallet: r.Wallet, Handle: handleText(r.Handle), State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
+		RecipientAddress: address,
+		Payment:          r.Payment, Wallet: r.Wallet, Handle: handleText(r.Handle), State: paymentState(r.State), Asset: r.Asset, Units: resource.FormatUnits(r.Units),
 		Amount: formatAmount(r.Units, r.Asset, a.installation()), RecipientKey: keyText(r.Recipient[:]), Recipient: r.RecipientName,
 		Purpose: r.Purpose, Deadline: r.Deadline.UTC(), FormerKey: r.FormerKey, Results: ruleResults(r.Results),
 		X402: newRequestShown(r.X402),
 	}
 }
 
+// payee is the recipient's key as its rail's people write it.
+func (r reviewEntry) payee() string {
+	if r.RecipientAddress != "" {
+		return "address " + r.RecipientAddress + " on " + networkText(r.Asset)
+	}
+	return "key " + r.RecipientKey
+}
+
 func (r reviewEntry) people(p *printer) {
 	p.line("%s wants to pay %s", r.Handle, r.Amount)
-	to := r.RecipientKey
+	to := r.payee()
 	if r.Recipient != "" {
 		to += ", known as " + r.Recipient
 	}
-	p.line("To       key %s", to)
+	p.line("To       %s", to)
 	if r.Purpose != "" {
 		p.line("For      %s", r.Purpose)
 	}
@@ -114,7 +130,7 @@ func (r *reviewListResult) people(p *printer) {
 	for _, e := range r.Reviews {
 		to := e.Recipient
 		if to == "" {
-			to = e.RecipientKey
+			to = cmp.Or(e.RecipientAddress, e.RecipientKey)
 		}
 		rows = append(rows, []string{e.Handle, e.Amount, to, e.Purpose, timeText(e.Deadline), e.Payment})
 	}
@@ -174,7 +190,7 @@ func (a *app) answer(ctx context.Context, payment string, approve, yes bool) err
 	if e.X402 != nil {
 		buys = " and the answer to " + e.X402.Request
 	}
-	if err := a.confirm(yes, "Approve that %s pays %s to key %s for %q%s?", e.Handle, e.Amount, e.RecipientKey, e.Purpose, buys); err != nil {
+	if err := a.confirm(yes, "Approve that %s pays %s to %s for %q%s?", e.Handle, e.Amount, e.payee(), e.Purpose, buys); err != nil {
 		return err
 	}
 	p, err := o.Answer(ctx, r, approve)
@@ -193,7 +209,7 @@ func (r answerResult) people(p *printer) {
 	case "DENIED":
 		p.line("Refused: %s does not pay %s.", r.Handle, r.Amount)
 	case "READY":
-		p.line("Approved: %s may pay %s to key %s until %s.", r.Handle, r.Amount, r.RecipientKey, timeText(r.Deadline))
+		p.line("Approved: %s may pay %s to %s until %s.", r.Handle, r.Amount, r.payee(), timeText(r.Deadline))
 	default:
 		p.line("%s: %s of %s", r.State, r.Amount, r.Handle)
 	}

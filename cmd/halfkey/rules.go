@@ -32,14 +32,29 @@ func printRecipients(p *printer, doc *typev1.GuardRails) {
 		p.line("It pays nothing: its owner has not set guard rails.")
 		return
 	}
+	if assets := doc.GetAssets(); len(assets) != 1 || assets[0] != resource.BookUSD(doc.GetInstallation()) {
+		var words []string
+		for _, asset := range assets {
+			words = append(words, assetWord(asset, doc.GetInstallation()))
+		}
+		p.line("Pays in     %s; limits count all of these as dollars", strings.Join(words, ", "))
+	}
 	r := doc.GetRecipients()
 	for _, key := range r.GetAllow() {
-		p.line("May pay     %s", keyText(key))
+		p.line("May pay     %s%s", keyText(key), onSolana(key, doc))
 	}
 	for _, key := range r.GetDeny() {
-		p.line("Never pays  %s", keyText(key))
+		p.line("Never pays  %s%s", keyText(key), onSolana(key, doc))
 	}
 	p.line("Any other recipient %s.", lightMeans(r.GetUnknown()))
+}
+
+// onSolana is a key's address there, where guard rails allow that rail.
+func onSolana(key []byte, doc *typev1.GuardRails) string {
+	if !slices.Contains(doc.GetRails(), typev1.Rail_RAIL_SOLANA) {
+		return ""
+	}
+	return ", on Solana " + addressText(key)
 }
 
 // limitAmount is a limit's amount in its unit.

@@ -95,6 +95,8 @@ type walletResult struct {
 	Wallet   string `json:"wallet"`
 	Handle   string `json:"handle"`
 	GroupKey string `json:"group_key"`
+	// Address is the same key as the wallet's address on Solana, in base58: whoever sends tokens to it sends them to the wallet.
+	Address string `json:"address"`
 	// State is UNCLAIMED, ACTIVE or ENDED.
 	State string `json:"state"`
 }
@@ -117,14 +119,15 @@ func (c *walletShowCommand) Run(ctx context.Context, a *app) error {
 		return unmoved(err)
 	}
 	key := agent.GroupKey()
-	return a.show(&walletResult{Wallet: agent.Wallet(), Handle: handleText(agent.Handle()), GroupKey: keyText(key[:]), State: walletState(state)})
+	return a.show(&walletResult{Wallet: agent.Wallet(), Handle: handleText(agent.Handle()), GroupKey: keyText(key[:]), Address: addressText(key[:]), State: walletState(state)})
 }
 
 func (r *walletResult) people(p *printer) {
-	p.line("Wallet %s", r.Wallet)
-	p.line("Handle %s", r.Handle)
-	p.line("Key    %s", r.GroupKey)
-	p.line("State  %s", r.State)
+	p.line("Wallet  %s", r.Wallet)
+	p.line("Handle  %s", r.Handle)
+	p.line("Key     %s", r.GroupKey)
+	p.line("Address %s, the same key on Solana", r.Address)
+	p.line("State   %s", r.State)
 }
 
 type walletUseCommand struct {

@@ -109,5 +109,5 @@ func (r *changeResult) people(p *printer) {
 			id = l.Handle + " " + id
 		}
 	}
-	p.line("%s %s: %s to %s", id, l.State, l.Amount, cmp.Or(l.Recipient, "key "+l.RecipientKey))
+	p.line("%s %s: %s to %s", id, l.State, l.Amount, cmp.Or(l.Recipient, "key "+l.shownKey()))
 }
