@@ -19,6 +19,8 @@ type instruments struct {
 	holdsEnded  *instrument.Counts[typev1.PaymentState]
 	lag         metric.Float64Histogram
 	freezes     *instrument.Counts[typev1.Scope]
+	unknown     *instrument.Counts[string]
+	outflows    metric.Int64Counter
 	evidence    *instrument.Evidence
 }
 
@@ -29,15 +31,22 @@ func lagBounds() []float64 {
 
 func newInstruments(tracers trace.TracerProvider, meters metric.MeterProvider) (*instruments, error) {
 	m := instrument.For("ledger", meters)
-	return &instruments{
+	i := &instruments{
 		tracer:      instrument.Tracer(tracers),
 		verdicts:    m.Verdicts(),
 		holdsOpened: m.Counter(instrument.HoldsOpened),
 		holdsEnded:  m.HoldsEnded(),
 		lag:         m.Seconds(instrument.SettlementLag, lagBounds()...),
 		freezes:     m.Freezes(),
+		unknown:     m.ChainUnknown(),
+		outflows:    m.Counter(instrument.ChainOutflows),
 		evidence:    m.Evidence(),
-	}, m.Err()
+	}
+	if err := m.Err(); err != nil {
+		return nil, err
+	}
+	i.outflows.Add(context.Background(), 0) // Its series is there from the start: the first one is a step up, which a rate sees.
+	return i, nil
 }
 
 // observe makes the gauges of a disk's reserve, until stop.
@@ -53,6 +62,24 @@ func (r *reserve) observe(meters metric.MeterProvider) (stop func() error, err e
 	return func() error { return errors.Join(whole(), size()) }, m.Err()
 }
 
+// observeChain makes the gauge of what waits for a chain's proof, until unobserve. Without a chain nothing does.
+func (s *Service) observeChain(meters metric.MeterProvider) error {
+	m := instrument.For("ledger", meters)
+	stop := m.Gauge(instrument.ChainUnprovenAge, func() int64 {
+		if s.chain == nil {
+			return 0
+		}
+		since := s.chain.lookout.oldestMillis()
+		if since == 0 {
+			return 0
+		}
+		return max(0, (s.clock().UnixMilli()-since)/1000)
+	})
+	before := s.unobserve
+	s.unobserve = func() error { return errors.Join(stop(), before()) }
+	return m.Err()
+}
+
 // stored counts what a batch has made durable: what was decided and then rolled back never happened.
 func (i *instruments) stored(st *state) {
 	ctx := context.Background()
@@ -60,6 +87,10 @@ func (i *instruments) stored(st *state) {
 		switch d.own.(type) {
 		case *typev1.Settlement, *typev1.DeadMessage:
 			i.holdsEnded.Count(ctx, d.entry.GetPaymentState())
+		case *typev1.ChainTransfer:
+			if d.entry.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW {
+				i.outflows.Add(ctx, 1)
+			}
 		default:
 			// A renewal is an entry of its own kind.
 			if d.entry.GetKind() == typev1.EntryKind_ENTRY_KIND_PAYMENT && d.entry.GetPaymentState() == authorized {
@@ -87,5 +118,12 @@ func (i *instruments) settled(ctx context.Context, a *settlement) {
 	instrument.State(ctx, settled)
 	if a.moved { // Else it is a repeat, and settled long ago.
 		i.lag.Record(ctx, float64(a.heldMillis)/1000)
+	}
+}
+
+// proven times a settlement that a chain proved.
+func (i *instruments) proven(ctx context.Context, o *outcome) {
+	if o.moved { // Else somebody else took it over first.
+		i.lag.Record(ctx, float64(o.heldMillis)/1000)
 	}
 }

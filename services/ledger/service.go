@@ -121,6 +121,10 @@ func New(c Config) (*Service, error) {
 		installation: installation, key: c.Key, clock: c.Clock, logger: c.Logger, instruments: instruments, store: store,
 		chain: chain, stop: cancel, unobserve: unobserve,
 	}
+	if err := s.observeChain(c.Meter); err != nil {
+		cancel()
+		return nil, errors.Join(err, s.unobserve(), store.close())
+	}
 	s.combiner = newCombiner(store.begin, s.stored, store.reserve, c.Logger)
 	s.closed = sync.OnceValue(s.end)
 	s.sweeps.Go(func() { s.sweepEvery(ctx, c.SweepInterval) })

@@ -38,6 +38,7 @@ type rail struct {
 	assets   []string              // In order.
 	interval time.Duration
 	hashes   hashes
+	lookout  lookout
 }
 
 // newRail checks the configuration of the rail; nil has none.

@@ -570,7 +570,8 @@ func TestOneOfManyDelays(t *testing.T) {
 	got, err = client.Outcome(t.Context(), s.watch)
 	if want := (solanarpc.Outcome{
 		State: solanarpc.Landed, Seen: true, Signature: s.tx.signature, Slot: s.tip.holding(s.tx.message).slot,
-		Time: time.Unix(nodes[0].time(s.tip.holding(s.tx.message)), 0).UTC(),
+		PayerSignature: wallet.sign(s.tx.message),
+		Time:           time.Unix(nodes[0].time(s.tip.holding(s.tx.message)), 0).UTC(),
 	}); err != nil || got != want {
 		t.Fatalf("%+v, %v, want %+v", got, err, want)
 	}

@@ -76,6 +76,8 @@ type Outcome struct {
 	// Signature names the transaction on the chain, Slot is its block's, where the state is Landed or Failed.
 	Signature solana.Signature
 	Slot      uint64
+	// PayerSignature is that of Watch.Payer over the message, where the state is Landed or Failed. It has verified.
+	PayerSignature solana.Signature
 	// Time is the block's by the chain, or zero unless every endpoint says the same. Nothing is decided by it.
 	Time time.Time
 }
@@ -141,7 +143,8 @@ type sighting struct {
 // landing is a finalised transaction with the message.
 type landing struct {
 	entry
-	time int64
+	payer solana.Signature // Of the watch's payer, which has verified.
+	time  int64
 }
 
 // judge decides by what all endpoints show. It is the only place that says Landed, Failed or Dead.
@@ -167,7 +170,7 @@ func judge(sightings []sighting) Outcome {
 	case len(sightings) == 0:
 		return Outcome{Why: "nobody was asked"}
 	case landed == len(sightings):
-		o := Outcome{State: Landed, Seen: true, Signature: seen.signature, Slot: seen.slot}
+		o := Outcome{State: Landed, Seen: true, Signature: seen.signature, Slot: seen.slot, PayerSignature: seen.payer}
 		if seen.failed {
 			o.State = Failed
 		}
@@ -214,7 +217,7 @@ func (e *endpoint) look(ctx context.Context, w *Watch) (sighting, error) {
 		return true
 	})
 	// Whatever was listed is looked at before an error counts: one that lists the message and then fails has still shown it.
-	found, fetchErr := e.find(ctx, w.Message, candidates)
+	found, fetchErr := e.find(ctx, w, candidates)
 	switch {
 	case found != nil:
 		return sighting{landed: found}, nil
@@ -295,7 +298,8 @@ func (e *endpoint) window(ctx context.Context, hash BlockHash) (last uint64, err
 }
 
 // find fetches candidates until one has the message's bytes.
-func (e *endpoint) find(ctx context.Context, message []byte, candidates []entry) (*landing, error) {
+func (e *endpoint) find(ctx context.Context, w *Watch, candidates []entry) (*landing, error) {
+	message := w.Message
 	digest := sha256.Sum256(message)
 	var failures []error
 	fetched := 0
@@ -315,7 +319,7 @@ func (e *endpoint) find(ctx context.Context, message []byte, candidates []entry)
 		case err != nil:
 			failures = append(failures, err)
 		case bytes.Equal(t.message, message) && t.signed():
-			return &landing{entry: t.entry, time: t.time}, nil
+			return &landing{entry: t.entry, payer: t.signatureOf(w.Payer), time: t.time}, nil
 		case t.holds(message):
 			failures = append(failures, e.fail("getTransaction", "shows the message in a transaction that could not have landed"))
 		default:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"slices"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 )
@@ -116,6 +117,14 @@ func (t *transaction) signed() bool {
 		}
 	}
 	return len(t.signatures) != 0
+}
+
+// signatureOf is a signer's signature, or zero for a key that signs nothing.
+func (t *transaction) signatureOf(key solana.Key) solana.Signature {
+	if i := slices.Index(t.parts.keys[:t.parts.signers], key); i >= 0 {
+		return t.signatures[i]
+	}
+	return solana.Signature{}
 }
 
 // verifies is Ed25519's check. Solana's is stricter in what keys and points it takes, so what landed passes here.

@@ -40,7 +40,7 @@ var (
 	}
 	HoldsEnded = Metric{
 		Name: "halfkey.holds.ended", Unit: "{hold}",
-		Help: "Holds that ended, by the state that their payments took: SETTLED by proof, READY or EXPIRED because the message is dead.",
+		Help: "Holds that ended, by the state that their payments took: SETTLED by proof, READY or EXPIRED because the message is dead, FAILED because it landed with an error.",
 	}
 	Releases = Metric{
 		Name: "halfkey.releases", Unit: "{release}",
@@ -70,6 +70,18 @@ var (
 		Name: "halfkey.reserve.size", Unit: bytes, gauge: true,
 		Help: "The size of the file that keeps disk for freezes.",
 	}
+	ChainUnprovenAge = Metric{
+		Name: "halfkey.chain.unproven.age", Unit: "s", gauge: true,
+		Help: "The ledger's time since the last authorization of the payment whose message has waited longest for a chain's proof; 0 without one.",
+	}
+	ChainUnknown = Metric{
+		Name: "halfkey.chain.unknown", Unit: "{look}",
+		Help: "Looks at a chain that its endpoints did not answer with a proof, by what was looked at: they are down, behind, pruned or disagree, or a message may still land.",
+	}
+	ChainOutflows = Metric{
+		Name: "halfkey.chain.outflows", Unit: "{transaction}",
+		Help: "Transactions that took tokens from a wallet on a chain and settled none of its payments.",
+	}
 	SpansLost = Metric{
 		Name: "halfkey.spans.lost", Unit: "{span}",
 		Help: "Spans that the collector did not take.",
@@ -80,7 +92,7 @@ var (
 func Metrics() []Metric {
 	return []Metric{
 		Verdicts, HoldsOpened, HoldsEnded, Releases, ReleasesRefused, EvidenceRefused, SettlementLag, Freezes, ReserveWhole, ReserveSize,
-		SpansLost,
+		ChainUnprovenAge, ChainUnknown, ChainOutflows, SpansLost,
 	}
 }
 
@@ -88,7 +100,7 @@ func Metrics() []Metric {
 func (m Metric) Exposed() string {
 	name := strings.ReplaceAll(m.Name, ".", "_")
 	switch {
-	case m.seconds:
+	case m.seconds, m.gauge && m.Unit == "s":
 		return name + "_seconds"
 	case m.gauge && m.Unit == bytes:
 		return name + "_bytes"
@@ -197,6 +209,7 @@ const (
 	labelState  = "state"
 	labelReason = "reason"
 	labelScope  = "scope"
+	labelAt     = "at"
 )
 
 // Verdicts counts verdicts by light.
@@ -209,8 +222,21 @@ func (k *Maker) Verdicts() *Counts[typev1.Light] {
 func (k *Maker) HoldsEnded() *Counts[typev1.PaymentState] {
 	all := []typev1.PaymentState{
 		typev1.PaymentState_PAYMENT_STATE_SETTLED, typev1.PaymentState_PAYMENT_STATE_READY, typev1.PaymentState_PAYMENT_STATE_EXPIRED,
+		typev1.PaymentState_PAYMENT_STATE_FAILED,
 	}
 	return newCounts(k, HoldsEnded, false, labelState, StateName, all, all)
+}
+
+// What ChainUnknown was looked at.
+const (
+	AtMessage = "MESSAGE"
+	AtAccount = "ACCOUNT"
+)
+
+// ChainUnknown counts looks at a chain that proved nothing, by what was looked at.
+func (k *Maker) ChainUnknown() *Counts[string] {
+	all := []string{AtMessage, AtAccount}
+	return newCounts(k, ChainUnknown, false, labelAt, func(at string) string { return at }, all, all)
 }
 
 // Freezes counts freezes by scope.
