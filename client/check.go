@@ -33,6 +33,8 @@ type Payment struct {
 	X402 *typev1.X402Context
 	// Settlement is the ledger's verified statement, once SETTLED.
 	Settlement *typev1.Settlement
+	// Failure is the ledger's verified statement that its transaction landed on a chain with an error, once FAILED.
+	Failure *typev1.DeadMessage
 	// Proto is the answer itself.
 	Proto *typev1.Payment
 
@@ -46,20 +48,27 @@ func refusal(piece, field, why string) error {
 }
 
 // readPayment decodes an answer and checks what it says against itself: the intent is the payment's and, once SETTLED, the
-// ledger's signed settlement says so in every field. payer is the paying wallet's key, nil where it is not known.
+// ledger's signed settlement says so in every field; once FAILED, its signed statement names the transaction. payer is the paying
+// wallet's key, nil where it is not known.
 func (c *Client) readPayment(ctx context.Context, word *ledgerWord, p *typev1.Payment, wallet string, payer *[32]byte) (*Payment, error) {
 	const op = "check payment"
-	out, err := readPayment(c.Installation(), p, wallet, payer, func(e *typev1.Envelope) (*typev1.Settlement, error) { return word.settlement(ctx, e) })
+	out, err := readPayment(c.Installation(), p, wallet, payer, ledgerChecks{
+		settlement: func(e *typev1.Envelope) (*typev1.Settlement, error) { return word.settlement(ctx, e) },
+		dead:       func(e *typev1.Envelope) (*typev1.DeadMessage, error) { return word.dead(ctx, e) },
+	})
 	if err != nil {
 		return nil, distrust(op, unknown, "the answer contradicts itself", err)
 	}
 	return out, nil
 }
 
-func readPayment(
-	i *evidence.Installation, p *typev1.Payment, wallet string, payer *[32]byte,
-	settlement func(*typev1.Envelope) (*typev1.Settlement, error),
-) (*Payment, error) {
+// ledgerChecks verify the ledger's statements.
+type ledgerChecks struct {
+	settlement func(*typev1.Envelope) (*typev1.Settlement, error)
+	dead       func(*typev1.Envelope) (*typev1.DeadMessage, error)
+}
+
+func readPayment(i *evidence.Installation, p *typev1.Payment, wallet string, payer *[32]byte, check ledgerChecks) (*Payment, error) {
 	of, id, err := resource.ParsePayment(p.GetName())
 	if err != nil {
 		return nil, err
@@ -79,16 +88,44 @@ func readPayment(
 		Asset: intent.GetAsset(), Units: units, Recipient: [32]byte(intent.GetRecipient()), Purpose: intent.GetPurpose(),
 		Deadline: time.UnixMilli(intent.GetDeadlineMillis()), X402: intent.GetX402(), Proto: p,
 	}
-	if p.GetState() != settled {
+	switch p.GetState() {
+	case settled:
+		if out.Settlement, err = check.settlement(p.GetSettlement()); err != nil {
+			return nil, err
+		}
+		return out, checkSettled(out.Settlement, p, intent, payer)
+	case failedState:
+		out.Failure, err = findFailure(p, intent, check.dead)
+		return out, err
+	default:
 		return out, nil
 	}
-	if out.Settlement, err = settlement(p.GetSettlement()); err != nil {
-		return nil, err
-	}
-	return out, checkSettled(out.Settlement, p, intent, payer)
 }
 
-// checkSettled checks that a verified settlement is this payment's.
+// findFailure finds the ledger's statement that a payment's message landed with an error, among those that its messages are dead.
+func findFailure(p *typev1.Payment, intent *typev1.Intent, dead func(*typev1.Envelope) (*typev1.DeadMessage, error)) (*typev1.DeadMessage, error) {
+	const piece = "dead-message"
+	if intent.GetRail() == typev1.Rail_RAIL_BOOK {
+		return nil, refusal("payment", "state", "is FAILED, and nothing fails on the book")
+	}
+	for _, e := range p.GetDeadMessages() {
+		d, err := dead(e)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(d.GetTransaction()) == 0 || !evidence.MessageDigest(p.GetMessage()).Is(d.GetMessageDigest()):
+			continue
+		case d.GetPayment() != p.GetName():
+			return nil, refusal(piece, "payment", "is another payment")
+		case !evidence.IntentDigest(p.GetIntent()).Is(d.GetIntentDigest()):
+			return nil, refusal(piece, "intent_digest", "is another intent")
+		}
+		return d, checkLanded(piece, intent, p.GetMessage(), d.GetTransaction())
+	}
+	return nil, refusal(piece, "", "of a transaction that failed is missing")
+}
+
+// checkSettled checks that a verified settlement is this payment's, on a chain by the transaction that carries its message.
 func checkSettled(s *typev1.Settlement, p *typev1.Payment, intent *typev1.Intent, payer *[32]byte) error {
 	const piece = "settlement"
 	switch {
@@ -109,7 +146,7 @@ func checkSettled(s *typev1.Settlement, p *typev1.Payment, intent *typev1.Intent
 	case !evidence.MessageDigest(p.GetMessage()).Is(s.GetMessageDigest()):
 		return refusal(piece, "message_digest", "is another message")
 	}
-	return nil
+	return checkLanded(piece, intent, p.GetMessage(), s.GetTransaction())
 }
 
 // checkAuthorized verifies what stands behind an AUTHORIZED answer to an attempt: policy's approval and the ledger's
@@ -183,7 +220,8 @@ func checkAnswered(a *evidence.Attempt, verdict *typev1.Verdict, receipt *typev1
 
 // VerifyIncoming verifies that a payment, as anybody shows it, paid a wallet of this home: by the ledger's signed settlement
 // to the wallet's own key. A seller delivers against what it returns, having compared asset and units with its price and
-// noted the payment's name as used.
+// noted the payment's name as used. What came in on a chain is named by the transaction that carries the payment's message, whose
+// signature is verified; that the chain has it is the ledger's word.
 func (c *Client) VerifyIncoming(p *typev1.Payment, wallet string) (*typev1.Settlement, error) {
 	const op = "verify incoming payment"
 	s, err := c.VerifySettlement(p.GetSettlement(), wallet)

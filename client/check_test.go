@@ -1,6 +1,8 @@
 package client
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -265,6 +267,114 @@ func TestVerifySettlement(t *testing.T) {
 	}
 	if _, err := c.VerifyIncoming(shown(nil), shop.Name); err == nil {
 		t.Error("no settlement was taken for one")
+	}
+}
+
+// TestVerifySettlementOnChain: a settlement on Solana names a transaction by a signature over the very message that was paid.
+func TestVerifySettlementOnChain(t *testing.T) {
+	w := evidencetest.New(t)
+	c := connected(t, w)
+	shop, payer := w.ClaimedWallet(evidencetest.WalletConfig{ID: "shop"}), w.Wallet(evidencetest.WalletConfig{ID: "payer"})
+	r, err := evidence.CheckRecord(w.Installation, shop.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.pinRecord(r); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	sent := payer.Payment(evidencetest.PaymentConfig{To: shop.GroupKey, Rail: railSolana, Now: now})
+	bought := payer.Payment(evidencetest.PaymentConfig{To: shop.GroupKey, Rail: railSolana, Now: now, EditIntent: func(m *typev1.Intent) {
+		m.X402 = &typev1.X402Context{Method: "GET", Scheme: "https", Host: "api.example", Path: "/", UrlDigest: make([]byte, 32), BodyDigest: make([]byte, 32)}
+	}})
+	other := payer.Payment(evidencetest.PaymentConfig{ID: "other", To: shop.GroupKey, Rail: railSolana, Now: now})
+	for _, row := range []struct {
+		name        string
+		p           *evidencetest.Payment
+		transaction []byte
+		edit        func(*typev1.Settlement)
+		ok          bool
+	}{
+		{name: "a transfer by the wallet's signature", p: sent, transaction: sent.Settle(), ok: true},
+		{name: "a seller's by who pays the fee", p: bought, transaction: ed25519.Sign(w.Key("fee payer"), bought.MessageBytes), ok: true},
+		{name: "a seller's by the wallet's signature", p: bought, transaction: bought.Settle()},
+		{name: "a transfer by who pays fees elsewhere", p: sent, transaction: ed25519.Sign(w.Key("fee payer"), sent.MessageBytes)},
+		{name: "the transaction of another payment", p: sent, transaction: other.Settle()},
+		{name: "a transaction that nobody signed", p: sent, transaction: make([]byte, 64)},
+		{name: "no transaction", p: sent},
+		{name: "no slot", p: sent, transaction: sent.Settle(), edit: func(s *typev1.Settlement) { s.Slot = 0 }},
+		{name: "the message of another payment", p: sent, transaction: other.Settle(), edit: func(s *typev1.Settlement) {
+			s.MessageDigest = evidence.MessageDigest(other.MessageBytes).Bytes()
+		}},
+	} {
+		s := &typev1.Settlement{
+			Installation: w.Installation.ID(), Wallet: payer.Name, Payment: row.p.Name, Payer: payer.GroupKey[:], Recipient: shop.GroupKey[:],
+			Asset: evidencetest.USDC, Units: "1000000", IntentDigest: evidence.IntentDigest(row.p.IntentBytes).Bytes(),
+			MessageDigest: evidence.MessageDigest(row.p.MessageBytes).Bytes(), TimeMillis: 1, Transaction: row.transaction, Slot: 290_000_000,
+		}
+		if row.edit != nil {
+			row.edit(s)
+		}
+		shown := &typev1.Payment{
+			Name: row.p.Name, State: settled, Intent: row.p.IntentBytes, Message: row.p.MessageBytes, Settlement: w.SignLoose(w.Ledger, s),
+		}
+		if _, err := c.VerifyIncoming(shown, shop.Name); (err == nil) != row.ok {
+			t.Errorf("%s: got %v, want it taken: %v", row.name, err, row.ok)
+		}
+	}
+}
+
+// TestFailedPayment: FAILED is believed with the ledger's statement of the transaction that failed, and not without.
+func TestFailedPayment(t *testing.T) {
+	w := evidencetest.New(t)
+	payer, shop := w.Wallet(evidencetest.WalletConfig{ID: "payer"}), evidencetest.Key32(w.Key("shop"))
+	now := time.Unix(1_800_000_000, 0)
+	sent := payer.Payment(evidencetest.PaymentConfig{To: shop, Rail: railSolana, Now: now})
+	book := payer.Payment(evidencetest.PaymentConfig{To: shop, Now: now})
+	checks := ledgerChecks{
+		settlement: func(e *typev1.Envelope) (*typev1.Settlement, error) {
+			return evidence.CheckSettlement(w.Installation, e)
+		},
+		dead: func(e *typev1.Envelope) (*typev1.DeadMessage, error) {
+			return evidence.CheckDeadMessage(w.Installation, e)
+		},
+	}
+	good := &typev1.DeadMessage{
+		Installation: w.Installation.ID(), Wallet: payer.Name, Payment: sent.Name, IntentDigest: evidence.IntentDigest(sent.IntentBytes).Bytes(),
+		MessageDigest: evidence.MessageDigest(sent.MessageBytes).Bytes(), TimeMillis: 1, Transaction: sent.Settle(), Slot: 7,
+	}
+	for _, row := range []struct {
+		name string
+		p    *evidencetest.Payment
+		key  string
+		edit func(*typev1.DeadMessage)
+		none bool
+		ok   bool
+	}{
+		{name: "its transaction failed", ok: true},
+		{name: "no statement", none: true},
+		{name: "under another key", key: "policy"},
+		{name: "a message that never landed", edit: func(d *typev1.DeadMessage) { d.Transaction, d.Slot = nil, 0 }},
+		{name: "a transaction that nobody signed", edit: func(d *typev1.DeadMessage) { d.Transaction = make([]byte, 64) }},
+		{name: "another message", edit: func(d *typev1.DeadMessage) { d.MessageDigest = make([]byte, 32) }},
+		{name: "another intent", edit: func(d *typev1.DeadMessage) { d.IntentDigest = make([]byte, 32) }},
+		{name: "another payment", edit: func(d *typev1.DeadMessage) { d.Payment += "0" }},
+		{name: "on the book", p: book, edit: func(d *typev1.DeadMessage) {
+			d.MessageDigest, d.IntentDigest = evidence.MessageDigest(book.MessageBytes).Bytes(), evidence.IntentDigest(book.IntentBytes).Bytes()
+		}},
+	} {
+		p, d := cmp.Or(row.p, sent), proto.CloneOf(good)
+		if row.edit != nil {
+			row.edit(d)
+		}
+		shown := &typev1.Payment{Name: p.Name, State: failedState, Intent: p.IntentBytes, Message: p.MessageBytes}
+		if !row.none {
+			shown.DeadMessages = []*typev1.Envelope{w.SignLoose(w.Key(cmp.Or(row.key, "ledger")), d)}
+		}
+		read, err := readPayment(w.Installation, shown, payer.Name, &payer.GroupKey, checks)
+		if (err == nil) != row.ok || row.ok && !proto.Equal(read.Failure, good) {
+			t.Errorf("%s: got %v, %v, want it taken: %v", row.name, read, err, row.ok)
+		}
 	}
 }
 
