@@ -37,6 +37,9 @@ func (s *Service) openAccount(ctx context.Context, d *typev1.WalletDocuments) er
 
 // GetAccount answers with balances and whether the wallet is frozen.
 func (s *Service) GetAccount(ctx context.Context, req *ledgerv1.GetAccountRequest) (*ledgerv1.GetAccountResponse, error) {
+	for _, k := range s.chain.accounts(req.GetWallet()) {
+		s.freshen(ctx, k.account, k.asset)
+	}
 	resp, err := s.getAccount(ctx, req.GetWallet())
 	return resp, s.answer(ctx, "GetAccount", err)
 }

@@ -70,6 +70,8 @@ type following struct {
 	wallet string
 	from   evidence.Digest
 	next   *evidence.Head
+	// accounts are the wallet's on a chain, which are taken up if the document allows to pay from them.
+	accounts []balanceKey
 }
 
 // inForce is a wallet's head after a change of its guard rails.
@@ -100,6 +102,9 @@ func decideGuardRails(s *state, f *following) (inForce, error) {
 		s.append(&draft{chain: w.name, entry: &typev1.Entry{
 			Kind: typev1.EntryKind_ENTRY_KIND_GUARD_RAILS, Caller: w.owner, Statements: []*typev1.Envelope{w.head.Envelope},
 		}}, at)
+		for _, k := range f.accounts {
+			s.adopt(w, k)
+		}
 	}
 	_, _, frozen := s.frozen(w)
 	return inForce{number: w.head.Document.GetNumber(), digest: w.head.Digest, frozen: frozen, at: at}, nil

@@ -35,6 +35,7 @@ type attempt struct {
 	verdict         *typev1.Verdict
 	review          *typev1.Envelope // An approval, verified; nil if none was brought.
 	head            evidence.Digest
+	chain           *onChain // What the chain says of it; nil on the book.
 	dry             bool
 }
 
@@ -50,6 +51,8 @@ type recorded struct {
 	// receipt says what the receipt is about, while AUTHORIZED.
 	receipt judged
 	head    evidence.Digest
+	// lastValidHeight is the last height at which the message can land, while AUTHORIZED on a chain.
+	lastValidHeight int64
 }
 
 // judged is the ledger's judgement of one attempt.
@@ -115,7 +118,12 @@ func (s *state) record(w wallet, p payment, exists bool, a *attempt, at int64) (
 		}
 		return nil, err
 	}
-	payee, r := s.payee(a.decoded.Recipient)
+	if p.state != authorized {
+		if r := a.checkBlock(); r != nil {
+			return nil, r
+		}
+	}
+	payee, r := s.payee(a)
 	if r == nil {
 		r = s.checkTakes(payee)
 	}
@@ -153,10 +161,14 @@ func (s *state) authorize(p payment, exists bool, a *attempt, j judged, at int64
 		return nil, refuse(typev1.Reason_REASON_INSUFFICIENT_FUNDS, "the wallet has not enough balance",
 			"available", resource.FormatUnits(b.available), "units", resource.FormatUnits(p.units))
 	}
+	if r := s.checkPinnable(a); r != nil {
+		return nil, r
+	}
 	p.quarter = guardrails.Quarter(time.UnixMilli(at))
 	if !s.move(k, -p.units, p.units) || !s.count(p, 1) {
 		return nil, refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "a sum of the wallet does not fit its number")
 	}
+	s.pinOnChain(p, a)
 	return s.take(p, exists, authorized, a, j, at), nil
 }
 
@@ -203,7 +215,11 @@ func (s *state) take(p payment, exists bool, to typev1.PaymentState, a *attempt,
 	case wasOpen && !p.open():
 		s.addOpen(p.wallet, -1)
 	}
-	return &recorded{payment: p, entry: d, at: at, receipt: j, head: a.head}
+	out := &recorded{payment: p, entry: d, at: at, receipt: j, head: a.head}
+	if p.onChain() && to == authorized {
+		out.lastValidHeight = s.messages.value(p.messageKey()).lastValidHeight
+	}
+	return out
 }
 
 // judge is the stricter of policy's verdict, the rules without history judged again, and the rules with history.
@@ -274,8 +290,12 @@ func (s *state) seen(a *attempt) *refusal {
 		"seen_entry", strconv.FormatInt(number, 10), "seen_hash", seen.String(), "entry", strconv.FormatInt(tip.number, 10))
 }
 
-// payee is whose account a recipient's key is.
-func (s *state) payee(key [32]byte) (string, *refusal) {
+// payee is whose account an attempt's recipient is. On a chain it is nobody's: any key may be paid, and the ledger keeps no account of it.
+func (s *state) payee(a *attempt) (string, *refusal) {
+	if a.chain != nil {
+		return "", nil
+	}
+	key := a.decoded.Recipient
 	if key == s.installation.RedemptionAccount() {
 		return redemption, nil
 	}

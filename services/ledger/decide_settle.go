@@ -15,6 +15,8 @@ type settlement struct {
 	// verified is the message over which the signature was verified; nil if the payment, as it was read, had no pin.
 	verified []byte
 
+	// sends says that the payment is a transfer on a chain, and is to be sent.
+	sends bool
 	// heldMillis is how long its hold has lasted by the ledger's time since the last authorization, if this is what settled it.
 	heldMillis int64
 	moved      bool
@@ -48,8 +50,8 @@ func decideSettle(s *state, a *settlement) error {
 		return refuseExpired(at)
 	case p.state != authorized:
 		return refuseState(p)
-	case p.rail != typev1.Rail_RAIL_BOOK:
-		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "only a book payment settles by its signature", "field", "name")
+	case p.onChain():
+		panic("ledger: only a book payment settles by its signature")
 	case !bytes.Equal(p.message, a.verified):
 		return errRaced
 	}

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -70,7 +72,7 @@ func decideRedemption(s *state, o operation, r *typev1.Redemption) error {
 		return errNotFound
 	case p.state != settled:
 		return refuse(typev1.Reason_REASON_WRONG_STATE, "only a settled payment is redeemed", "state", stateName(p.state))
-	case p.payee != redemption:
+	case p.onChain() || p.payee != redemption:
 		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the payment is not to the redemption account", "field", "payment")
 	}
 	if !s.move(balanceKey{redemption, p.asset}, -p.units, 0) {
@@ -109,7 +111,8 @@ func decideAcceptLoss(s *state, o operation, l *typev1.AcceptLoss) error {
 }
 
 // decideSetTime sets a wallet's row back after the clock had jumped ahead. The wallet's AUTHORIZED book payments end with it:
-// their messages expire in a future that will come a second time, so without a pin nothing of them settles.
+// their messages expire in a future that will come a second time, so without a pin nothing of them settles. Those on a chain may land
+// whatever the ledger's clock shows; they are counted in the present from now on, where no limit would see them otherwise.
 func decideSetTime(s *state, o operation, t *typev1.SetTime) error {
 	k := setTimeKey{t.GetWallet(), t.GetStatementId()}
 	if before, ok := s.setTimes.get(k); ok {
@@ -134,11 +137,31 @@ func decideSetTime(s *state, o operation, t *typev1.SetTime) error {
 	s.setTimes.put(s, k, o.digest)
 	s.append(&draft{chain: t.GetWallet(), entry: o.entry(typev1.EntryKind_ENTRY_KIND_SET_TIME)}, at)
 	for _, key := range s.authorized[t.GetWallet()] {
-		if p, ok := s.payments.get(key); ok && p.state == authorized && p.rail == typev1.Rail_RAIL_BOOK {
+		p, ok := s.payments.get(key)
+		switch {
+		case !ok || p.state != authorized:
+		case p.onChain():
+			s.recount(p, guardrails.Quarter(time.UnixMilli(at)))
+		default:
 			s.die(p, at, landing{})
 		}
 	}
 	return nil
+}
+
+// recount counts an AUTHORIZED payment in an earlier quarter hour than the one that it was counted in.
+func (s *state) recount(p payment, quarter int64) {
+	if p.quarter <= quarter {
+		return
+	}
+	if !s.count(p, -1) {
+		panic("ledger: a payment is not in its sums")
+	}
+	p.quarter = quarter
+	if !s.count(p, 1) {
+		panic("ledger: a sum does not fit its number")
+	}
+	s.payments.put(s, p.key(), p)
 }
 
 // openTime is the time of a wallet for a statement about it: the wallet is pinned and the clock is not behind.

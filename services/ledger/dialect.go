@@ -33,6 +33,7 @@ type dialect struct {
 
 	loadMessages, loadCursors, putMessage, putCursor       string
 	readMessage, readLiveMessages, readCursor, readCursors string
+	readUnresolved, readOwnerUnresolved, readWallets       string
 }
 
 const paymentColumns = `id, wallet, state, intent, message, rail, asset, unit, units, recipient, payee, deadline_millis, expiry_millis,
@@ -142,7 +143,11 @@ var sqlite = dialect{
 	readMessage: `SELECT ` + messageColumns + ` FROM chain_message m WHERE m.wallet = ? AND m.digest = ?`,
 	readLiveMessages: `SELECT ` + messageColumns + ` FROM chain_message m
 		WHERE m.state = 1 AND (m.wallet, m.digest) > (?, ?) ORDER BY m.wallet, m.digest LIMIT ?`,
-	readCursor: `SELECT wallet, asset, signature, slot, units FROM chain_account WHERE wallet = ? AND asset = ?`,
+	readUnresolved: `SELECT m.wallet, m.id FROM chain_message m WHERE m.state = 1 AND m.wallet = ? ORDER BY m.digest LIMIT ?`,
+	readOwnerUnresolved: `SELECT m.wallet, m.id FROM wallet w CROSS JOIN chain_message m ON m.state = 1 AND m.wallet = w.name
+		WHERE w.owner = ? ORDER BY m.wallet, m.digest LIMIT ?`,
+	readWallets: `SELECT name FROM wallet WHERE name > ? ORDER BY name LIMIT ?`,
+	readCursor:  `SELECT wallet, asset, signature, slot, units FROM chain_account WHERE wallet = ? AND asset = ?`,
 	readCursors: `SELECT wallet, asset, signature, slot, units FROM chain_account WHERE (wallet, asset) > (?, ?)
 		ORDER BY wallet, asset LIMIT ?`,
 

@@ -48,8 +48,7 @@ func (s *Service) freeze(ctx context.Context, f *typev1.Freeze) (*typev1.FreezeR
 	if err != nil {
 		return nil, err
 	}
-	// Every AUTHORIZED payment is a book payment, and none of these settles while the wallet is frozen: nothing is unresolved.
-	return s.acknowledge(&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, now)
+	return s.stopped(ctx, &typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, now)
 }
 
 // Unfreeze records the end of a freeze, by the owner's or the operator's statement.
@@ -104,6 +103,23 @@ func (s *Service) unfreeze(ctx context.Context, e *typev1.Envelope) (*typev1.Fre
 		return nil, err
 	}
 	return s.acknowledge(&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, FreezeId: u.id}, sub, now)
+}
+
+// stopped acknowledges what stops a subject, with what may still move money: no book payment, for none settles from now on, but every
+// AUTHORIZED message on a chain, which lands or not by itself.
+func (s *Service) stopped(ctx context.Context, a *typev1.Acknowledgement, sub subject, now stopped) (*typev1.FreezeResult, error) {
+	result, err := s.acknowledge(a, sub, now)
+	if err != nil {
+		return nil, err
+	}
+	err = s.store.look(ctx, func(v *view) (err error) {
+		result.UnresolvedPayments, err = v.unresolved(ctx, sub)
+		return err
+	})
+	if err != nil {
+		return nil, done(err, movedNo)
+	}
+	return result, nil
 }
 
 // acknowledge signs what is held, and what is true of the subject now.

@@ -30,7 +30,7 @@ func (s *Service) setGuardRails(ctx context.Context, e *typev1.Envelope) (*typev
 	if err := evidence.Peek(e, peeked); err != nil {
 		return nil, err
 	}
-	f := &following{wallet: peeked.GetWallet()}
+	f := &following{wallet: peeked.GetWallet(), accounts: s.chain.accounts(peeked.GetWallet())}
 	err := s.store.look(ctx, func(v *view) error {
 		w, _, err := v.pin(ctx, f.wallet)
 		if err != nil {
@@ -52,7 +52,7 @@ func (s *Service) setGuardRails(ctx context.Context, e *typev1.Envelope) (*typev
 	}
 	var now inForce
 	err = s.write(ctx, &op{
-		needs: needs{wallets: []string{f.wallet}, versions: []versionKey{{f.wallet, f.next.Digest}}},
+		needs: needs{wallets: []string{f.wallet}, versions: []versionKey{{f.wallet, f.next.Digest}}, cursors: f.accounts},
 		decide: func(st *state) (err error) {
 			now, err = decideGuardRails(st, f)
 			return err

@@ -17,6 +17,7 @@ type needs struct {
 	keys        [][32]byte
 	payments    []paymentKey
 	authorized  []string // All AUTHORIZED payments of these wallets.
+	quarters    []int64  // The batch's payments may be counted in these quarter hours.
 	facts       []windowNeed
 	hashes      []entryKey
 	losses      []lossKey
@@ -44,6 +45,7 @@ func (n *needs) add(m needs) {
 	n.keys = append(n.keys, m.keys...)
 	n.payments = append(n.payments, m.payments...)
 	n.authorized = append(n.authorized, m.authorized...)
+	n.quarters = append(n.quarters, m.quarters...)
 	n.facts = append(n.facts, m.facts...)
 	n.hashes = append(n.hashes, m.hashes...)
 	n.losses = append(n.losses, m.losses...)
@@ -149,8 +151,11 @@ func (s *state) windows(n needs) (whole []sumRange, single []sumKey) {
 		}
 	}
 	for _, p := range s.payments.rows {
-		if p.counted() {
-			for _, k := range slots(p.wallet, p.unit, p.quarter) {
+		if !p.counted() {
+			continue
+		}
+		for _, quarter := range append([]int64{p.quarter}, n.quarters...) {
+			for _, k := range slots(p.wallet, p.unit, quarter) {
 				slotted[k] = true
 			}
 		}

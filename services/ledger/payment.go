@@ -31,7 +31,13 @@ func (s *Service) createPayment(ctx context.Context, req *ledgerv1.CreatePayment
 	}
 	instrument.Payment(ctx, a.key.wallet, a.key.name())
 	var r *recorded
-	if err := s.write(ctx, a.op(&r)); err != nil {
+	err = s.write(ctx, a.op(&r))
+	if a.chain != nil && a.chain.short == nil && refusedFor(err, typev1.Reason_REASON_INSUFFICIENT_FUNDS) {
+		// What came in meanwhile may not have been seen.
+		s.freshen(ctx, a.key.wallet, a.decoded.Asset)
+		err = s.write(ctx, a.op(&r))
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.instruments.recorded(ctx, a, r)
@@ -57,13 +63,18 @@ func (a *attempt) op(r **recorded) *op {
 	o := &op{
 		dry: a.dry,
 		needs: needs{
-			wallets: []string{a.key.wallet}, payments: []paymentKey{a.key}, keys: [][32]byte{a.decoded.Recipient},
+			wallets: []string{a.key.wallet}, payments: []paymentKey{a.key},
 			facts: []windowNeed{{a.key.wallet, a.facts()}},
 		},
 		decide: func(st *state) (err error) {
 			*r, err = decidePayment(st, a)
 			return err
 		},
+	}
+	if a.chain != nil {
+		o.needs.messages = []messageKey{a.messageKey()}
+	} else {
+		o.needs.keys = [][32]byte{a.decoded.Recipient}
 	}
 	if number := int64(a.Request.GetSeenEntry()); number > 0 {
 		o.needs.hashes = []entryKey{{a.key.wallet, number}}
@@ -100,15 +111,19 @@ func (s *Service) attempt(ctx context.Context, req *ledgerv1.CreatePaymentReques
 	if a.Attempt, err = evidence.CheckRequest(s.installation, req.GetRequest(), w.head.Document.GetRequestKey()); err != nil {
 		return nil, err
 	}
-	if a.Intent.GetRail() != typev1.Rail_RAIL_BOOK {
-		return nil, refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "this installation's ledger settles on its book alone", "field", "intent.rail",
-			"why", "is one that this installation's ledger does not have; it has RAIL_BOOK")
+	if r := s.checkRail(a.Intent); r != nil {
+		return nil, r
 	}
 	if a.decoded, err = evidence.CheckMessage(req.GetMessage(), a.Attempt, w.groupKey); err != nil {
 		return nil, err
 	}
 	if a.verdict, err = s.verdict(w, a, time.UnixMilli(max(row, now.UnixMilli()))); err != nil {
 		return nil, err
+	}
+	if a.Intent.GetRail() != typev1.Rail_RAIL_BOOK {
+		s.chain.look(ctx, a, now, func(err error) {
+			s.logger.WarnContext(ctx, "a payer's SOL is not known", "payment", key.name(), "error", err)
+		})
 	}
 	if req.GetReview() == nil {
 		return a, nil
@@ -155,6 +170,7 @@ func (s *Service) receipt(out *typev1.Payment, a *attempt, r *recorded) error {
 		IntentDigest: a.IntentDigest.Bytes(), MessageDigest: a.MessageDigest.Bytes(), RequestDigest: a.RequestDigest.Bytes(),
 		VerdictDigest: evidence.EnvelopeDigest(a.verdictEnvelope).Bytes(), GuardRailsDigest: r.head.Bytes(),
 		Light: r.receipt.own, Results: r.receipt.results, TimeMillis: r.at, Entry: uint64(r.entry.number()), EntryHash: r.entry.hash.Bytes(),
+		LastValidHeight: uint64(r.lastValidHeight),
 	}
 	if receipt.Light == yellow {
 		receipt.ReviewDigest = evidence.EnvelopeDigest(r.receipt.review).Bytes()
@@ -296,6 +312,9 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 				"field", "signature")
 		}
 		a.verified = p.message
+	}
+	if p.onChain() {
+		return s.settleOnChain(ctx, a, p)
 	}
 	err = s.write(ctx, &op{
 		needs:  needs{payments: []paymentKey{key}, wallets: []string{key.wallet}},

@@ -41,6 +41,12 @@ func (r *refusal) about(p payment) *refusal {
 	return r
 }
 
+// refusedFor reports whether an error is a decision's no for a reason.
+func refusedFor(err error, reason typev1.Reason) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.reason == reason
+}
+
 var (
 	errNotActive = refuse(typev1.Reason_REASON_NOT_ACTIVE, "the ledger has no account of this wallet")
 	errNotFound  = refuse(typev1.Reason_REASON_NOT_FOUND, "there is no such payment")

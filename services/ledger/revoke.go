@@ -59,7 +59,7 @@ func (s *Service) revoke(ctx context.Context, e *typev1.Envelope) (*typev1.Freez
 	if err != nil {
 		return nil, err
 	}
-	return s.acknowledge(&typev1.Acknowledgement{
+	return s.stopped(ctx, &typev1.Acknowledgement{
 		Kind: typev1.Acknowledged_ACKNOWLEDGED_REVOCATION, FreezeId: given.content.GetFreezeId(), RevocationDigest: given.digest.Bytes(),
 	}, r.subject, now)
 }

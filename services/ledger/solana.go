@@ -114,6 +114,9 @@ func (r *rail) account(owner solana.Key, asset string) (solana.Key, bool) {
 // startChain starts what looks at the chain, if there is a rail.
 func (s *Service) startChain(ctx context.Context) {
 	if s.chain != nil {
-		s.sweeps.Go(func() { s.watchChain(ctx) })
+		s.sweeps.Go(func() {
+			s.adoptEvery(ctx)
+			s.watchChain(ctx)
+		})
 	}
 }

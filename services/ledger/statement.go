@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -49,6 +51,7 @@ func (s *Service) applyStatement(ctx context.Context, e *typev1.Envelope) (*ledg
 	case *typev1.SetTime:
 		name = m.GetWallet()
 		write.needs = needs{setTimes: []setTimeKey{{name, m.GetStatementId()}}, authorized: []string{name}}
+		write.needs.quarters = []int64{guardrails.Quarter(time.UnixMilli(m.GetTimeMillis()))}
 		write.alone = true // It moves the time that the windows of every other operation were loaded for.
 		write.decide = func(st *state) error { return decideSetTime(st, o, m) }
 	default:

@@ -12,6 +12,7 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
 	"github.com/halfkey/halfkey/internal/evidence"
+	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
 // The rows of accounts and messages on a chain.
@@ -120,6 +121,31 @@ func (v *view) liveMessages(ctx context.Context, after messageKey, size int, eac
 		}
 		return err
 	}, after.wallet, after.digest[:], size)
+}
+
+// unresolvedMax bounds the payments in the answer to a freeze.
+const unresolvedMax = 1000
+
+// unresolved names the payments of a wallet, an owner or the installation whose messages may still land on a chain.
+func (v *view) unresolved(ctx context.Context, sub subject) (names []string, err error) {
+	d := v.store.dialect
+	text := d.readUnresolved
+	switch sub.scope {
+	case typev1.Scope_SCOPE_INSTALLATION:
+		err = v.liveMessages(ctx, messageKey{}, unresolvedMax, func(k messageKey, m chainMessage) {
+			names = append(names, paymentKey{k.wallet, m.id}.name())
+		})
+		return names, err
+	case typev1.Scope_SCOPE_OWNER:
+		text = d.readOwnerUnresolved
+	}
+	err = v.each(ctx, text, func(r scanner) error {
+		var k paymentKey
+		err := r.Scan(&k.wallet, &k.id)
+		names = append(names, k.name())
+		return err
+	}, sub.name, unresolvedMax)
+	return names, err
 }
 
 // cursor is up to where an account's history was taken in; ok says whether the account is looked after.
