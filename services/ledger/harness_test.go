@@ -27,6 +27,7 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/resource"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -70,6 +71,7 @@ type fixture struct {
 	stop   func()
 	logs   bytes.Buffer
 	meter  metric.MeterProvider // May be nil.
+	solana func() *Solana       // May be nil.
 }
 
 func start(t testing.TB) *fixture {
@@ -90,9 +92,13 @@ func start(t testing.TB) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.key.Signer = f.Ledger
+	var rail *Solana
+	if f.solana != nil {
+		rail = f.solana()
+	}
 	var err error
 	f.ledger, err = New(Config{
-		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour, Meter: f.meter,
+		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour, Meter: f.meter, Solana: rail,
 		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: &f.logs}, nil)),
 	})
 	if err != nil {
@@ -340,7 +346,7 @@ func (f *fixture) check() {
 
 // checks are queries that find what must not be.
 var checks = map[string]string{
-	"balances are not what was issued": `SELECT 1 WHERE (SELECT coalesce(sum(available + held), 0) FROM balance)
+	"balances are not what was issued": `SELECT 1 WHERE (SELECT coalesce(sum(available + held), 0) FROM balance WHERE asset LIKE 'halfkey:%')
 		<> (SELECT coalesce(sum(units), 0) FROM deposit) - (SELECT coalesce(sum(units), 0) FROM redemption)`,
 	"supply is not what was issued": `SELECT 1 WHERE (SELECT coalesce(sum(units), 0) FROM supply)
 		<> (SELECT coalesce(sum(units), 0) FROM deposit) - (SELECT coalesce(sum(units), 0) FROM redemption)`,
@@ -359,7 +365,7 @@ var checks = map[string]string{
 		(SELECT 1 FROM window_sum s WHERE s.wallet = p.wallet AND s.unit = p.unit AND s.span = 0 AND s.slot = p.quarter)`,
 	"open payments are counted wrongly": `SELECT c.name FROM chain c WHERE c.open_payments
 		<> (SELECT count(*) FROM payment p WHERE p.wallet = c.name AND p.state IN (1, 2, 3))`,
-	"money came in that nobody paid": `SELECT b.account FROM balance b WHERE b.available + b.held <>
+	"money came in that nobody paid": `SELECT b.account FROM balance b WHERE b.asset LIKE 'halfkey:%' AND b.available + b.held <>
 		  (SELECT coalesce(sum(d.units), 0) FROM deposit d WHERE d.wallet = b.account AND b.account <> '')
 		+ (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.payee = b.account AND p.state = 4)
 		- (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.wallet = b.account AND p.state = 4)
@@ -368,6 +374,13 @@ var checks = map[string]string{
 		WHERE c.owner = p.owner AND c.wallet = p.wallet AND c.payer = p.wallet AND c.id = p.id AND c.incoming = 0 ORDER BY c.sequence DESC LIMIT 1)`,
 	"a payment that came in is not told, or told twice": `SELECT p.id FROM payment p WHERE (p.incoming_entry IS NOT NULL) <> (SELECT count(*)
 		FROM payment_change c WHERE c.owner = p.payee_owner AND c.wallet = p.payee AND c.entry = p.incoming_entry AND c.id = p.id AND c.incoming = 1)`,
+	"a payment on a chain waits for no message": `SELECT p.id FROM payment p WHERE p.rail <> 1 AND p.state = 3
+		AND (SELECT count(*) FROM chain_message m WHERE m.wallet = p.wallet AND m.id = p.id AND m.state = 1 AND m.message = p.message) <> 1`,
+	"a message waits for no payment": `SELECT m.id FROM chain_message m WHERE m.state = 1
+		AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.wallet = m.wallet AND p.id = m.id AND p.state = 3 AND m.message = p.message)`,
+	"a payment has settled by another message than one that landed": `SELECT p.id FROM payment p WHERE p.rail <> 1 AND (p.state = 4) <>
+		(SELECT count(*) FROM chain_message m WHERE m.wallet = p.wallet AND m.id = p.id AND m.state = 2)`,
+	"there is money and a deficit":          `SELECT account FROM balance WHERE deficit > 0 AND (available > 0 OR asset LIKE 'halfkey:%')`,
 	"changes have a gap":                    `SELECT owner FROM payment_change GROUP BY owner HAVING count(*) <> max(sequence)`,
 	"a payment is not its wallet's owner's": `SELECT p.id FROM payment p JOIN wallet w ON w.name = p.wallet WHERE w.owner <> p.owner`,
 	"foreign keys":                          `SELECT "table" FROM pragma_foreign_key_check`,
@@ -400,6 +413,7 @@ func query(t testing.TB, db *sql.DB, text string, scan func(scanner) error, args
 func checkChains(t testing.TB, db *sql.DB) {
 	t.Helper()
 	states := make(map[string]typev1.PaymentState)
+	moved := make(map[[2]string]int64) // On a chain, by wallet and asset.
 	tips := make(map[string][]byte)
 	numbers := make(map[string]uint64)
 	query(t, db, `SELECT chain, bytes FROM entry ORDER BY chain, number`, func(r scanner) error {
@@ -416,7 +430,20 @@ func checkChains(t testing.TB, db *sql.DB) {
 			t.Fatalf("%s: entry %d does not follow %d", chain, e.GetNumber(), numbers[chain])
 		}
 		numbers[chain], tips[chain] = e.GetNumber(), evidence.EntryHash(b).Bytes()
-		if e.GetPayment() != "" && e.GetKind() != typev1.EntryKind_ENTRY_KIND_INCOMING {
+		if e.GetAsset() != "" && !strings.HasPrefix(e.GetAsset(), "halfkey:") {
+			units, err := resource.ParseUnits(e.GetUnits())
+			if err != nil {
+				return err
+			}
+			switch k := [2]string{chain, e.GetAsset()}; {
+			case e.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT:
+				moved[k] += units
+			case e.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW,
+				e.GetKind() == typev1.EntryKind_ENTRY_KIND_PAYMENT && e.GetPaymentState() == settled:
+				moved[k] -= units
+			}
+		}
+		if e.GetPayment() != "" && e.GetKind() != typev1.EntryKind_ENTRY_KIND_INCOMING && e.GetKind() != typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW {
 			states[e.GetPayment()] = e.GetPaymentState()
 		}
 		return nil
@@ -433,6 +460,21 @@ func checkChains(t testing.TB, db *sql.DB) {
 		}
 		return nil
 	})
+	query(t, db, `SELECT account, asset, available - deficit + held FROM balance WHERE asset NOT LIKE 'halfkey:%'`, func(r scanner) error {
+		var k [2]string
+		var units int64
+		if err := r.Scan(&k[0], &k[1], &units); err != nil {
+			return err
+		}
+		if moved[k] != units {
+			t.Errorf("%s has %d of %s, its journal says %d", k[0], units, k[1], moved[k])
+		}
+		delete(moved, k)
+		return nil
+	})
+	for k, units := range moved {
+		t.Errorf("%s has no balance of %s, its journal says %d", k[0], k[1], units)
+	}
 	n := 0
 	query(t, db, `SELECT wallet || '/payments/' || id, state FROM payment`, func(r scanner) error {
 		var name string
@@ -473,7 +515,7 @@ func (f *fixture) dump() string {
 	var out strings.Builder
 	for _, table := range []string{
 		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "payment_change", "freeze", "unfreeze",
-		"deposit", "redemption", "accepted_loss", "set_time",
+		"deposit", "redemption", "accepted_loss", "set_time", "chain_message", "chain_account",
 	} {
 		query(f.t, db, "SELECT * FROM "+table, func(r scanner) error {
 			columns, err := r.(*sql.Rows).Columns()
