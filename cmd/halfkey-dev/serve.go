@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/allinone"
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/program"
 	"github.com/halfkey/halfkey/internal/telemetry"
 )
@@ -26,6 +27,8 @@ type serveCommand struct {
 	Listen    string `default:"127.0.0.1:0" help:"The gateway's address on the first start; the installation keeps it."`
 	Demand    bool   `name:"demand-enrolment-token" help:"Refuse agents that register without an owner's enrolment token."`
 	Config    string `short:"c" type:"existingfile" placeholder:"FILE" help:"Says where health, metrics and traces go, in the words of the five programs."`
+	Network   string `name:"solana-network" placeholder:"CAIP-2" help:"Gives the ledger a rail on Solana: solana: and the first 32 characters of the network's genesis hash."`
+	Endpoints string `name:"solana-endpoints-file" type:"existingfile" placeholder:"FILE" help:"The RPC URLs of its nodes, one a line, in a file of mode 0600."`
 	ReadyFile string `type:"path" help:"Written, mode 0600, once the installation serves. Default: ready.json in the data directory."`
 }
 
@@ -65,6 +68,9 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 		return err
 	}
 	start := allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger}
+	if start.Solana, err = s.solana(); err != nil {
+		return err
+	}
 	if s.Config != "" {
 		start.Observe = func(installation string) (map[authz.Service]*telemetry.Telemetry, error) {
 			return observed.start(ctx, installation, fail)
@@ -90,6 +96,21 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	return err
+}
+
+// solana is the rail that was asked for, nil if none was.
+func (s *serveCommand) solana() (*allinone.Solana, error) {
+	switch {
+	case s.Network == "" && s.Endpoints == "":
+		return nil, nil //nolint:nilnil // As allinone.Config has it.
+	case s.Network == "" || s.Endpoints == "":
+		return nil, errors.New("--solana-network and --solana-endpoints-file go together")
+	}
+	endpoints, err := config.ReadEndpoints(s.Endpoints)
+	if err != nil {
+		return nil, err
+	}
+	return &allinone.Solana{Network: s.Network, Endpoints: endpoints}, nil
 }
 
 // dataDir follows the XDG base directories.

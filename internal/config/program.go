@@ -246,14 +246,18 @@ type Ledger struct {
 	StatementKey string `yaml:"statement_key"`
 	// Database is the SQLite file, made if it is not there, on a disk of this host: one writer, which a lock beside it keeps.
 	Database string `yaml:"database"`
+	// Solana is the rail on Solana; left out there is none.
+	Solana Solana `yaml:"solana"`
 }
 
-func (c *Ledger) files() []*string { return append(c.Base.files(), &c.StatementKey, &c.Database) }
+func (c *Ledger) files() []*string {
+	return append(c.Base.files(), &c.StatementKey, &c.Database, &c.Solana.EndpointsFile)
+}
 
 func (c *Ledger) problems() []string {
 	p := problems(append(c.Base.problems(), statementKey(c.StatementKey)...))
 	p.want(c.Database != "", "database: the path of the SQLite file")
-	return p
+	return append(p, c.Solana.problems()...)
 }
 
 // Gateway is the gateway's file. Its listeners are public.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"sync"
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -37,11 +38,18 @@ func (s *Service) openAccount(ctx context.Context, d *typev1.WalletDocuments) er
 
 // GetAccount answers with balances and whether the wallet is frozen.
 func (s *Service) GetAccount(ctx context.Context, req *ledgerv1.GetAccountRequest) (*ledgerv1.GetAccountResponse, error) {
-	for _, k := range s.chain.accounts(req.GetWallet()) {
-		s.freshen(ctx, k.account, k.asset)
-	}
+	s.freshenAll(ctx, req.GetWallet())
 	resp, err := s.getAccount(ctx, req.GetWallet())
 	return resp, s.answer(ctx, "GetAccount", err)
+}
+
+// freshenAll takes in what happened to all of a wallet's accounts on the chain.
+func (s *Service) freshenAll(ctx context.Context, name string) {
+	var looks sync.WaitGroup
+	for _, k := range s.chain.accounts(name) {
+		looks.Go(func() { s.freshen(ctx, k.account, k.asset) })
+	}
+	looks.Wait()
 }
 
 func (s *Service) getAccount(ctx context.Context, name string) (*ledgerv1.GetAccountResponse, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/halfkey/halfkey/internal/chain/solana"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -31,19 +30,10 @@ func (s *Service) settleOnChain(ctx context.Context, a *settlement, p payment) (
 	if a.sends {
 		sending, cancel := context.WithTimeout(ctx, sendTimeout)
 		defer cancel()
-		if err := s.send(sending, a.verified, a.signature); err != nil {
+		if err := s.sendTransfer(sending, a.verified, a.signature); err != nil {
 			s.logger.WarnContext(ctx, "a transfer was not sent, and will be", "payment", a.key.name(), "error", err)
 		}
 	}
 	out, err := s.payment(ctx, a.key)
 	return out, done(err, movedUnknown)
-}
-
-// send sends a transfer with its one signature to every endpoint.
-func (s *Service) send(ctx context.Context, message, signature []byte) error {
-	wire, err := solana.Wire(message, solana.Signature(signature))
-	if err != nil {
-		return err
-	}
-	return s.chain.client.Send(ctx, wire)
 }
