@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -239,6 +240,7 @@ func TestPaymentStore(t *testing.T) {
 	r := &client.PaymentRecord{
 		Name: name, Intent: []byte{1}, RecipientName: "@shop", Messages: [][]byte{{2}, {3}}, Pinned: []byte{4}, Signature: []byte{5},
 		State: authorized, Settlement: []byte{6},
+		Chain: &client.ChainRecord{Offers: [][]byte{nil, {7}}, HashTime: time.UnixMilli(8).UTC(), Further: 2},
 	}
 	if err := h.SavePayment(r); err != nil || r.Revision != 1 {
 		t.Fatalf("revision %d, %v", r.Revision, err)
@@ -249,6 +251,18 @@ func TestPaymentStore(t *testing.T) {
 	}
 	if diff := cmp.Diff(r, got); diff != "" {
 		t.Error(diff)
+	}
+	for n, bad := range []*client.ChainRecord{{}, {Offers: [][]byte{{7}}}, {Offers: [][]byte{nil, nil}, Further: -1}} {
+		broken := &client.PaymentRecord{Name: fmt.Sprint("wallets/broken/payments/", n), Messages: [][]byte{{2}, {3}}, Chain: bad}
+		if before, err := h.LoadPayment(broken.Name); err == nil {
+			t.Fatalf("%+v is there", before)
+		}
+		if err := h.SavePayment(broken); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.LoadPayment(broken.Name); err == nil {
+			t.Errorf("%+v was read", bad)
+		}
 	}
 	for _, stale := range []uint64{0, 2} {
 		if err := h.SavePayment(&client.PaymentRecord{Name: name, Revision: stale}); !errors.Is(err, client.ErrConflict) {

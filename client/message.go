@@ -143,6 +143,23 @@ func decodeChain(m *typev1.Intent, message []byte) (solana.Message, error) {
 	return solana.Decode(message, solana.Key(m.GetRecipient()), []solana.Mint{mint})
 }
 
+// addedTo is what a request adds to an intent for a message: on the book nothing. offer is the digest of the offer that it was made for.
+func addedTo(intent, message, offer []byte) (*typev1.Request, error) {
+	r, m := new(typev1.Request), new(typev1.Intent)
+	if err := evidence.Unmarshal(intent, m); err != nil || m.GetRail() != railSolana {
+		return r, err
+	}
+	said, err := decodeChain(m, message)
+	if err != nil {
+		return nil, err
+	}
+	r.Memo = said.Memo
+	if throughSeller(m) {
+		r.FeePayer, r.OfferDigest = said.FeePayer[:], offer
+	}
+	return r, nil
+}
+
 // freshMemo is the memo of one transfer, by which no two messages are equal. Nobody can tell from it what it was for.
 func freshMemo(payment string) (string, error) {
 	var random [16]byte

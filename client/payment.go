@@ -466,28 +466,14 @@ func (a *Agent) request(k *agentKey, intent, message, offer []byte, commitment f
 	if err != nil {
 		return nil, nil, err
 	}
+	r, err := addedTo(intent, message, offer)
+	if err != nil {
+		return nil, nil, err
+	}
 	now, _ := a.c.now()
-	r := &typev1.Request{
-		Installation:  i.ID(),
-		Wallet:        a.wallet,
-		Payment:       m.GetPayment(),
-		Intent:        intent,
-		MessageDigest: evidence.MessageDigest(message).Bytes(),
-		Commitment:    commitment[:],
-		SeenEntry:     seen,
-		SeenHash:      hash,
-		TimeMillis:    now.UnixMilli(),
-	}
-	if m.GetRail() == railSolana {
-		said, err := decodeChain(m, message)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.Memo = said.Memo
-		if throughSeller(m) {
-			r.FeePayer, r.OfferDigest = said.FeePayer[:], offer
-		}
-	}
+	r.Installation, r.Wallet, r.Payment, r.Intent = i.ID(), a.wallet, m.GetPayment(), intent
+	r.MessageDigest, r.Commitment = evidence.MessageDigest(message).Bytes(), commitment[:]
+	r.SeenEntry, r.SeenHash, r.TimeMillis = seen, hash, now.UnixMilli()
 	e, err := evidence.Sign(k.request, r)
 	if err != nil {
 		return nil, nil, err
