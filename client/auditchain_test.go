@@ -3,6 +3,8 @@ package client_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -334,5 +336,58 @@ func TestJournalOnChainDeficit(t *testing.T) {
 				t.Errorf("got %v, want entry %d and %q", err, len(s.entries), row.want)
 			}
 		})
+	}
+}
+
+// TestExportOnChain: a line of an export names the transaction that its statement names, and the whole verifies from the lines alone.
+func TestExportOnChain(t *testing.T) {
+	s := newScribe(t).writeChain()
+	lines := []string{`{"format":"halfkey.journal.v1","installation":"` + s.w.Installation.ID() + `","wallet":"` + s.w.Name + `"}`}
+	named := make(map[int]string)
+	for i, b := range s.entries {
+		e, err := client.NewExportedEntry(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, string(line))
+		if e.Transaction != "" && e.Slot != 0 {
+			named[i+1] = e.Transaction
+		}
+	}
+	head, err := evidence.Marshal(s.head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines = append(lines, `{"head":"`+base64.StdEncoding.EncodeToString(head)+`"}`)
+	text := func(b []byte) string { return solana.Signature(b).String() }
+	signed := func(number int) string {
+		return text(ed25519.Sign(s.w.GroupPrivate, s.entry(number).GetMessage()))
+	}
+	want := map[int]string{
+		chainDeposit: text(transferred(1)), chainTransferSettled: signed(chainTransfer), chainSecondFailed: signed(chainSecond),
+		chainBoughtSettled: text(ed25519.Sign(s.w.Key("fee payer"), s.entry(chainBought).GetMessage())),
+		chainLateLanded:    signed(chainLate), chainExit: text(transferred(2)), chainMadeGood: text(transferred(3)), chainHeldSettled: signed(chainHeld),
+	}
+	if diff := cmp.Diff(named, want); diff != "" {
+		t.Errorf("transactions by entry, got (-) and want (+):\n%s", diff)
+	}
+	verify := func(lines []string) error {
+		r, err := client.VerifyExport(s.w.Installation, strings.NewReader(strings.Join(lines, "\n")+"\n"))
+		if err == nil && len(r.Outflows) != 2 {
+			t.Errorf("got outflows %+v, want 2", r.Outflows)
+		}
+		return err
+	}
+	if err := verify(lines); err != nil {
+		t.Error(err)
+	}
+	lines[chainExit] = strings.Replace(lines[chainExit], text(transferred(2)), text(transferred(4)), 1)
+	var line *client.ExportError
+	if err := verify(lines); !errors.As(err, &line) || line.Entry != chainExit {
+		t.Errorf("with another transaction shown: got %v, want a refusal of the line of entry %d", err, chainExit)
 	}
 }

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/guardrails"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -53,6 +56,10 @@ type ExportedEntry struct {
 	Units     string `json:"units,omitempty"`
 	Available string `json:"available,omitempty"`
 	Held      string `json:"held,omitempty"`
+	// Transaction is the signature that names the transaction on a chain, in base58, and Slot that of the block which holds it: what settled
+	// the payment, failed, came in or left.
+	Transaction string `json:"transaction,omitempty"`
+	Slot        uint64 `json:"slot,omitempty"`
 	// FreezeID is the freeze concerned, Caller who caused it.
 	FreezeID string `json:"freeze_id,omitempty"`
 	Caller   string `json:"caller,omitempty"`
@@ -91,8 +98,34 @@ func NewExportedEntry(b []byte) (*ExportedEntry, error) {
 				_, out.X402 = guardrails.PaidFor(x)
 			}
 		}
+		if transaction, slot := landedBy(s); len(transaction) > 0 {
+			out.Transaction, out.Slot = solana.Signature(transaction).String(), slot
+		}
 	}
 	return out, nil
+}
+
+// landedBy is the transaction that a statement of the ledger's names, and its slot; nil for none.
+func landedBy(e *typev1.Envelope) (transaction []byte, slot uint64) {
+	var m interface {
+		proto.Message
+		GetTransaction() []byte
+		GetSlot() uint64
+	}
+	switch e.GetPayloadType() {
+	case evidence.TypeSettlement:
+		m = new(typev1.Settlement)
+	case evidence.TypeDeadMessage:
+		m = new(typev1.DeadMessage)
+	case evidence.TypeChainTransfer:
+		m = new(typev1.ChainTransfer)
+	default:
+		return nil, 0
+	}
+	if evidence.Peek(e, m) != nil {
+		return nil, 0
+	}
+	return m.GetTransaction(), m.GetSlot()
 }
 
 // ExportJournal writes this wallet's journal as JSON lines: a header, each entry, and the ledger's signed head. It holds one
@@ -141,6 +174,7 @@ func (c *Client) exportJournal(ctx context.Context, who *caller, wallet string, 
 // csvHeader is the first row of a CSV export: the fields of an ExportedEntry without its bytes.
 var csvHeader = []string{
 	"number", "time", "kind", "payment", "state", "light", "recipient", "purpose", "asset", "units", "available", "held", "freeze_id", "caller",
+	"transaction", "slot",
 }
 
 // ExportCSV writes this wallet's journal as a table for a spreadsheet. It proves nothing: that is what ExportJournal is for.
@@ -165,7 +199,7 @@ func (c *Client) exportCSV(ctx context.Context, who *caller, wallet string, w io
 		}
 		return table.Write([]string{
 			strconv.FormatUint(e.Number, 10), e.Time, e.Kind, e.Payment, e.State, e.Light, e.Recipient, inertCell(e.Purpose),
-			e.Asset, e.Units, e.Available, e.Held, e.FreezeID, e.Caller,
+			e.Asset, e.Units, e.Available, e.Held, e.FreezeID, e.Caller, e.Transaction, slotText(e.Slot),
 		})
 	})
 	if err != nil {
@@ -173,6 +207,14 @@ func (c *Client) exportCSV(ctx context.Context, who *caller, wallet string, w io
 	}
 	table.Flush()
 	return table.Error()
+}
+
+// slotText is a slot, empty for none.
+func slotText(slot uint64) string {
+	if slot == 0 {
+		return ""
+	}
+	return strconv.FormatUint(slot, 10)
 }
 
 // inertCell keeps a text that an agent chose from being a formula where the table is opened.

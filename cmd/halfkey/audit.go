@@ -256,9 +256,25 @@ type auditResult struct {
 	Payments map[string]int `json:"payments"`
 	Incoming int            `json:"incoming"`
 	Balances []balanceEntry `json:"balances"`
+	// Outflows left on a chain without a payment of the ledger's. The journal verifies with them; whose doing they are is for the owner to know.
+	Outflows []outflowEntry `json:"outflows"`
 	// GuardRails is the number of the version in force, Frozen the wallet's own freezes that have not ended.
 	GuardRails uint64   `json:"guard_rails"`
 	Frozen     []string `json:"frozen"`
+}
+
+// outflowEntry is what left a wallet's token account past the ledger.
+type outflowEntry struct {
+	// Entry is the number of the journal entry that records it.
+	Entry  uint64 `json:"entry"`
+	Asset  string `json:"asset"`
+	Units  string `json:"units"`
+	Amount string `json:"amount"`
+	// Transaction is the signature that names it on the chain, in base58, Slot that of the block which holds it.
+	Transaction string `json:"transaction"`
+	Slot        uint64 `json:"slot"`
+	// Payment is the payment whose message it carries, if the ledger had called that dead; else empty.
+	Payment string `json:"payment"`
 }
 
 // Run verifies.
@@ -349,7 +365,13 @@ func (a *app) showReport(r *client.JournalReport, installation string, err error
 	}
 	out := &auditResult{
 		Wallet: r.Wallet, Handle: handleText(r.Handle), GroupKey: keyText(r.GroupKey[:]), Entries: r.Entries, Payments: map[string]int{}, Incoming: r.Incoming,
-		GuardRails: r.GuardRails, Frozen: append([]string{}, r.Frozen...), Balances: []balanceEntry{},
+		GuardRails: r.GuardRails, Frozen: append([]string{}, r.Frozen...), Balances: []balanceEntry{}, Outflows: []outflowEntry{},
+	}
+	for _, o := range r.Outflows {
+		out.Outflows = append(out.Outflows, outflowEntry{
+			Entry: o.Entry, Asset: o.Asset, Units: resource.FormatUnits(o.Units), Amount: formatAmount(o.Units, o.Asset, installation),
+			Transaction: transactionText(o.Transaction[:]), Slot: o.Slot, Payment: o.Payment,
+		})
 	}
 	for state, n := range r.Payments {
 		out.Payments[paymentState(state)] = n
@@ -371,6 +393,15 @@ func (r *auditResult) people(p *printer) {
 		p.line("%s available, %s held", b.Available, b.Held)
 	}
 	p.line("Guard rails number %d", r.GuardRails)
+	for _, o := range r.Outflows {
+		p.line("WARNING: %s left on the chain without a payment: entry %d, slot %d, transaction %s", o.Amount, o.Entry, o.Slot, o.Transaction)
+		if o.Payment != "" {
+			p.line("  by a message of %s that the ledger had called dead: what it took for a dead message was not", o.Payment)
+		}
+	}
+	if slices.ContainsFunc(r.Outflows, func(o outflowEntry) bool { return o.Payment == "" }) {
+		p.line("If that was not your own exit by the recovery share, somebody holds two shares of this key: move what is left to another wallet.")
+	}
 	for _, id := range r.Frozen {
 		p.line("FROZEN by %s", id)
 	}
