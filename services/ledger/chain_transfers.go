@@ -24,8 +24,8 @@ const (
 
 // accountLook is a look at an account that is under way, or the last one.
 type accountLook struct {
-	done  chan struct{}
-	ended time.Time // Zero while it is under way.
+	done         chan struct{}
+	began, ended time.Time // The end is zero while it is under way.
 }
 
 // begin starts a look at an account, or says which look to wait for. It is nil where the last one ended less than fresh ago.
@@ -43,9 +43,24 @@ func (l *lookout) begin(k balanceKey, now time.Time, fresh time.Duration) (own b
 	if l.accounts == nil {
 		l.accounts = make(map[balanceKey]*accountLook)
 	}
-	look = &accountLook{done: make(chan struct{})}
+	look = &accountLook{done: make(chan struct{}), began: now}
 	l.accounts[k] = look
 	return true, look
+}
+
+// wait waits for a look to end and says whether it has: for as long as it may take, or only while it is young.
+func (a *accountLook) wait(ctx context.Context, long bool) bool {
+	if !long {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, a.began.Add(freshenTimeout))
+		defer cancel()
+	}
+	select {
+	case <-a.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // end notes that a look has ended, whether it learned something or not: endpoints that are down are not asked by every caller again.
@@ -124,16 +139,14 @@ func (s *Service) freshen(ctx context.Context, wallet, asset string) {
 }
 
 // lookAtAccount takes in what happened to an account, unless that was done less than fresh ago. Whoever comes while somebody looks waits
-// for that look to end. What the endpoints do not show is no error: it is taken in when they do.
+// for that look, if it has not already been going on for so long that an endpoint must be down. What the endpoints do not show is no error: it is taken in when they do.
 func (s *Service) lookAtAccount(ctx context.Context, k balanceKey, fresh time.Duration) error {
 	own, look := s.chain.lookout.begin(k, time.Now(), fresh)
 	for !own {
 		if look == nil {
 			return nil
 		}
-		select {
-		case <-look.done:
-		case <-ctx.Done():
+		if !look.wait(ctx, fresh == 0) {
 			return nil
 		}
 		own, look = s.chain.lookout.begin(k, time.Now(), fresh)
