@@ -13,6 +13,7 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/book"
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -235,8 +236,9 @@ func (a *Agent) nextChainMessage(ctx context.Context, r *PaymentRecord, terms *c
 
 // exhausted ends a payment on Solana whose messages are called dead one after the other.
 func exhausted(op string) error {
-	err := failure(op, typev1.Reason_REASON_WRONG_STATE, unknown,
-		"the ledger has called every signed message of this payment dead, and no further one is made without a person")
+	const why = "the ledger has called every signed message of this payment dead, and no further one is made without a person"
+	// By its cause no repeat within the call is tried.
+	err := wrap(op, fault.Caused(errMessages, typev1.Reason_REASON_WRONG_STATE, unknown, why), unknown)
 	var e *Error
 	if errors.As(err, &e) {
 		e.Next = "look at the wallet's token account on the chain; if none of the messages has landed there, make a new payment under another id"
