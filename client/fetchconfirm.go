@@ -91,12 +91,9 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 // payFetch brings the payment of a fetch as far as it goes without a person, and the record with it.
 func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) {
 	const op = "confirm fetch"
-	order, err := r.order()
-	if err != nil {
-		return nil, err
-	}
 	stale := a.tooOld(r)
 	var p *Payment
+	var err error
 	if r.State == FetchQuoted {
 		if stale {
 			return nil, a.endFetch(ctx, r, nil, localNext(op, typev1.Reason_REASON_DEADLINE_EXPIRED,
@@ -120,6 +117,11 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 		if err := a.quoteAgain(ctx, r, p); err != nil {
 			return nil, err
 		}
+	}
+	// By what the server asks now.
+	order, err := r.order()
+	if err != nil {
+		return nil, err
 	}
 	// The name that the server gave is another word for the key that was shown, or it buys nothing.
 	key, err := a.c.resolve(ctx, a.who, order.Recipient)
