@@ -71,7 +71,7 @@ func (c *clock) Advance(d time.Duration) {
 }
 
 // namespace is a part of the store that no other test uses.
-func namespace(t *testing.T) clientv3.KV {
+func namespace(t testing.TB) clientv3.KV {
 	t.Helper()
 	kv, err := etcd.KV(fmt.Sprintf("test-%d", namespaces.Add(1)))
 	if err != nil {
@@ -81,7 +81,7 @@ func namespace(t *testing.T) clientv3.KV {
 }
 
 // connect serves a service to a real client over memory.
-func connect(t *testing.T, s interface{ Register(grpc.ServiceRegistrar) }) *grpc.ClientConn {
+func connect(t testing.TB, s interface{ Register(grpc.ServiceRegistrar) }) *grpc.ClientConn {
 	t.Helper()
 	l := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
@@ -98,7 +98,7 @@ func connect(t *testing.T, s interface{ Register(grpc.ServiceRegistrar) }) *grpc
 }
 
 // refused demands one of the reasons, and that the error says that no money moved.
-func refused(t *testing.T, err error, want ...typev1.Reason) {
+func refused(t testing.TB, err error, want ...typev1.Reason) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("got no error, want %v", want)

@@ -34,7 +34,7 @@ const (
 // fixture is an identity service with its world.
 type fixture struct {
 	*evidencetest.World
-	t        *testing.T
+	t        testing.TB
 	kv       clientv3.KV
 	clock    *clock
 	bounds   identity.Bounds
@@ -43,7 +43,7 @@ type fixture struct {
 	demandEnrolment bool
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{World: evidencetest.New(t), t: t, kv: namespace(t), clock: &clock{now: start}}
 	f.restart()

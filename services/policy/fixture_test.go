@@ -72,7 +72,7 @@ func (c *clock) Advance(d time.Duration) {
 }
 
 // namespace is a part of the store that no other test uses.
-func namespace(t *testing.T) clientv3.KV {
+func namespace(t testing.TB) clientv3.KV {
 	t.Helper()
 	kv, err := etcd.KV(fmt.Sprintf("test-%d", namespaces.Add(1)))
 	if err != nil {

@@ -2,8 +2,8 @@ package policy_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -642,27 +642,32 @@ func keys(first byte, n int) [][]byte {
 	return out
 }
 
+// BenchmarkJudge is a judgement by guard rails as they mostly are, and by the longest list of recipients.
 func BenchmarkJudge(b *testing.B) {
-	w := evidencetest.New(b)
-	kv, err := etcd.KV("bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: kv, Clock: func() time.Time { return start }})
-	if err != nil {
-		b.Fatal(err)
-	}
-	l := w.ClaimedWallet(evidencetest.WalletConfig{})
-	if _, err := s.OpenWallet(context.Background(), &policyv1.OpenWalletRequest{Documents: documents(l)}); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := s.SetGuardRails(context.Background(), &policyv1.SetGuardRailsRequest{GuardRails: l.SetGuardRails(evidencetest.Allow(recipient))}); err != nil {
-		b.Fatal(err)
-	}
-	p := l.Payment(evidencetest.PaymentConfig{To: recipient, Now: start})
-	for b.Loop() {
-		if _, err := s.Judge(context.Background(), &policyv1.JudgeRequest{Request: p.Request, Message: p.MessageBytes}); err != nil {
-			b.Fatal(err)
-		}
+	for _, recipients := range []int{1, 256} {
+		b.Run(fmt.Sprintf("recipients=%d", recipients), func(b *testing.B) {
+			w := evidencetest.New(b)
+			s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: namespace(b), Clock: func() time.Time { return start }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			l := w.ClaimedWallet(evidencetest.WalletConfig{})
+			if _, err := s.OpenWallet(b.Context(), &policyv1.OpenWalletRequest{Documents: documents(l)}); err != nil {
+				b.Fatal(err)
+			}
+			allow := [][32]byte{recipient}
+			for _, key := range keys(7, recipients-1) {
+				allow = append(allow, [32]byte(key))
+			}
+			if _, err := s.SetGuardRails(b.Context(), &policyv1.SetGuardRailsRequest{GuardRails: l.SetGuardRails(evidencetest.Allow(allow...))}); err != nil {
+				b.Fatal(err)
+			}
+			p := l.Payment(evidencetest.PaymentConfig{To: recipient, Now: start})
+			for b.Loop() {
+				if _, err := s.Judge(b.Context(), &policyv1.JudgeRequest{Request: p.Request, Message: p.MessageBytes}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
