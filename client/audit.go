@@ -172,7 +172,8 @@ type auditedPayment struct {
 	units     int64
 	message   []byte // The pinned one, while AUTHORIZED and after.
 	expiry    int64
-	quarters  []int64 // When it was counted, while it is.
+	quarter   int64 // When it was counted, while it is.
+	counted   bool
 	redeemed  bool
 	recipient [32]byte
 	unit      string
@@ -479,6 +480,7 @@ func (a *audit) operator(e *typev1.Entry) error {
 		if e.GetKind() != typev1.EntryKind_ENTRY_KIND_SET_TIME || m.GetTimeMillis() != e.GetTimeMillis() {
 			return refusal("set-time", "time_millis", "is not the entry's time")
 		}
+		a.recount(guardrails.Quarter(time.UnixMilli(e.GetTimeMillis())))
 		return nil
 	default:
 		return refusal("entry", "statements", "hold one that is no operator's")
@@ -549,8 +551,10 @@ func (p *auditedPayment) facts() guardrails.Facts {
 
 // sums adds up the windows that a payment is judged by, without the payment itself.
 func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
-	a.count(p, -p.units)
-	defer a.count(p, p.units)
+	if p.counted {
+		a.count(p, -p.units)
+		defer a.count(p, p.units)
+	}
 	spans := guardrails.Spans(a.head.Document, p.facts(), at)
 	sums := make([]guardrails.Sum, len(spans))
 	for n, span := range spans {
@@ -565,14 +569,12 @@ func (a *audit) sums(p *auditedPayment, at time.Time) []guardrails.Sum {
 	return sums
 }
 
-// count adds units to the quarter hours that a payment counts in; negative units are taken out of them.
+// count adds units to the quarter hour that a payment counts in; negative units are taken out of it.
 func (a *audit) count(p *auditedPayment, units int64) {
 	c := a.windows[p.unit]
 	if c == nil {
 		c = new(counted)
 		a.windows[p.unit] = c
 	}
-	for _, quarter := range p.quarters {
-		c.add(quarter, units)
-	}
+	c.add(p.quarter, units)
 }

@@ -160,6 +160,18 @@ func (a *audit) diedOnChain(p *auditedPayment, d *typev1.DeadMessage) error {
 	return nil
 }
 
+// recount counts what waits for a chain in the present to which the wallet's time was set back, where no limit would see it otherwise:
+// unlike a message on the book it may land whatever the ledger's clock shows.
+func (a *audit) recount(quarter int64) {
+	for _, p := range a.payments {
+		if p.state == authorized && p.onChain() && p.quarter > quarter {
+			a.count(p, -p.units)
+			p.quarter = quarter
+			a.count(p, p.units)
+		}
+	}
+}
+
 // stated is the balance that entries state. What left a chain past the ledger may have been held: nothing is available then, and what
 // comes in makes good for it first.
 func stated(asset string, b Balance) Balance {

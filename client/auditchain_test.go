@@ -391,3 +391,39 @@ func TestExportOnChain(t *testing.T) {
 		t.Errorf("with another transaction shown: got %v, want a refusal of the line of entry %d", err, chainExit)
 	}
 }
+
+// TestJournalOnChainRecount: what waited for the chain when the operator set the wallet's time back counts from then on in the present.
+func TestJournalOnChainRecount(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		counted int64 // In the day of the present, by the ledger.
+		refused bool
+	}{
+		{name: "it counts in the present", counted: 4 * usd},
+		{name: "it is forgotten", refused: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newScribe(t)
+			s.rail = typev1.Rail_RAIL_SOLANA
+			i := s.w.Installation
+			s.add(&typev1.Entry{Kind: typev1.EntryKind_ENTRY_KIND_ACCOUNT, Caller: s.w.Owner, Statements: []*typev1.Envelope{s.w.Registration, s.w.Record, s.w.Claim}})
+			s.add(&typev1.Entry{Kind: typev1.EntryKind_ENTRY_KIND_GUARD_RAILS, Statements: []*typev1.Envelope{s.w.SetGuardRails(evidencetest.AllowSolana(s.shop))}})
+			s.moves(100*usd, 100*usd, transferred(1), "")
+			s.now = s.now.Add(48 * time.Hour) // The clock has jumped ahead.
+			s.pays("ahead", "a", 4*usd, nil)
+			s.now = s.now.Add(-48 * time.Hour)
+			s.add(&typev1.Entry{
+				Kind:       typev1.EntryKind_ENTRY_KIND_SET_TIME,
+				Statements: []*typev1.Envelope{s.w.Sign(s.w.Operator, &typev1.SetTime{Installation: i.ID(), Wallet: s.w.Name, StatementId: "t1", TimeMillis: s.now.UnixMilli()})},
+			})
+			s.counted = row.counted
+			s.pays("now", "b", usd, nil)
+			s.sign()
+			_, err := s.verify()
+			var bad *client.JournalError
+			if !row.refused && err != nil || row.refused && (!errors.As(err, &bad) || bad.Entry != uint64(len(s.entries)) || !strings.Contains(err.Error(), "results")) {
+				t.Errorf("got %v, want refused by its results: %v", err, row.refused)
+			}
+		})
+	}
+}

@@ -102,7 +102,7 @@ func (a *audit) attempt(e *typev1.Entry) error {
 	p.state = outcome
 	if outcome == authorized {
 		p.message, p.expiry = bytes.Clone(e.GetMessage()), m.ExpiryMillis
-		p.quarters = []int64{guardrails.Quarter(time.UnixMilli(e.GetTimeMillis()))}
+		p.counted, p.quarter = true, guardrails.Quarter(time.UnixMilli(e.GetTimeMillis()))
 		a.count(p, p.units)
 		a.move(e.GetAsset(), -p.units, p.units)
 		if err := a.pin(p, m); err != nil {
@@ -331,7 +331,7 @@ func (a *audit) died(e *typev1.Entry, p *auditedPayment, wasSetBack bool) error 
 	}
 	a.setBack = wasSetBack && e.GetTimeMillis() < p.expiry
 	a.count(p, -p.units)
-	p.state, p.quarters = after, nil
+	p.state, p.counted = after, false
 	a.move(e.GetAsset(), p.units, -p.units)
 	return nil
 }
