@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,9 +172,10 @@ func (f *chainFixture) wantState(p *evidencetest.Payment, want typev1.PaymentSta
 // wantMoved checks what the ledger tells of a payment's money, to who asks for another one under its id.
 func (f *chainFixture) wantMoved(p *evidencetest.Payment, want typev1.MoneyMoved) {
 	f.t.Helper()
-	height := f.heights[p.Name]
-	other := f.attempt(p.Name[len(f.payer.Name)+len("/payments/"):], 7)
-	f.heights[p.Name] = height
+	other := f.payment(f.payer, evidencetest.PaymentConfig{
+		ID: strings.TrimPrefix(p.Name, f.payer.Name+"/payments/"), To: f.shop, Rail: typev1.Rail_RAIL_SOLANA, Units: 7,
+		Deadline: noon.Add(24 * time.Hour),
+	})
 	_, err := f.create(other)
 	if got := fault.Of(err); err == nil || got.Reason != typev1.Reason_REASON_PAYMENT_DIFFERS || got.MoneyMoved != want {
 		f.t.Errorf("%s: another payment is answered %v, money moved %s, want %s", p.Name, err, got.MoneyMoved, want)

@@ -142,6 +142,12 @@ func (c *Call) Write(body string) bool {
 	return true
 }
 
+// Redirect sends whoever asks elsewhere.
+func (c *Call) Redirect(url string) bool {
+	http.Redirect(c.w, c.r, url, http.StatusTemporaryRedirect)
+	return true
+}
+
 // ServeHTTP answers one question.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var question struct {
