@@ -49,11 +49,32 @@ func newChainWorld(t testing.TB, register func(*halfkeytest.System) (*client.Age
 	rules := client.StandardRules(w.shop)
 	rules.Assets = []string{usdc, w.Installation().BookUSD()}
 	rules.AutoApprove, rules.Daily, rules.HardCap = 50*usd, 5000*usd, 100*usd
-	w.GuardRails(w.payer, rules)
+	// The ledger looks at the account as soon as the guard rails allow its token.
 	w.chain.Fund(w.payer.GroupKey(), w.mint, 1000*usd)
 	w.chain.Airdrop(w.payer.GroupKey(), 1_000_000_000)
 	w.chain.Finalize()
+	w.GuardRails(w.payer, rules)
+	for ctx := testContext(t); w.holds(t) != 1000*usd; {
+		if ctx.Err() != nil {
+			t.Fatal("the ledger does not see the deposit")
+		}
+	}
 	return w
+}
+
+// holds is what the ledger says that the payer can pay on the chain.
+func (w *chainWorld) holds(t testing.TB) int64 {
+	t.Helper()
+	acc, err := w.payer.Account(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range acc.Balances {
+		if b.Asset == usdc {
+			return b.Available
+		}
+	}
+	return 0
 }
 
 // registered registers the payer in a home of its own.
