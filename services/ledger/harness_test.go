@@ -367,8 +367,8 @@ var checks = map[string]string{
 		<> (SELECT count(*) FROM payment p WHERE p.wallet = c.name AND p.state IN (1, 2, 3))`,
 	"money came in that nobody paid": `SELECT b.account FROM balance b WHERE b.asset LIKE 'halfkey:%' AND b.available + b.held <>
 		  (SELECT coalesce(sum(d.units), 0) FROM deposit d WHERE d.wallet = b.account AND b.account <> '')
-		+ (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.payee = b.account AND p.state = 4)
-		- (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.wallet = b.account AND p.state = 4)
+		+ (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.payee = b.account AND p.asset = b.asset AND p.state = 4)
+		- (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.wallet = b.account AND p.asset = b.asset AND p.state = 4)
 		- (SELECT coalesce(sum(r.units), 0) FROM redemption r WHERE b.account = '')`,
 	"a payment's last change is not told": `SELECT p.id FROM payment p WHERE p.state IS NOT (SELECT c.state FROM payment_change c
 		WHERE c.owner = p.owner AND c.wallet = p.wallet AND c.payer = p.wallet AND c.id = p.id AND c.incoming = 0 ORDER BY c.sequence DESC LIMIT 1)`,
