@@ -51,6 +51,11 @@ func (c *Client) head(ctx context.Context, who *caller, wallet string) (*evidenc
 		if err != nil {
 			return nil, err
 		}
+		if from > resp.GetHeadNumber() {
+			return nil, distrust(op, notMoved, "a newer version of the guard rails was seen before", refusal("guard-rails", "number",
+				"is lower than the version that this home has seen; if the operator says that all stores were restored, "+
+					"the owner sets them anew by `halfkey guardrails set --after-restore`"))
+		}
 		next, err := followHead(c.Installation(), wallet, head, resp.GetDocuments(), nil)
 		if err != nil {
 			return nil, distrust(op, notMoved, "the guard rails do not verify", err)
@@ -65,7 +70,7 @@ func (c *Client) head(ctx context.Context, who *caller, wallet string) (*evidenc
 		case head.Document.GetNumber() == resp.GetHeadNumber():
 			return head, nil
 		case head.Document.GetNumber() > resp.GetHeadNumber():
-			return nil, distrust(op, notMoved, "a newer version of the guard rails was seen before", nil)
+			return nil, distrust(op, notMoved, "the guard rails go on after the version in force", nil)
 		}
 	}
 	return nil, tooLong(op)
@@ -92,8 +97,10 @@ func followHead(
 		if each != nil {
 			each(head)
 		}
-	} else if evidence.EnvelopeDigest(versions[0]) != head.Digest {
-		return nil, refusal("guard-rails", "number", "names another document than was seen before")
+	} else if _, err := evidence.Accept(i, head, versions[0]); err != nil {
+		// It is the head again, or one that its owner signed to replace it, which need not be the next: after a restore the
+		// holders never had what was seen.
+		return nil, refusal("guard-rails", "number", "neither names nor replaces the document that was seen before")
 	}
 	for _, e := range versions {
 		next, err := evidence.Accept(i, head, e)

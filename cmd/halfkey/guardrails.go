@@ -108,6 +108,9 @@ type rulesSetCommand struct {
 	Deny        []string `placeholder:"RECIPIENT" sep:"none" help:"Is never paid."`
 	Unknown     string   `placeholder:"WHAT" enum:",review,deny" default:"" help:"What any other recipient means: review or deny, the default."`
 	TimeZone    string   `placeholder:"ZONE" help:"The zone whose days count, such as Europe/Zurich; UTC by default."`
+
+	AfterRestore bool `help:"All stores were put back to a copy, and this home has seen newer guard rails: show what differs, and replace both. Without rules, put those in force again that this home has seen."`
+	Yes          bool `help:"With --after-restore: replace both without asking."`
 }
 
 // flags are the rules that flags give; nil if there are none.
@@ -130,6 +133,9 @@ func (c *rulesSetCommand) flags() *rulesFile {
 func (c *rulesSetCommand) Run(ctx context.Context, a *app) error {
 	f := c.flags()
 	switch {
+	case c.Yes && !c.AfterRestore:
+		return usage("--yes", "nothing is asked without --after-restore: leave --yes out")
+	case c.AfterRestore && c.File == "" && f == nil:
 	case c.File != "" && f != nil:
 		return usage("--file", "a file holds all of it: give the file or the flags")
 	case c.File == "" && f == nil:
@@ -148,29 +154,41 @@ func (c *rulesSetCommand) Run(ctx context.Context, a *app) error {
 		}
 	}
 	o, wallet, err := a.ownerWallet(ctx, c.Name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case c.AfterRestore:
+		return a.setRulesAfterRestore(ctx, o, wallet, f, c.Yes)
 	}
 	return a.setRules(ctx, o, wallet, f)
 }
 
-// setRules checks rules here, so that what is wrong is said in the file's own words, and puts them in force.
+// setRules puts rules in force.
 func (a *app) setRules(ctx context.Context, o *client.Owner, wallet string, f *rulesFile) error {
-	doc, err := f.document(a.installation(), func(recipient string) ([32]byte, error) { return o.Resolve(ctx, recipient) })
+	doc, err := a.rulesDocument(ctx, o, wallet, f)
 	if err != nil {
 		return err
 	}
-	if err := lintDocument(doc, a.installation()); err != nil {
-		return err
-	}
-	v, err := o.SetDocument(ctx, &typev1.GuardRails{
-		Wallet: wallet, TimeZone: doc.GetTimeZone(), Assets: doc.GetAssets(), Rails: doc.GetRails(), Limits: doc.GetLimits(), Recipients: doc.GetRecipients(),
-		X402: doc.GetX402(),
-	})
+	v, err := o.SetDocument(ctx, doc)
 	if err != nil {
 		return unmoved(err)
 	}
 	return a.show(newRulesResult(v))
+}
+
+// rulesDocument checks rules here, so that what is wrong is said in the file's own words, and writes them as a wallet's document.
+func (a *app) rulesDocument(ctx context.Context, o *client.Owner, wallet string, f *rulesFile) (*typev1.GuardRails, error) {
+	doc, err := f.document(a.installation(), func(recipient string) ([32]byte, error) { return o.Resolve(ctx, recipient) })
+	if err != nil {
+		return nil, err
+	}
+	if err := lintDocument(doc, a.installation()); err != nil {
+		return nil, err
+	}
+	return &typev1.GuardRails{
+		Installation: a.installation(), Wallet: wallet, TimeZone: doc.GetTimeZone(), Assets: doc.GetAssets(), Rails: doc.GetRails(), Limits: doc.GetLimits(), Recipients: doc.GetRecipients(),
+		X402: doc.GetX402(),
+	}, nil
 }
 
 type rulesEditCommand struct {
