@@ -17,12 +17,12 @@ import (
 // hashShared is how long the ledger gives everybody the same block hash. Whoever has made many blocks at once waits so long for another.
 const hashShared = 5 * time.Second
 
-// start has a chain, a seller and an agent with two dollars.
-func start(t *testing.T) (*vm.Node, *stock.Seller, *Agent) {
+// start has a chain, a seller and an agent with two dollars, which may pay it and further addresses.
+func start(t *testing.T, allow ...string) (*vm.Node, *stock.Seller, *Agent) {
 	t.Helper()
 	node := vm.Start(t, "--network", "devnet", "--block-milliseconds", "100")
-	seller := stock.Sell(t, node)
-	agent := install(t, node).agent("agent", seller.PayTo)
+	seller := stock.Sell(t, node, "a shop")
+	agent := install(t, node).agent("agent", append(allow, seller.PayTo)...)
 	agent.fund("2000000", node.Someone("somebody with money", 1_000_000_000, 10_000_000), 2_000_000)
 	return node, seller, agent
 }
@@ -123,8 +123,8 @@ func TestFetchAndPay(t *testing.T) {
 	if got.State != "DELIVERED" || node.Units(agent.Address) != 1_990_000 {
 		t.Errorf("%+v, %d units left", got, node.Units(agent.Address))
 	}
-	if refused := agent.run(agent.Handle, "x402", "fetch", seller.URL+"/weather", "--allow-loopback", "--pay", "--max-price", "0.009", "--output",
-		filepath.Join(agent.dir, "dear")); refused.Code == 0 || node.Units(agent.Address) != 1_990_000 {
+	if refused := agent.run(agent.Handle, "x402", "fetch", seller.URL+"/weather", "--allow-loopback", "--pay", "--max-price", "0.009",
+		"--output", filepath.Join(agent.dir, "dear")); refused.Code == 0 || node.Units(agent.Address) != 1_990_000 {
 		t.Errorf("%+v, %d units left", refused, node.Units(agent.Address))
 	}
 	if free := agent.fetch(0, seller.URL+"/test/state", "--pay"); free.State != "FREE" || node.Units(agent.Address) != 1_990_000 {

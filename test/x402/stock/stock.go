@@ -28,9 +28,9 @@ type Seller struct {
 }
 
 // Sell runs a seller until the test ends. Its facilitator has SOL, and it a token account with nothing in it.
-func Sell(t testing.TB, node *vm.Node) *Seller {
+func Sell(t testing.TB, node *vm.Node, name string) *Seller {
 	t.Helper()
-	feePayer, shop := node.Someone("facilitator of "+t.Name(), 1_000_000_000, nil), node.Someone("shop of "+t.Name(), 0, 0)
+	feePayer, shop := node.Someone("facilitator of "+name, 1_000_000_000, nil), node.Someone(name, 0, 0)
 	s := &Seller{t: t, PayTo: shop.Key.String()}
 	vm.Program(t, "stock/seller.mjs", s, "--rpc", node.URL, "--network", node.Network, "--asset", node.Mint, "--pay-to", s.PayTo,
 		"--fee-payer-seed", feePayer.Seed)

@@ -9,7 +9,7 @@ import (
 // TestStockBuys: each resource, once. The price moves, and nothing else does.
 func TestStockBuys(t *testing.T) {
 	node := vm.Start(t, "--network", "devnet", "--block-milliseconds", "50")
-	seller := Sell(t, node)
+	seller := Sell(t, node, "a shop")
 	buyer := node.Someone("buyer", 0, 1_000_000)
 	seller.Price(12_500)
 	units, sales := int64(1_000_000), 0
