@@ -103,7 +103,7 @@ x402: ## our Solana payments beside other people's software, in a Solana VM (nee
 	cd test/x402/stock && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	cd test/x402 && GOWORK=off go vet ./... && GOWORK=off go run ./messages | node codec.mjs
 	cd test/x402 && GOWORK=off go run ./messages -seed 2 -n 500 | node vm.mjs
-	cd test/x402 && GOWORK=off go test -count=1 ./vm ./stock
+	cd test/x402 && GOWORK=off go test -count=1 -p=1 ./vm ./stock ./buy
 
 .PHONY: teeth
 teeth: ## take each safety defence out and see its test fail

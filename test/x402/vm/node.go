@@ -111,6 +111,24 @@ func (n *Node) Call(method string, params ...any) (json.RawMessage, error) {
 	return answer.Result, nil
 }
 
+// Post sends the body of a call as it is, and returns the text that it is answered with.
+func (n *Node) Post(body []byte) string {
+	n.t.Helper()
+	response, err := http.Post(n.URL, "application/json", bytes.NewReader(body))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var answer struct {
+		Result string          `json:"result"`
+		Error  json.RawMessage `json:"error"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.Error != nil {
+		n.t.Fatalf("%s is answered with %v, %s", body, err, answer.Error)
+	}
+	return answer.Result
+}
+
 // ask is Call for what the node must answer.
 func (n *Node) ask(answer any, method string, params ...any) {
 	n.t.Helper()
@@ -216,6 +234,18 @@ func (n *Node) Transactions(address string) []string {
 	return signatures
 }
 
+// BlockHash is the hash of a block that is confirmed.
+func (n *Node) BlockHash() string {
+	n.t.Helper()
+	var latest struct {
+		Value struct {
+			Hash string `json:"blockhash"`
+		} `json:"value"`
+	}
+	n.ask(&latest, "getLatestBlockhash", map[string]any{"commitment": "confirmed"})
+	return latest.Value.Hash
+}
+
 // Transfer has somebody send units to an address, in a transaction of the chain, which creates the token account that is missing.
 func (n *Node) Transfer(from Person, address string, units int64) {
 	n.t.Helper()
@@ -223,13 +253,7 @@ func (n *Node) Transfer(from Person, address string, units int64) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	var latest struct {
-		Value struct {
-			Hash string `json:"blockhash"`
-		} `json:"value"`
-	}
-	n.ask(&latest, "getLatestBlockhash", map[string]any{"commitment": "confirmed"})
-	hash, err := solana.ParseKey(latest.Value.Hash) // A hash has a key's text.
+	hash, err := solana.ParseKey(n.BlockHash()) // A hash has a key's text.
 	if err != nil {
 		n.t.Fatal(err)
 	}
