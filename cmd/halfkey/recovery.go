@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 
 	"github.com/halfkey/halfkey/client"
 )
@@ -13,7 +12,7 @@ type recoveryCommands struct {
 	Open    recoveryOpenCommand    `cmd:"" help:"Open the recovery share of the wallet's present sharing into its file, after the agent has carried the order out."`
 	GiveUp  recoveryGiveUpCommand  `cmd:"" help:"Give up a recovery share that was never opened, because its file or passphrase was lost."`
 	Replace recoveryReplaceCommand `cmd:"" help:"Take a wallet over whose agent was lost: this home becomes its agent, by the recovery share."`
-	Exit    recoveryExitCommand    `cmd:"" help:"Sign a message with the agent's share and the recovery share, without any service. No guard rail sees it."`
+	Exit    recoveryExitCommand    `cmd:"" help:"Pay a token on Solana, or sign any message, with the agent's share and the recovery share, without any service. No guard rail sees it."`
 }
 
 // passphraseFlag names where a recovery file's passphrase is.
@@ -126,51 +125,4 @@ type takenOverResult struct {
 func (r *takenOverResult) people(p *printer) {
 	p.line("This home is now the agent of %s, %s.", r.Handle, r.Wallet)
 	p.line("Key %s, as before. What the old agent holds signs nothing any more.", r.GroupKey)
-}
-
-type recoveryExitCommand struct {
-	Name string `arg:"" name:"wallet" complete:"wallet" help:"wallets/{wallet} or @handle whose share this home holds."`
-	File string `arg:"" help:"The recovery file."`
-	passphraseFlag
-	Message string `required:"" placeholder:"FILE" help:"The message to sign, whole: its bytes are signed as they are."`
-	Yes     bool   `help:"Sign without asking."`
-}
-
-// exitResult is a signature that no guard rail saw.
-type exitResult struct {
-	Wallet    string `json:"wallet"`
-	GroupKey  string `json:"group_key"`
-	Signature string `json:"signature"`
-}
-
-// Run signs.
-func (c *recoveryExitCommand) Run(a *app) error {
-	a.globals.Wallet = c.Name
-	agent, err := a.agent()
-	if err != nil {
-		return err
-	}
-	message, err := a.input(c.Message)
-	if err != nil {
-		return err
-	}
-	key := agent.GroupKey()
-	err = a.confirm(c.Yes, "Sign %d bytes with the key %s? No guard rail, freeze or ledger sees it, and it moves whatever the message says.", len(message), keyText(key[:]))
-	if err != nil {
-		return err
-	}
-	passphrase, err := c.read(a)
-	if err != nil {
-		return err
-	}
-	signature, err := client.ExitSign(agent, c.File, passphrase, message)
-	if err != nil {
-		return unmoved(err)
-	}
-	return a.show(&exitResult{Wallet: agent.Wallet(), GroupKey: keyText(key[:]), Signature: hex.EncodeToString(signature[:])})
-}
-
-func (r *exitResult) people(p *printer) {
-	p.line("%s", r.Signature)
-	p.line("An Ed25519 signature by %s.", r.GroupKey)
 }
