@@ -206,20 +206,24 @@ func (f *chainFixture) wantBalanceOf(available, held, deficit int64) {
 // entries are the wallet's journal entries of a kind.
 func (f *chainFixture) entries(kind typev1.EntryKind) (list []*typev1.Entry) {
 	f.t.Helper()
-	resp, err := f.client.ListEntries(f.t.Context(), &ledgerv1.ListEntriesRequest{Parent: f.payer.Name, PageSize: 200})
-	if err != nil {
-		f.t.Fatalf("ListEntries: %v", err)
-	}
-	for _, e := range resp.GetEntries() {
-		decoded := new(typev1.Entry)
-		if err := evidence.Unmarshal(e, decoded); err != nil {
-			f.t.Fatal(err)
+	for from := uint64(1); ; {
+		resp, err := f.client.ListEntries(f.t.Context(), &ledgerv1.ListEntriesRequest{Parent: f.payer.Name, FromNumber: from})
+		if err != nil {
+			f.t.Fatalf("ListEntries: %v", err)
 		}
-		if decoded.GetKind() == kind {
-			list = append(list, decoded)
+		if len(resp.GetEntries()) == 0 {
+			return list
+		}
+		for _, b := range resp.GetEntries() {
+			e := new(typev1.Entry)
+			if err := evidence.Unmarshal(b, e); err != nil {
+				f.t.Fatal(err)
+			}
+			if from = e.GetNumber() + 1; e.GetKind() == kind {
+				list = append(list, e)
+			}
 		}
 	}
-	return list
 }
 
 // exit takes units from the payer to the shop by a transfer that the ledger knows nothing of.
