@@ -62,7 +62,24 @@ func New(network string, mint, payTo solana.Key, chain Chain) *Seller {
 }
 
 // FeePayer is who pays the chain's fee.
-func (s *Seller) FeePayer() solana.Key { return solana.Key(s.feePayer.Public().(ed25519.PublicKey)) }
+func (s *Seller) FeePayer() solana.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return publicKey(s.feePayer)
+}
+
+func publicKey(private ed25519.PrivateKey) solana.Key {
+	return solana.Key(private.Public().(ed25519.PublicKey)) //nolint:forcetypeassert // it is one by its documentation
+}
+
+// ChangeFeePayer has somebody else pay the fee, who is returned and has no SOL yet.
+func (s *Seller) ChangeFeePayer() solana.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seed := sha256.Sum256(s.feePayer.Seed())
+	s.feePayer = ed25519.NewKeyFromSeed(seed[:])
+	return publicKey(s.feePayer)
+}
 
 // Ask sets the price, the version of x402, and what the offer's extra has besides the fee payer.
 func (s *Seller) Ask(units int64, version int, extra map[string]any) {
@@ -89,7 +106,7 @@ func (s *Seller) Version() int {
 func (s *Seller) Offer() map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	extra := map[string]any{"feePayer": s.FeePayer().String()}
+	extra := map[string]any{"feePayer": publicKey(s.feePayer).String()}
 	for name, value := range s.extra {
 		extra[name] = value
 	}
@@ -186,7 +203,7 @@ func (s *Seller) Read(r *http.Request) (Payment, error) {
 	defer s.mu.Unlock()
 	memo, wanted := s.extra["memo"].(string)
 	switch {
-	case m.Layout != solana.X402 || m.FeePayer != s.FeePayer():
+	case m.Layout != solana.X402 || m.FeePayer != publicKey(s.feePayer):
 		return p, errors.New("invalid_exact_svm_payload_fee_payer_mismatch")
 	case signatures[0] != (solana.Signature{}) || !ed25519.Verify(m.Payer[:], message, signatures[1][:]):
 		return p, errors.New("invalid_exact_svm_payload_signature_invalid")
@@ -202,7 +219,9 @@ func (s *Seller) Read(r *http.Request) (Payment, error) {
 
 // Settle signs as who pays the fee, and hands the transaction to the chain.
 func (s *Seller) Settle(p Payment) solana.Signature {
+	s.mu.Lock()
 	signature := solana.Signature(ed25519.Sign(s.feePayer, p.Message))
+	s.mu.Unlock()
 	wire := bytes.Clone(p.Wire)
 	copy(wire[1:], signature[:])
 	s.Chain.Send(wire)
