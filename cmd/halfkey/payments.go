@@ -82,6 +82,9 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 	if t, known := resource.TokenOf(p.Asset); known {
 		r.Network, r.RecipientAddress = t.Network, addressText(p.Recipient[:])
 		r.Transaction, r.Slot = transactionText(p.Settlement.GetTransaction()), p.Settlement.GetSlot()
+		if p.Failure != nil {
+			r.Transaction, r.Slot = transactionText(p.Failure.GetTransaction()), p.Failure.GetSlot()
+		}
 		r.Next = chainNext(p.State, p.ID, r.Next)
 	}
 	switch p.State {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/halfkeytest"
+	"github.com/halfkey/halfkey/internal/chain/solana"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
+	"github.com/halfkey/halfkey/internal/resource"
+)
+
+// slot is how often the chain of these scripts makes a block: its finality is 32 of them, and a block hash lives for 150.
+const slot = 60 * time.Millisecond
+
+// chainScripts is an installation with a rail on Solana, beside a chain that goes by itself.
+type chainScripts struct {
+	system *halfkeytest.System
+	chain  *solanarpctest.Chain
+	mint   solana.Key
+	shop   solana.Key
+	payer  solana.Key
+	owner  *client.Owner
+	dir    string
+}
+
+// TestScriptsOnSolana runs the scripts of testdata/solana, each beside a chain of its own, with the environment
+//
+//	HALFKEY_HOME  the home of an agent with 1,000 USDC and some SOL on devnet, who may pay SHOP
+//	OWNER_HOME    the home of its owner
+//	SHOP, PAYER   the addresses of a shop that is nobody's in this installation, and of the agent's wallet
+//	SHOP_KEY      the shop's key in hexadecimal
+//	ACCOUNT       the address of the shop's token account
+//	MINT          the address of USDC's mint
+//	WALLET        the agent's wallet
+//
+// and besides testscript's own and `exits` and `json` the command `chain`.
+func TestScriptsOnSolana(t *testing.T) {
+	files, err := filepath.Glob("testdata/solana/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			s := newChainScripts(t)
+			account, _ := solana.AssociatedTokenAccount(s.shop, s.mint)
+			wallet := s.agent(t, filepath.Join(s.dir, "agent"))
+			testscript.Run(t, testscript.Params{
+				Files: []string{file},
+				Setup: func(e *testscript.Env) error {
+					for name, value := range map[string]string{
+						"HALFKEY_HOME": filepath.Join(s.dir, "agent"), "OWNER_HOME": s.system.OwnerHome().Dir(),
+						"SHOP": s.shop.String(), "SHOP_KEY": keyText(s.shop[:]), "PAYER": s.payer.String(), "ACCOUNT": account.String(),
+						"MINT": s.mint.String(), "WALLET": wallet, takenOut: os.Getenv(takenOut),
+					} {
+						e.Setenv(name, value)
+					}
+					return nil
+				},
+				RequireExplicitExec: true,
+				RequireUniqueNames:  true,
+				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+					"exits": scriptExits, "json": scriptJSON, "chain": s.script,
+				},
+			})
+		})
+	}
+}
+
+// newChainScripts starts it.
+func newChainScripts(t *testing.T) *chainScripts {
+	t.Helper()
+	s := &chainScripts{chain: solanarpctest.New(t, resource.SolanaDevnet), dir: t.TempDir()}
+	seed := sha256.Sum256([]byte("a shop on the chain"))
+	s.shop = solana.Key(ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
+	token, _ := resource.TokenOf(devnetUSDC)
+	var err error
+	if s.mint, err = solana.ParseKey(token.Mint); err != nil {
+		t.Fatal(err)
+	}
+	s.system = halfkeytest.Start(t, halfkeytest.WithSolana(resource.SolanaDevnet, s.chain.Endpoint().URL))
+	s.owner = s.system.Owner()
+	return s
+}
+
+// agent makes the agent in a home, and returns its wallet.
+func (s *chainScripts) agent(t *testing.T, dir string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), stepMax)
+	defer cancel()
+	home, err := client.OpenHome(dir)
+	if err == nil {
+		err = home.Connect(s.system.InstallationFile())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.system.Client(home)
+	r, err := c.Register(ctx, client.RegisterOptions{Name: "Chain Buyer", OwnerEmail: halfkeytest.Email})
+	if err == nil {
+		_, err = s.owner.Claim(ctx, r.ClaimCode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.payer = r.GroupKey
+	// The ledger looks at the account as soon as the guard rails allow its token.
+	s.chain.Fund(s.payer, s.mint, 1_000_000_000)
+	s.chain.Airdrop(s.payer, 1_000_000_000)
+	s.chain.Finalize()
+	s.chain.Run(slot)
+	rules := client.StandardRules(s.shop)
+	rules.Assets = []string{devnetUSDC, s.system.Installation().BookUSD()}
+	if _, err := s.owner.SetGuardRails(ctx, r.Wallet, rules); err != nil {
+		t.Fatal(err)
+	}
+	agent, err := c.Agent("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		acc, err := agent.Account(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range acc.Balances {
+			if b.Asset == devnetUSDC && b.Available > 0 {
+				return r.Wallet
+			}
+		}
+	}
+}
+
+// script does something on the chain: `chain lose` has all that is sent disappear, `chain take` takes it again, `chain freeze` freezes the
+// shop's token account, `chain thaw` thaws it, and `chain paid UNITS` demands what the shop has.
+func (s *chainScripts) script(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: chain lose|take|freeze|thaw|paid UNITS")
+	}
+	switch args[0] {
+	case "lose", "take":
+		s.chain.Lose(args[0] == "lose")
+	case "freeze", "thaw":
+		s.chain.Open(s.shop, s.mint)
+		s.chain.Freeze(s.shop, s.mint, args[0] == "freeze")
+	case "paid":
+		if got := resource.FormatUnits(int64(s.chain.Units(s.shop, s.mint))); len(args) != 2 || got != args[1] {
+			ts.Fatalf("the shop has %s", got)
+		}
+	default:
+		ts.Fatalf("there is no chain %s", args[0])
+	}
+}
