@@ -144,9 +144,12 @@ func TestDryRunOnChain(t *testing.T) {
 func TestRailRefused(t *testing.T) {
 	f := startChain(t)
 	const usdt = resource.SolanaMainnet + "/token:Es9vMFrzaCERmJfrF4H2FYD4KCoNkY11McCe8BenwNYB"
-	for _, tt := range []struct{ name, asset, field string }{
-		{"another network", resource.SolanaDevnet + "/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", "intent.asset"},
-		{"a token that is not taken", usdt, "intent.asset"},
+	for _, tt := range []struct{ name, asset, why string }{
+		{
+			"another network", resource.SolanaDevnet + "/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU",
+			"is not " + resource.SolanaMainnet + ", which is the network of this installation's ledger",
+		},
+		{"a token that is not taken", usdt, "is a token that this installation's ledger is not configured for"},
 	} {
 		p := f.payment(f.payer, evidencetest.PaymentConfig{
 			To: f.shop, Rail: typev1.Rail_RAIL_SOLANA, EditIntent: func(i *typev1.Intent) { i.Asset = tt.asset },
@@ -156,7 +159,7 @@ func TestRailRefused(t *testing.T) {
 				_, err := f.client.CreatePayment(t.Context(), &ledgerv1.CreatePaymentRequest{
 					Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, ValidateOnly: dry,
 				})
-				if got := wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, movedNo); got.Metadata["field"] != tt.field || got.Metadata["why"] == "" {
+				if got := wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, movedNo); got.Metadata["field"] != "intent.asset" || got.Metadata["why"] != tt.why {
 					t.Errorf("%s: refused with %v", tt.name, got.Metadata)
 				}
 			})
@@ -275,7 +278,10 @@ func TestBlockHashShared(t *testing.T) {
 	asked, release := make(chan struct{}, 1), make(chan struct{})
 	f.nodes[0].Become(solanarpctest.Answering(func(c *solanarpctest.Call) bool {
 		if c.Method == "getLatestBlockhash" {
-			asked <- struct{}{}
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
 			<-release
 		}
 		return false
