@@ -31,9 +31,9 @@ type dialect struct {
 	readBalances, readPin, readListedFreezes, readEnds   string
 	readVersion, readDue                                 string
 
-	loadMessages, loadCursors, putMessage, putCursor       string
-	readMessage, readLiveMessages, readCursor, readCursors string
-	readUnresolved, readOwnerUnresolved, readWallets       string
+	loadMessages, loadCursors, putMessage, putCursor string
+	readLiveMessages, readCursor, readCursors        string
+	readUnresolved, readOwnerUnresolved, readWallets string
 }
 
 const paymentColumns = `id, wallet, state, intent, message, rail, asset, unit, units, recipient, payee, deadline_millis, expiry_millis,
@@ -140,7 +140,6 @@ var sqlite = dialect{
 		ON CONFLICT (wallet, digest) DO UPDATE SET signature = excluded.signature, seen = excluded.seen, state = excluded.state`,
 	putCursor: `INSERT INTO chain_account (wallet, asset, signature, slot, units) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (wallet, asset) DO UPDATE SET signature = excluded.signature, slot = excluded.slot, units = excluded.units`,
-	readMessage: `SELECT ` + messageColumns + ` FROM chain_message m WHERE m.wallet = ? AND m.digest = ?`,
 	readLiveMessages: `SELECT ` + messageColumns + ` FROM chain_message m
 		WHERE m.state = 1 AND (m.wallet, m.digest) > (?, ?) ORDER BY m.wallet, m.digest LIMIT ?`,
 	readUnresolved: `SELECT m.wallet, m.id FROM chain_message m WHERE m.state = 1 AND m.wallet = ? ORDER BY m.digest LIMIT ?`,

@@ -102,15 +102,6 @@ func (r *rail) takes(network, field string) *refusal {
 	return nil
 }
 
-// account is a wallet's token account for an asset that the rail takes.
-func (r *rail) account(owner solana.Key, asset string) (solana.Key, bool) {
-	mint, ok := r.mints[asset]
-	if !ok {
-		return solana.Key{}, false
-	}
-	return solana.AssociatedTokenAccount(owner, mint)
-}
-
 // startChain starts what looks at the chain, if there is a rail.
 func (s *Service) startChain(ctx context.Context) {
 	if s.chain != nil {

@@ -61,7 +61,7 @@ func (s *store) prepare(ctx context.Context) error {
 		d.readSums, d.readFirstSum, d.readSpent, d.readOwnerSpent,
 		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange, d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
 		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue, d.readShadows, d.readOwnerShadows,
-		d.readMessage, d.readLiveMessages, d.readCursor, d.readCursors, d.readUnresolved, d.readOwnerUnresolved, d.readWallets,
+		d.readLiveMessages, d.readCursor, d.readCursors, d.readUnresolved, d.readOwnerUnresolved, d.readWallets,
 	} {
 		stmt, err := s.reader.PrepareContext(ctx, text) //nolint:sqlclosecheck // Kept; unprepare closes it.
 		if err != nil {

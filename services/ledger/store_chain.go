@@ -103,15 +103,6 @@ func scanCursor(r scanner) (k balanceKey, c solanarpc.Cursor, err error) {
 	return k, c, nil
 }
 
-// message is a message that a wallet has pinned on a chain; ok says whether it has.
-func (v *view) message(ctx context.Context, k messageKey) (m chainMessage, ok bool, err error) {
-	_, m, err = scanMessage(v.row(ctx, v.store.dialect.readMessage, k.wallet, k.digest[:]))
-	if errors.Is(err, sql.ErrNoRows) {
-		return chainMessage{}, false, nil
-	}
-	return m, err == nil, err
-}
-
 // liveMessages calls each for messages of which nothing is proven yet, at most size of those after a key, in the order of keys.
 func (v *view) liveMessages(ctx context.Context, after messageKey, size int, each func(messageKey, chainMessage)) error {
 	return v.each(ctx, v.store.dialect.readLiveMessages, func(r scanner) error {
