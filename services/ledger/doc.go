@@ -13,10 +13,11 @@
 //
 //   - Units are held, counted in every window and pinned to one message in the transaction that makes a payment AUTHORIZED,
 //     and the receipt is signed after that transaction is durable. One payment id has one hold, ever.
-//   - A hold ends only by settlement or by proof that its message can no longer land: its expiry by the ledger's time, which
-//     only moves forward per wallet. Exactly one of the two happens.
+//   - A hold ends only by settlement or by proof that its message moves nothing any more: on the book its expiry by the ledger's
+//     time, which only moves forward per wallet, on Solana what every endpoint shows. Exactly one of the two happens.
 //   - Once a freeze is acknowledged, nothing that it stops is authorized or settled.
-//   - The sum of all balances is what was deposited and not redeemed.
+//   - The sum of all balances on the book is what was deposited and not redeemed. A balance on Solana is what is known to be in the
+//     wallet's token account, without what is held.
 //   - Every decision about a wallet is an entry of its hash chain, with the statements that it relied on.
 //   - A ledger that lacks an entry which an agent has seen says so and records nothing until an operator accepts the loss.
 //

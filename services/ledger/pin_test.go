@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -591,5 +592,42 @@ func TestFreezeOnChain(t *testing.T) {
 			f.look()
 			f.wantState(p, settled)
 		})
+	}
+}
+
+// TestRestoredOnChain: a ledger that was put back to an older copy reads the chain's history on from there. What came in meanwhile counts once,
+// what was authorized before settles, and what was paid after the copy has left without a payment that it knows.
+func TestRestoredOnChain(t *testing.T) {
+	f := startChain(t)
+	before := f.authorize("before", 10*usdc)
+	f.close()
+	old, err := os.ReadFile(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.open()
+	f.settling(before)
+	after := f.authorize("after", 20*usdc)
+	f.settling(after)
+	f.chain.Fund(f.payer.GroupKey, f.mint, 5*usdc)
+	f.chain.Finalize()
+	f.look()
+	f.wantState(before, settled)
+	f.wantState(after, settled)
+	f.wantUnits(funded-25*usdc, 0)
+	f.close()
+	if err := os.WriteFile(f.path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.open()
+	f.wantUnits(funded-10*usdc, 10*usdc)
+	f.look()
+	f.wantState(before, settled)
+	f.wantUnits(funded-25*usdc, 0)
+	if got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW); len(got) != 1 || got[0].GetUnits() != fmt.Sprint(20*usdc) || got[0].GetPayment() != "" {
+		t.Errorf("outflows: %v", got)
+	}
+	if got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT); len(got) != 2 {
+		t.Errorf("%d deposits, want the first and the one of after the copy", len(got))
 	}
 }
