@@ -66,12 +66,15 @@ func (b beside) Run() int {
 	return code
 }
 
+// startSystem starts the installation that a directory holds.
+func startSystem(ctx context.Context, dir string) (*allinone.System, error) {
+	return allinone.Start(ctx, allinone.Config{DataDir: dir, Listen: "127.0.0.1:0", Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+}
+
 func startWorld(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stepMax)
 	defer cancel()
-	system, err := allinone.Start(ctx, allinone.Config{
-		DataDir: filepath.Join(dir, "installation"), Listen: "127.0.0.1:0", Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)),
-	})
+	system, err := startSystem(ctx, filepath.Join(dir, "installation"))
 	if err != nil {
 		return err
 	}

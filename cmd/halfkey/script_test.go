@@ -85,6 +85,7 @@ func scripts(t *testing.T, dir string) testscript.Params {
 			"unfreeze": scriptUnfreeze,
 			"tree":     scriptTree,
 			"sells":    scriptSells,
+			"stores":   scriptStores,
 		},
 	}
 }
@@ -328,7 +329,7 @@ func scriptRuns(t *testing.T) []scriptRun {
 	t.Helper()
 	var runs []scriptRun
 	first := regexp.MustCompile(`^((--json|(--home|--wallet|--timeout) \S+) )*`)
-	for _, pattern := range []string{"testdata/script/*.txtar", "testdata/alone/*.txtar"} {
+	for _, pattern := range []string{"testdata/script/*.txtar", "testdata/alone/*.txtar", "testdata/restored/*.txtar"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

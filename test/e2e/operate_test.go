@@ -224,17 +224,15 @@ func (r *restoring) putAllBack(ctx context.Context, t *testing.T) {
 	if _, err := r.owner.GuardRails(ctx, payer.Wallet()); client.ReasonOf(err) != typev1.Reason_REASON_EVIDENCE_MISMATCH {
 		t.Errorf("the guard rails by an owner who has seen newer ones: %v, want EVIDENCE_MISMATCH", err)
 	}
-	forgotten, err := filepath.Glob(filepath.Join(r.made.Dir, "owner", "pins", "heads_wallets_*"))
-	if err != nil || len(forgotten) == 0 {
-		t.Fatalf("the owner's home has pinned no guard rails: %v", err)
+	lost, err := r.owner.Restored(ctx, payer.Wallet())
+	if err != nil || lost == nil {
+		t.Fatalf("what the holders have lost: %v, %v", lost, err)
 	}
-	for _, file := range forgotten {
-		if err := os.Remove(file); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := r.owner.SetGuardRails(ctx, payer.Wallet(), r.rules); err != nil {
+	if _, err := r.owner.SetDocumentAfterRestore(ctx, lost, nil); err != nil {
 		t.Fatalf("the owner sets the guard rails again: %v", err)
+	}
+	if again, err := r.owner.GuardRails(ctx, payer.Wallet()); err != nil || again.Document.GetLimits()[0].GetAmount() != strconv.Itoa(8*usd) {
+		t.Errorf("the guard rails are %v, %v, want those of after the copy", again, err)
 	}
 	if _, err := r.operator.Unfreeze(ctx, "restored"); err != nil {
 		t.Fatal(err)
