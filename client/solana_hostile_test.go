@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -225,6 +226,39 @@ func TestLostChainCalls(t *testing.T) {
 				}
 				w.clock.Advance(6 * time.Second)
 			})
+		}
+	}
+}
+
+// TestCallsOnSolana counts what a payment on the chain costs a program that has just started.
+func TestCallsOnSolana(t *testing.T) {
+	var p *proxy
+	w := newChainWorld(t, proxied(t, &p))
+	for name, c := range map[string]struct {
+		do   func(a *client.Agent) error
+		want map[string]int
+	}{
+		"pay": {func(a *client.Agent) error {
+			_, err := a.Pay(testContext(t), w.order("counted", usd))
+			return err
+		}, map[string]int{"GetBlockHash": 1, "CreatePayment": 1, "SettlePayment": 1}},
+		"dry run": {func(a *client.Agent) error {
+			_, err := a.DryRun(testContext(t), w.order("", usd))
+			return err
+		}, map[string]int{"CreatePayment": 1}},
+	} {
+		a := w.reopened(t)
+		p.mu.Lock()
+		clear(p.calls)
+		p.mu.Unlock()
+		if err := c.do(a); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		p.mu.Lock()
+		got := maps.Clone(p.calls)
+		p.mu.Unlock()
+		if !maps.Equal(got, c.want) {
+			t.Errorf("%s: calls %v, want %v", name, got, c.want)
 		}
 	}
 }

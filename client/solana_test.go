@@ -3,6 +3,7 @@ package client_test
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"slices"
 	"testing"
 	"time"
 
@@ -226,6 +227,41 @@ func TestPayOnSolana(t *testing.T) {
 		w.chain.Finalize()
 		if got := mustPay(t, w.payer, w.order("fails", usd), failed); got.Failure == nil || w.got() != before {
 			t.Errorf("got %+v, and the shop %d", got, w.got()-before)
+		}
+	})
+
+	t.Run("frozen once it was signed", func(t *testing.T) {
+		before := w.got()
+		w.chain.Lose(true)
+		mustPay(t, w.payer, w.order("stopped", usd), authorized)
+		stop, err := w.payer.Freeze(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(stop.Unresolved, w.payer.Wallet()+"/payments/stopped") {
+			t.Error("the freeze does not say what may still land")
+		}
+		// What was sent may land, whatever is frozen since.
+		_, err = w.payer.Pay(ctx, w.order("stopped", usd))
+		wantReason(t, err, typev1.Reason_REASON_FROZEN, unknown)
+		w.kill()
+		comesTo(t, w.payer, "stopped", ready)
+		w.chain.Lose(false)
+		_, err = w.payer.Pay(ctx, w.order("stopped", usd))
+		wantReason(t, err, typev1.Reason_REASON_FROZEN, notMoved)
+		w.chain.Finalize()
+		if got := w.got() - before; got != 0 {
+			t.Errorf("a frozen wallet paid %d", got)
+		}
+		if _, err := w.Owner().Unfreeze(ctx, w.payer.Wallet(), stop.FreezeID); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(6 * time.Second)
+		mustPay(t, w.payer, w.order("stopped", usd), authorized)
+		w.chain.Finalize()
+		proven(t, w.payer, "stopped", settled)
+		if got := w.got() - before; got != usd {
+			t.Errorf("the shop got %d", got)
 		}
 	})
 
