@@ -22,6 +22,7 @@ export COMPOSE HALFKEY_DOCKERFILE
 # Seconds or a count, for each fuzz target; the benchmarks to run.
 FUZZTIME ?= 10s
 BENCH ?= .
+BUYS ?= 100
 
 .PHONY: help
 help: ## list every target
@@ -104,6 +105,10 @@ x402: ## our Solana payments beside other people's software, in a Solana VM (nee
 	cd test/x402 && GOWORK=off go vet ./... && GOWORK=off go run ./messages | node codec.mjs
 	cd test/x402 && GOWORK=off go run ./messages -seed 2 -n 500 | node vm.mjs
 	cd test/x402 && GOWORK=off go test -count=1 -p=1 ./vm ./stock ./buy
+
+.PHONY: x402-bench
+x402-bench: ## how long a fetch and its payment take, by the stock x402 client and by ours (BUYS=100), after make x402
+	cd test/x402 && GOWORK=off go test -count=1 -timeout=30m -run 'TestCompare' -v ./buy -compare $(BUYS)
 
 .PHONY: teeth
 teeth: ## take each safety defence out and see its test fail

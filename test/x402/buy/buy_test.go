@@ -30,6 +30,7 @@ func start(t *testing.T, allow ...string) (*vm.Node, *stock.Seller, *Agent) {
 // TestBuy: every resource of the stock seller, by fetch and confirm, and beside it by the stock buyer. Both get the same and pay by the
 // same transaction, and the machine's balances move by exactly the price, once.
 func TestBuy(t *testing.T) {
+	t.Parallel()
 	node, seller, agent := start(t)
 	other := node.Someone("buyer", 0, 2_000_000)
 	left := int64(2_000_000)
@@ -69,10 +70,10 @@ func TestBuy(t *testing.T) {
 			}
 			p.payment = got.Payment
 			theirs := stock.Buy(t, node, other, url, p.others...)
-			if len(theirs) != 1 || theirs[0].Status != 200 || theirs[0].Body != got.Resource {
+			if theirs.Status != 200 || theirs.Body != got.Resource {
 				t.Fatalf("the stock buyer has %+v, and we have %q", theirs, got.Resource)
 			}
-			p.theirs = theirs[0]
+			p.theirs = theirs
 			if !strings.Contains(got.Resource, `"resource":"`+p.path+`"`) {
 				t.Errorf("the resource is %q", got.Resource)
 			}
@@ -118,6 +119,7 @@ func TestBuy(t *testing.T) {
 // TestFetchAndPay: what is GREEN is paid by the command that fetches it; what is free costs nothing; and payments at the same time are
 // one each.
 func TestFetchAndPay(t *testing.T) {
+	t.Parallel()
 	node, seller, agent := start(t)
 	got := agent.fetch(0, seller.URL+"/weather", "--pay")
 	if got.State != "DELIVERED" || node.Units(agent.Address) != 1_990_000 {

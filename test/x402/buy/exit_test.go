@@ -13,6 +13,7 @@ import (
 // TestExit: with every service stopped, agent and owner together still move the wallet's money, by a transaction that any node takes.
 // The services, back again, book what they had no part in, and the audit says so.
 func TestExit(t *testing.T) {
+	t.Parallel()
 	node := vm.Start(t, "--network", "devnet", "--block-milliseconds", "100")
 	refuge := node.Someone("refuge", 0, nil)
 	agent := install(t, node).agent("agent")

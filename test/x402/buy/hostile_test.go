@@ -137,6 +137,7 @@ type stranger struct {
 // TestHostile: what stands before the stock seller answers a payment as no honest one does. Whatever it does, and however often the
 // fetch is confirmed again, at most one payment of it lands, and halfkey says what the chain says.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	node, seller, agent := start(t)
 	const price = 10_000
 	strangers := []*stranger{

@@ -12,6 +12,7 @@ import (
 // TestRules: what waits for a person moves nothing until it is approved, and then exactly that; what is refused, frozen, or no longer
 // what was shown, moves nothing at all.
 func TestRules(t *testing.T) {
+	t.Parallel()
 	node, seller, agent := start(t)
 	left := int64(2_000_000)
 	stays := func(when string) {
@@ -105,6 +106,7 @@ func TestRules(t *testing.T) {
 // TestTransfer: `halfkey pay` moves exactly what it says, to an address that has a token account and to one that has none, and pays for
 // it in SOL; a repeat moves nothing.
 func TestTransfer(t *testing.T) {
+	t.Parallel()
 	node := vm.Start(t, "--network", "devnet", "--block-milliseconds", "100")
 	friend, stranger := node.Someone("friend", 0, 0), node.Someone("stranger", 0, nil)
 	agent := install(t, node).agent("agent", friend.Key.String(), stranger.Key.String())

@@ -1,20 +1,20 @@
 // A buyer as other people's packages have it: @x402/fetch with an ordinary key.
 //
-//   node buyer.mjs --rpc URL --seed HEX [--method POST] [--body JSON] [--times N] URL
+//   node buyer.mjs --rpc URL --seed HEX [--method POST] [--body JSON] URL
 //
-// buys N times, and prints a line of JSON for each: {"status":…,"body":…,"receipt":…,"milliseconds":…}
+// buys once for each line of its standard input, and prints a line of JSON for each: {"status":…,"body":…,"receipt":…,"milliseconds":…}
 import { x402Client } from '@x402/core/client';
 import { decodePaymentResponseHeader, wrapFetchWithPayment } from '@x402/fetch';
 import { ExactSvmScheme } from '@x402/svm/exact/client';
 import { ExactSvmSchemeV1 } from '@x402/svm/exact/v1/client';
 import { createKeyPairSignerFromPrivateKeyBytes } from '@solana/kit';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
 const { values: flags, positionals: [url] } = parseArgs({
   allowPositionals: true,
   options: {
     rpc: { type: 'string' }, seed: { type: 'string' }, method: { type: 'string', default: 'GET' }, body: { type: 'string' },
-    times: { type: 'string', default: '1' },
   },
 });
 const signer = await createKeyPairSignerFromPrivateKeyBytes(new Uint8Array(Buffer.from(flags.seed, 'hex')));
@@ -23,7 +23,7 @@ const client = new x402Client()
   .registerV1('solana-devnet', new ExactSvmSchemeV1(signer, { rpcUrl: flags.rpc }));
 const pay = wrapFetchWithPayment(fetch, client);
 const request = { method: flags.method, body: flags.body, headers: flags.body ? { 'content-type': 'application/json' } : {} };
-for (let n = 0; n < Number(flags.times); n++) {
+for await (const _ of createInterface({ input: process.stdin })) {
   const began = performance.now();
   const response = await pay(url, request);
   const body = await response.text();

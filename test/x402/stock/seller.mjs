@@ -13,7 +13,7 @@
 //   GET  /broken         costs 10,000 units, and the handler fails: the middleware does not settle
 //   GET  /v1/weather     the same for 10,000 units in version 1, which the stock middleware no longer speaks and the facilitator does
 //   PUT  /test/price     {"units":"…"}: what /weather costs from now on
-//   GET  /test/state     how often each resource was made, and what the facilitator settled
+//   GET  /test/state     how often each resource was made, what the facilitator settled, and how long all requests took
 import { x402Facilitator } from '@x402/core/facilitator';
 import { HTTPFacilitatorClient } from '@x402/core/server';
 import { paymentMiddleware, x402ResourceServer } from '@x402/express';
@@ -34,6 +34,7 @@ const payTo = flags['pay-to'];
 
 const made = {}; // how often each resource was made
 const settled = []; // transactions, as the facilitator tells of them
+let milliseconds = 0; // that all requests for a resource took
 let weatherUnits = '10000';
 
 async function listen(app) {
@@ -83,7 +84,12 @@ app.put('/test/price', express.json(), ({ body }, response) => {
   weatherUnits = body.units;
   response.end();
 });
-app.get('/test/state', (_, response) => response.json({ made, settled }));
+app.get('/test/state', (_, response) => response.json({ made, settled, milliseconds }));
+app.use((_, response, next) => {
+  const arrived = performance.now();
+  response.on('finish', () => { milliseconds += performance.now() - arrived; });
+  next();
+});
 app.get('/v1/weather', async (request, response) => {
   const { feePayer } = facilitator.getSupported().kinds.find((kind) => kind.x402Version === 1).extra;
   const paymentRequirements = {

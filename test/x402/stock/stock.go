@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/halfkey/halfkey/test/x402/vm"
@@ -41,6 +42,8 @@ func Sell(t testing.TB, node *vm.Node, name string) *Seller {
 type State struct {
 	// Made is how often each resource was made, by its path.
 	Made map[string]int `json:"made"`
+	// Milliseconds is how long all requests for a resource took, from their arrival to their answer.
+	Milliseconds float64 `json:"milliseconds"`
 	// Settled are the transactions that its facilitator says are settled.
 	Settled []string `json:"settled"`
 }
@@ -94,23 +97,24 @@ type Bought struct {
 	Milliseconds float64 `json:"milliseconds"`
 }
 
-// Buy has the stock buyer buy, with a person's key. Further arguments are buyer.mjs's.
-func Buy(t testing.TB, node *vm.Node, buyer vm.Person, url string, arguments ...string) []Bought {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), "node",
+// Buyer is a process that buys once for each line of its standard input, with a person's key. Further arguments are buyer.mjs's.
+func Buyer(t testing.TB, node *vm.Node, buyer vm.Person, url string, arguments ...string) *exec.Cmd {
+	return exec.CommandContext(t.Context(), "node",
 		append([]string{vm.Path("stock/buyer.mjs"), "--rpc", node.URL, "--seed", buyer.Seed}, append(arguments, url)...)...)
-	command.Stderr = os.Stderr
+}
+
+// Buy has the stock buyer buy once.
+func Buy(t testing.TB, node *vm.Node, buyer vm.Person, url string, arguments ...string) Bought {
+	t.Helper()
+	command := Buyer(t, node, buyer, url, arguments...)
+	command.Stdin, command.Stderr = strings.NewReader("\n"), os.Stderr
 	output, err := command.Output()
 	if err != nil {
 		t.Fatalf("buyer.mjs: %v, after %s", err, output)
 	}
-	var all []Bought
-	for line := range bytes.Lines(output) {
-		var one Bought
-		if err := json.Unmarshal(line, &one); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		all = append(all, one)
+	var one Bought
+	if err := json.Unmarshal(output, &one); err != nil {
+		t.Fatalf("%s: %v", output, err)
 	}
-	return all
+	return one
 }

@@ -29,10 +29,10 @@ func TestStockBuys(t *testing.T) {
 		got := Buy(t, node, buyer, seller.URL+c.path, c.arguments...)
 		units -= c.price
 		sales++
-		if len(got) != 1 || got[0].Status != 200 || got[0].Body != c.body {
+		if got.Status != 200 || got.Body != c.body {
 			t.Fatalf("%s: %+v", c.path, got)
 		}
-		r, newest := got[0].Receipt, node.Transactions(buyer.Key.String())[0]
+		r, newest := got.Receipt, node.Transactions(buyer.Key.String())[0]
 		if r == nil || !r.Success || r.Payer != buyer.Key.String() || r.Transaction != newest {
 			t.Errorf("%s: receipt %+v, and the chain has %s", c.path, r, newest)
 		}
@@ -47,12 +47,12 @@ func TestStockBuys(t *testing.T) {
 		}
 	}
 	// A handler that fails: verified, and not settled.
-	if got := Buy(t, node, buyer, seller.URL+"/broken"); got[0].Status != 500 || node.Units(buyer.Key.String()) != units {
+	if got := Buy(t, node, buyer, seller.URL+"/broken"); got.Status != 500 || node.Units(buyer.Key.String()) != units {
 		t.Errorf("%+v, %d units", got, node.Units(buyer.Key.String()))
 	}
 	// A buyer with too little gets no resource.
 	poor := node.Someone("poor", 0, 12_499)
-	if got := Buy(t, node, poor, seller.URL+"/weather"); got[0].Status != 402 || node.Units(poor.Key.String()) != 12_499 {
+	if got := Buy(t, node, poor, seller.URL+"/weather"); got.Status != 402 || node.Units(poor.Key.String()) != 12_499 {
 		t.Errorf("%+v, %d units", got, node.Units(poor.Key.String()))
 	}
 	if made := seller.State().Made["/weather"]; made != 1 {

@@ -1,13 +1,14 @@
 // A Solana node in one process: LiteSVM, which is Solana's own virtual machine and programs, behind JSON-RPC over HTTP on loopback.
 //
-//   node node.mjs [--network mainnet|devnet] [--block-milliseconds N]
+//   node node.mjs [--network mainnet|devnet] [--block-milliseconds N] [--confirm-at-once]
 //
 // prints one line of JSON, {"url":"http://127.0.0.1:PORT","network":CAIP-2,"usdc":MINT}, and serves until its standard input ends. It has
 // the genesis hash of the network that it stands in for, and a mint of its own at the address of that network's USDC.
 //
 // It has a chain: blocks with hashes and heights, now and then a slot without one, a window of block hashes, and commitments. Time
-// stands still until test_advance makes blocks, unless a block is made every so many milliseconds. URL/behind/N shows the same chain N
-// blocks late, as a slow node would.
+// stands still until test_advance makes blocks, unless a block is made every so many milliseconds. With --confirm-at-once a transaction
+// is in a confirmed block as soon as it was sent, so that nobody waits for the chain. URL/behind/N shows the same chain N blocks late, as a
+// slow node would.
 //
 // Beside the methods of a node:
 //   test_fund {owner, sol, usdc}   gives lamports and units of USDC; an amount left out is left as it is, null takes the account away
@@ -25,7 +26,10 @@ const networks = {
   devnet: { genesis: 'EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG', usdc: '4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU' },
 };
 const { values: flags } = parseArgs({
-  options: { network: { type: 'string', default: 'mainnet' }, 'block-milliseconds': { type: 'string', default: '0' } },
+  options: {
+    network: { type: 'string', default: 'mainnet' }, 'block-milliseconds': { type: 'string', default: '0' },
+    'confirm-at-once': { type: 'boolean', default: false },
+  },
 });
 const BLOCK_MILLISECONDS = Number(flags['block-milliseconds']);
 const { genesis: GENESIS, usdc } = networks[flags.network];
@@ -166,6 +170,7 @@ function send(text, { encoding, skipPreflight }) {
   };
   pending.push(transaction);
   landed.set(signature, transaction);
+  if (flags['confirm-at-once']) for (let n = 0; n < 2; n++) makeBlock();
   return signature;
 }
 
