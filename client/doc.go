@@ -11,6 +11,9 @@
 //	agent, err := c.Agent("")
 //	p, err := agent.Pay(ctx, client.Order{Recipient: "@data-shop", Units: 2_500_000, Purpose: "weather data"})
 //
+// An order in a token on Solana is paid on that chain: Pay returns it AUTHORIZED, and WaitProven once the chain has proven what became
+// of it.
+//
 // A resource that a server sells over HTTP is fetched, which shows its price, and confirmed, which pays it once and hands it over:
 // Agent.Fetch and Agent.ConfirmFetch. NewTransport does both for an http.Client; Agent.NewSeller is the other side.
 //
@@ -24,6 +27,8 @@
 //     signature is over bytes that this package encoded itself.
 //   - Whatever may move money is stored durably before it is sent: the payment's id, its intent, every message. A program
 //     that dies anywhere calls Resume with the id, and there is one payment.
+//   - A further message for a payment is made only on the ledger's signed statement that the one before is dead, and on a chain at most
+//     twice.
 //   - A fetch has one payment at most, whatever its server answers; what became of the money is the ledger's word, never the server's.
 //   - Nonces live in memory only and serve one answer.
 //   - Secrets are in files of mode 0600 under directories of mode 0700, written by way of a synced temporary file; nothing is

@@ -35,13 +35,15 @@ const (
 	// stepsMax bounds the calls that one Pay or Resume makes: the honest worst case, a message that expired twice on the way
 	// with a review in between, is below it.
 	stepsMax = 12
-	// furtherMessagesMax is how many further messages one call makes for an intent after the first.
+	// furtherMessagesMax is how many further messages one call makes for an intent after the first; on Solana it also bounds those that
+	// all calls together make after one that was pinned.
 	furtherMessagesMax = 2
 )
 
 // Pay pays. It stores the payment's id, intent and message, asks for authorization, and if that is given finishes the
 // signature and settles. A payment that waits for a person is no error: its state is PENDING_REVIEW, and Wait or Resume
-// continues it; nor is one that was refused by a rule: its state is DENIED.
+// continues it; nor is one that was refused by a rule: its state is DENIED. One on Solana that the ledger has sent to the chain is
+// AUTHORIZED, and may have been paid, until the chain has proven what became of it: WaitProven waits for that.
 //
 // Called again with the same id and the same order, it continues or returns the same payment; another order under that id
 // is refused. After an error the id of a payment that was stored is in its Metadata under `payment`.
