@@ -358,7 +358,7 @@ func TestJournalRefuses(t *testing.T) {
 			m := new(typev1.DeadMessage)
 			s.w.Decode(e.GetStatements()[0], m)
 			m.Transaction, m.Slot = make([]byte, 64), 1
-			e.Statements[0], e.PaymentState = s.w.Sign(s.w.Ledger, m), failedState
+			e.Statements[0], e.PaymentState = s.w.Sign(s.w.Ledger, m), failed
 		}, "dead-message.transaction"},
 		{"money on a chain that came in by a payment", entryIncoming, func(s *scribe, e *typev1.Entry) {
 			m := new(typev1.Settlement)

@@ -21,8 +21,6 @@ import (
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
-const failedState = typev1.PaymentState_PAYMENT_STATE_FAILED
-
 // transaction names the transaction that carries a payment's message on Solana: by the signature of who pays its fee.
 func (s *scribe) transaction(p *evidencetest.Payment) []byte {
 	if p.Solana.Layout == solana.X402 {
@@ -51,7 +49,7 @@ func (s *scribe) fails(p *evidencetest.Payment, units int64) {
 	s.w.Decode(s.dead(p), m)
 	m.Transaction, m.Slot = s.transaction(p), 290_000_300
 	s.add(&typev1.Entry{
-		Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT, Payment: p.Name, PaymentState: failedState, Asset: s.asset(), Units: resource.FormatUnits(units),
+		Kind: typev1.EntryKind_ENTRY_KIND_PAYMENT, Payment: p.Name, PaymentState: failed, Asset: s.asset(), Units: resource.FormatUnits(units),
 		Statements: []*typev1.Envelope{s.w.Sign(s.w.Ledger, m)},
 	})
 }
@@ -151,7 +149,7 @@ func TestJournalOnChain(t *testing.T) {
 	if got, want := r.Balances, map[string]client.Balance{s.asset(): {Asset: s.asset(), Available: 18 * usd}}; !cmp.Equal(got, want) {
 		t.Errorf("got balances %+v, want %+v", got, want)
 	}
-	if r.Payments[settled] != 3 || r.Payments[failedState] != 1 || r.Payments[ready] != 1 || r.Incoming != 0 {
+	if r.Payments[settled] != 3 || r.Payments[failed] != 1 || r.Payments[ready] != 1 || r.Incoming != 0 {
 		t.Errorf("got %+v", r)
 	}
 	late := s.w.Payment(evidencetest.PaymentConfig{
