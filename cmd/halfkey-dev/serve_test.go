@@ -26,6 +26,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/chain/solana"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -327,4 +330,62 @@ func operatorKey(path string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// TestServeSolana: by two flags the ledger has a rail on Solana, and an agent sees what came in there.
+func TestServeSolana(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	chain := solanarpctest.New(t, resource.SolanaDevnet)
+	endpoints := filepath.Join(dir, "endpoints")
+	if err := os.WriteFile(endpoints, []byte(chain.Endpoint().URL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range [][]string{
+		{"--solana-network", resource.SolanaDevnet},
+		{"--solana-endpoints-file", endpoints},
+		{"--solana-network", "solana:nowhere", "--solana-endpoints-file", endpoints},
+	} {
+		cmd := command(ctx, t, append([]string{"serve", "--data-dir", filepath.Join(dir, "refused")}, flags...)...)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "solana") {
+			t.Errorf("%v: %v, %s", flags, err, out)
+		}
+	}
+	_, r := serve(ctx, t, filepath.Join(dir, "data"), filepath.Join(dir, "ready.json"),
+		"--solana-network", resource.SolanaDevnet, "--solana-endpoints-file", endpoints)
+	agent, _ := populate(ctx, t, dir, r)
+	owner, err := connect(t, dir, "owner", r).Owner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range resource.Tokens() {
+		if token.Network != resource.SolanaDevnet {
+			continue
+		}
+		mint, err := solana.ParseKey(token.Mint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := client.StandardRules([32]byte{1})
+		rules.Assets = []string{token.Asset()}
+		if _, err := owner.SetGuardRails(ctx, agent.Wallet(), rules); err != nil {
+			t.Fatal(err)
+		}
+		chain.Fund(agent.GroupKey(), mint, 5_000_000)
+		chain.Finalize()
+		for {
+			account, err := agent.Account(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(account.Balances, func(b client.Balance) bool {
+				return b.Asset == token.Asset() && b.Available == 5_000_000 && b.Slot > 0
+			}) {
+				return
+			}
+			time.Sleep(time.Second) // The ledger looks every few seconds, in another process.
+		}
+	}
+	t.Error("no token is known on devnet")
 }
