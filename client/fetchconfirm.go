@@ -63,7 +63,10 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 		return nil, nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
 			"the resource of this fetch was delivered: it buys nothing again", "fetch it again to buy it again", "fetch", r.Name)
 	case FetchSent:
-		if p, err = a.prove(ctx, r); err != nil {
+		if p, err = a.prove(ctx, r); err == nil && r.State == FetchSent {
+			err = a.unfrozen(ctx, r)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -112,6 +115,9 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 		return p, a.followPayment(r, p)
 	case p != nil && p.State == authorized:
 		// It may have been paid already, so what the server asks now changes nothing.
+		if err := a.unfrozen(ctx, r); err != nil {
+			return nil, err
+		}
 	case p != nil || stale:
 		// Approved, or proven not to have been paid, or never recorded: the server must still ask for exactly this.
 		if err := a.quoteAgain(ctx, r, p); err != nil {

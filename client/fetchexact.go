@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
@@ -105,6 +106,28 @@ func (a *Agent) prove(ctx context.Context, r *FetchRecord) (*Payment, error) {
 		r.State, r.PaymentHeader, r.PaymentValue, r.Until, r.LastValidHeight = FetchConfirmed, "", "", time.Time{}, 0
 	}
 	return p, a.saveFetch(r, p.moneyMoved())
+}
+
+// unfrozen refuses to send a payment that was authorized before to a seller while the wallet is frozen: nobody between this program and
+// the chain would look. What a server has already may land all the same.
+func (a *Agent) unfrozen(ctx context.Context, r *FetchRecord) error {
+	const op = "confirm fetch"
+	if !r.onChain() {
+		return nil // The ledger settles nothing of a frozen wallet.
+	}
+	acc, err := a.Account(ctx)
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		told := *e
+		told.MoneyMoved = unknown
+		return a.untilKnown(r, &told)
+	case err != nil:
+		return err
+	case acc.Frozen:
+		return a.untilKnown(r, failure(op, typev1.Reason_REASON_FROZEN, unknown, "the wallet is frozen, so its payment is not sent to the server"))
+	}
+	return nil
 }
 
 // moneyMoved is what a payment's state says of the money.

@@ -357,6 +357,35 @@ func TestFetchExactUnknown(t *testing.T) {
 		}
 	})
 
+	t.Run("freezes in between", func(t *testing.T) {
+		ctx, owner := testContext(t), m.h.Owner()
+		f := m.fetch()
+		m.answers(t, refuses)
+		m.confirm(f)
+		if _, err := owner.Freeze(ctx, m.buyer.Wallet(), "between"); err != nil {
+			t.Fatal(err)
+		}
+		paid := m.paid.Load()
+		_, err := m.buyer.ConfirmFetch(ctx, f.ID, io.Discard)
+		if e := wantReason(t, err, typev1.Reason_REASON_FROZEN, unknown); e.Metadata["until"] == "" || m.paid.Load() != paid {
+			t.Errorf("%d payments were sent while frozen; %v", m.paid.Load()-paid, e.Metadata)
+		}
+		if shown, err := m.buyer.ShowFetch(ctx, f.ID); err != nil || shown.State != sent || shown.MoneyMoved != unknown {
+			t.Errorf("shown %+v, %v", shown, err)
+		}
+		if _, err := owner.Unfreeze(ctx, m.buyer.Wallet(), "between"); err != nil {
+			t.Fatal(err)
+		}
+		m.front.Store(nil)
+		before := m.left()
+		done, _ := m.confirm(f)
+		m.chain.Finalize()
+		if shown := m.proved(f); done.State != delivered || shown.MoneyMoved != moved || m.left()-before != 3*cent {
+			t.Errorf("got %+v, %+v", done, shown)
+		}
+		m.clock.Advance(10 * time.Second)
+	})
+
 	t.Run("lands with an error", func(t *testing.T) {
 		f := m.fetch()
 		m.chain.Freeze(m.seller.PayTo, m.mint, true)
