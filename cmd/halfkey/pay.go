@@ -236,15 +236,19 @@ func repeatable(err error, id string) error {
 const paidPin = "cli/paid/"
 
 // meet notes in a result whether its recipient is new to this home, and remembers one that was paid.
-func (a *app) meet(r *paymentResult) {
+func (a *app) meet(r *paymentResult) { r.FirstToRecipient = a.firstTo(r.RecipientKey, r.money == moved) }
+
+// firstTo reports whether nothing was paid from this home to a key before, and remembers one that was paid.
+func (a *app) firstTo(key string, paid bool) bool {
 	h, err := a.home()
 	if err == nil {
-		_, err = h.Pinned(paidPin + r.RecipientKey)
+		_, err = h.Pinned(paidPin + key)
 	}
-	if r.FirstToRecipient = err != nil; !r.FirstToRecipient || r.money != moved {
-		return
+	if err == nil {
+		return false
 	}
-	if h == nil || h.Pin(paidPin+r.RecipientKey, nil) != nil {
+	if paid && (h == nil || h.Pin(paidPin+key, nil) != nil) {
 		a.note("that this recipient was paid is not remembered: its key is shown again the next time")
 	}
+	return true
 }

@@ -55,6 +55,8 @@ type fetchResult struct {
 	PayTo        string `json:"pay_to"`
 	Recipient    string `json:"recipient"`
 	RecipientKey string `json:"recipient_key"`
+	// FirstToRecipient says that nothing was paid to this recipient from this home before.
+	FirstToRecipient bool `json:"first_to_recipient"`
 	// Scheme is halfkey-book, or exact for a payment on a chain, whose fee FeePayer pays by the server's word; that is empty on the book.
 	Scheme   string `json:"scheme"`
 	FeePayer string `json:"fee_payer"`
@@ -118,6 +120,13 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 	return r
 }
 
+// fetchResult is a fetch's result that says whether its recipient is new to this home.
+func (a *app) fetchResult(f *client.Fetch, c *client.Client) *fetchResult {
+	r := newFetchResult(f, c)
+	r.FirstToRecipient = a.firstTo(r.RecipientKey, r.money == moved)
+	return r
+}
+
 func (r *fetchResult) moneyMoved() typev1.MoneyMoved { return r.money }
 
 // fetchNext says what a fetch's state means, and what to do.
@@ -173,7 +182,11 @@ func (r *fetchResult) people(p *printer) {
 	}
 	p.line("Pays      key %s", r.RecipientKey)
 	if r.FeePayer != "" {
-		p.line("Pays      address %s, on the chain, whose fee %s pays", r.PayTo, r.FeePayer)
+		p.line("Pays      address %s on %s", r.PayTo, networkText(r.Asset))
+		p.line("Its fee   is paid by %s", r.FeePayer)
+	}
+	if r.FirstToRecipient {
+		p.line("New       nothing was paid to this recipient from this home before")
 	}
 	if r.Problem != "" {
 		p.line("Problem   %s", r.Problem)
@@ -251,7 +264,7 @@ func (c *x402FetchCommand) Run(ctx context.Context, a *app) error {
 	if c.Pay && f.Judged == typev1.PaymentState_PAYMENT_STATE_AUTHORIZED {
 		return a.confirmFetch(ctx, cl, agent, f.ID, c.Output)
 	}
-	r := newFetchResult(f, cl)
+	r := a.fetchResult(f, cl)
 	if a.code, _ = dryRunMeans(f.Judged); a.code == exitRefused {
 		r.Next = "It would be refused: nothing was paid."
 	}
@@ -380,7 +393,7 @@ func (a *app) confirmFetch(ctx context.Context, cl *client.Client, agent *client
 		return confirmable(err, id)
 	}
 	a.code = fetchCode(f)
-	r := newFetchResult(f, cl)
+	r := a.fetchResult(f, cl)
 	if f.State == client.FetchDelivered {
 		r.Output, r.Bytes = output, f.Answer.Bytes
 	}
@@ -427,7 +440,7 @@ func (c *x402ShowCommand) Run(ctx context.Context, a *app) error {
 	if f.MoneyMoved == unknown {
 		a.code = exitUnknown
 	}
-	return a.show(newFetchResult(f, cl))
+	return a.show(a.fetchResult(f, cl))
 }
 
 // x402ListCommand is `halfkey x402 list`.
