@@ -269,15 +269,6 @@ func TestJournalOnChainRefuses(t *testing.T) {
 		{"an outflow without a statement", chainExit, func(_ *scribe, e *typev1.Entry) { e.Statements = nil }, "statements"},
 		{"what was missing, available again", chainExit, func(_ *scribe, e *typev1.Entry) { e.Available = "2000000" }, "available"},
 		{"a deposit that makes good for nothing", chainMadeGood, func(_ *scribe, e *typev1.Entry) { e.Available = "20000000" }, "available"},
-		{"a payment that is redeemed", chainLast, func(s *scribe, e *typev1.Entry) {
-			*e = typev1.Entry{
-				Installation: e.Installation, Wallet: e.Wallet, Number: e.Number, Previous: e.Previous, TimeMillis: e.TimeMillis,
-				Kind: typev1.EntryKind_ENTRY_KIND_REDEMPTION, Payment: s.w.Name + "/payments/transfer", PaymentState: settled,
-				Statements: []*typev1.Envelope{s.w.Sign(s.w.Operator, &typev1.Redemption{
-					Installation: e.Installation, Wallet: e.Wallet, Payment: s.w.Name + "/payments/transfer",
-				})},
-			}
-		}, "redemption"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScribe(t)
@@ -334,6 +325,42 @@ func TestJournalOnChainDeficit(t *testing.T) {
 				t.Errorf("got %v, want entry %d and %q", err, len(s.entries), row.want)
 			}
 		})
+	}
+}
+
+// TestJournalOnChainRedemption: the redemption account's key is an address on a chain like any other, and what it was paid there is
+// nothing that the operator redeems.
+func TestJournalOnChainRedemption(t *testing.T) {
+	for _, rail := range []typev1.Rail{typev1.Rail_RAIL_BOOK, typev1.Rail_RAIL_SOLANA} {
+		s := newScribe(t)
+		i := s.w.Installation
+		s.rail, s.shop = rail, i.RedemptionAccount()
+		s.add(&typev1.Entry{Kind: typev1.EntryKind_ENTRY_KIND_ACCOUNT, Caller: s.w.Owner, Statements: []*typev1.Envelope{s.w.Registration, s.w.Record, s.w.Claim}})
+		s.add(&typev1.Entry{Kind: typev1.EntryKind_ENTRY_KIND_GUARD_RAILS, Statements: []*typev1.Envelope{s.w.SetGuardRails(evidencetest.AllowSolana(s.shop))}})
+		var p *evidencetest.Payment
+		if rail == typev1.Rail_RAIL_SOLANA {
+			s.moves(100*usd, 100*usd, transferred(1), "")
+			p = s.pays("out", "a", usd, nil)
+		} else {
+			s.available = 100 * usd
+			s.add(&typev1.Entry{
+				Kind: typev1.EntryKind_ENTRY_KIND_DEPOSIT, Asset: s.asset(), Units: "100000000",
+				Statements: []*typev1.Envelope{s.w.Sign(s.w.Operator, &typev1.Deposit{Installation: i.ID(), Wallet: s.w.Name, DepositId: "d1", Asset: s.asset(), Units: "100000000"})},
+			})
+			p = s.attempt(typev1.EntryKind_ENTRY_KIND_PAYMENT, "out", usd, nil, authorized)
+		}
+		s.settle(p, usd)
+		s.add(&typev1.Entry{
+			Kind: typev1.EntryKind_ENTRY_KIND_REDEMPTION, Payment: p.Name, PaymentState: settled,
+			Statements: []*typev1.Envelope{s.w.Sign(s.w.Operator, &typev1.Redemption{Installation: i.ID(), Wallet: s.w.Name, Payment: p.Name})},
+		})
+		s.sign()
+		_, err := s.verify()
+		var bad *client.JournalError
+		refused := errors.As(err, &bad) && bad.Entry == uint64(len(s.entries)) && strings.Contains(err.Error(), "redemption.payment")
+		if onChain := rail == typev1.Rail_RAIL_SOLANA; onChain && !refused || !onChain && err != nil {
+			t.Errorf("on %v: got %v", rail, err)
+		}
 	}
 }
 
