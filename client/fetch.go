@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,6 +66,8 @@ type Fetch struct {
 	Scheme, FeePayer string
 	// Description and Resource are what the server says that it sells, escaped and shortened: nobody has checked them.
 	Description, Resource string
+	// Elsewhere says that by its words the server sells what is at another origin than the one that was asked.
+	Elsewhere bool
 	// Refused are the server's other offers, and why each was not chosen.
 	Refused []string
 	// Judged is the state that the payment would have come to first when the price was fetched, and DryRun how every rule judged it
@@ -251,11 +254,23 @@ func (a *Agent) view(r *FetchRecord) *Fetch {
 	if q, o, err := r.chosen(); err == nil {
 		f.Description, f.Resource = q.Resource.Description.String(), q.Resource.URL.String()
 		f.Scheme, f.FeePayer = o.Scheme, o.FeePayer
+		f.Elsewhere = elsewhere(string(q.Resource.URL), r.URL)
 	}
 	if r.unproven() {
 		f.Until, f.LastValidHeight = r.Until, r.LastValidHeight
 	}
 	return f
+}
+
+// elsewhere reports whether a server names a URL of another origin than the one that it was asked for. Paths and queries are no sign of
+// anything: proxies change them.
+func elsewhere(named, asked string) bool {
+	n, err := url.Parse(named)
+	if err != nil || n.Host == "" {
+		return false
+	}
+	a, err := url.Parse(asked)
+	return err == nil && !strings.EqualFold(webclient.Origin(n), webclient.Origin(a))
 }
 
 // loadFetch loads a fetch of this home.

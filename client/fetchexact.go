@@ -80,9 +80,18 @@ func (r *FetchRecord) unproven() bool {
 	return r.State == FetchSent || r.State == FetchDelivered && r.Money == unknown
 }
 
-// prove asks the ledger what became of a payment that the seller has, or may have, and notes the answer. Only the ledger's settlement,
-// or its statement that the message is dead, changes anything: both were verified.
+// prove asks the ledger what became of a payment that the seller has, or may have, and stores the answer.
 func (a *Agent) prove(ctx context.Context, r *FetchRecord) (*Payment, error) {
+	p, err := a.learnEnd(ctx, r)
+	if err != nil || p.State == authorized {
+		return p, err
+	}
+	return p, a.saveFetch(r, p.moneyMoved())
+}
+
+// learnEnd is prove without storing the answer. Only the ledger's settlement, or its statement that the message is dead, changes
+// anything: both were verified.
+func (a *Agent) learnEnd(ctx context.Context, r *FetchRecord) (*Payment, error) {
 	const op = "confirm fetch"
 	p, err := a.fetchPayment(ctx, r.Name)
 	switch {
@@ -105,7 +114,7 @@ func (a *Agent) prove(ctx context.Context, r *FetchRecord) (*Payment, error) {
 		// The message is proven dead before the deadline: the server may be asked again. What it got before pays nothing any more.
 		r.State, r.PaymentHeader, r.PaymentValue, r.Until, r.LastValidHeight = FetchConfirmed, "", "", time.Time{}, 0
 	}
-	return p, a.saveFetch(r, p.moneyMoved())
+	return p, nil
 }
 
 // unfrozen refuses to send a payment that was authorized before to a seller while the wallet is frozen: nobody between this program and

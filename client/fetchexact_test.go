@@ -222,7 +222,7 @@ func TestFetchExact(t *testing.T) {
 			before, paid, payments := m.left(), m.paid.Load(), len(m.seller.Payments())
 			f := m.fetch()
 			if f.Asset != marketUSDC || f.Units != 3*cent || f.PayTo != m.seller.PayTo.String() || f.Recipient != m.seller.PayTo || f.Scheme != "exact" ||
-				f.FeePayer != m.seller.FeePayer().String() || f.Judged != authorized || f.DryRun == nil {
+				f.FeePayer != m.seller.FeePayer().String() || f.Elsewhere != (row.version == 2) || f.Judged != authorized || f.DryRun == nil {
 				t.Errorf("the price is %+v", f)
 			}
 			done, out := m.confirm(f)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/recoverywork"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -240,6 +242,59 @@ func TestOneFetchExactFromManyPrograms(t *testing.T) {
 	for _, p := range m.seller.Payments() {
 		if !bytes.Equal(p.Wire, m.seller.Payments()[0].Wire) {
 			t.Error("two different payments were sent")
+		}
+	}
+}
+
+// TestFetchExactBelievesNoGateway lets a gateway say of a payment that a server has that it is dead, or settled, without the ledger's
+// statement: it is believed nothing, and no further message is made.
+func TestFetchExactBelievesNoGateway(t *testing.T) {
+	m := newChainMarket(t)
+	p := newProxy(t, m.h)
+	ctx := testContext(t)
+	buyer, _, home := p.agent(m.h, "Lied To")
+	m.buyer, m.home = buyer, home
+	m.allow(m.seller.PayTo)
+	m.chain.Fund(buyer.GroupKey(), m.mint, chainFunds)
+	m.chain.Finalize()
+	m.seller.Ask(cent, 2, nil)
+	m.wait("the deposit is seen", func() bool { return m.units() == chainFunds })
+	m.answers(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = m.seller.Read(r)
+		w.WriteHeader(http.StatusPaymentRequired)
+	})
+	f := m.fetch()
+	m.confirm(f)
+	for _, lie := range []typev1.PaymentState{ready, pending, expired, canceled, settled, typev1.PaymentState_PAYMENT_STATE_FAILED} {
+		t.Run(lie.String(), func(t *testing.T) {
+			p.set(nil, func(method string, _, resp proto.Message) error {
+				if told, ok := resp.(*typev1.Payment); ok && method == "GetPayment" {
+					told.State = lie
+				}
+				return nil
+			})
+			defer p.honest()
+			sent := len(m.seller.Payments())
+			if shown, err := buyer.ShowFetch(ctx, f.ID); err == nil || client.MoneyMovedOf(err) != unknown {
+				t.Errorf("shown %+v, %v", shown, err)
+			}
+			if done, err := buyer.ConfirmFetch(ctx, f.ID, io.Discard); err == nil || client.MoneyMovedOf(err) != unknown {
+				t.Errorf("confirmed %+v, %v", done, err)
+			}
+			if n := len(m.seller.Payments()); n != sent {
+				t.Errorf("%d payments were sent", n-sent)
+			}
+		})
+	}
+	m.front.Store(nil)
+	done, _ := m.confirm(f)
+	m.chain.Finalize()
+	if shown := m.proved(f); done.State != delivered || shown.MoneyMoved != moved {
+		t.Errorf("got %+v, %+v", done, shown)
+	}
+	for _, paid := range m.seller.Payments() {
+		if !bytes.Equal(paid.Message, m.seller.Payments()[0].Message) {
+			t.Error("a further message was made")
 		}
 	}
 }

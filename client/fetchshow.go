@@ -10,7 +10,7 @@ import (
 )
 
 // ShowFetch says what became of a fetch: not paid, waiting, paid, or unknown and until when. The ledger judges that, never the
-// server. It signs, pays and sends nothing to the server; what the ledger has proved of a payment on a chain it notes.
+// server. It signs, pays and sends nothing to the server.
 func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 	const op = "show fetch"
 	r, err := a.loadFetch(op, id)
@@ -21,9 +21,16 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 		return nil, err
 	}
 	switch {
+	case r.State == FetchSent:
+		// Not stored: a program that is getting the resource at this moment has to store that it did.
+		p, err := a.learnEnd(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		return a.paidView(r, p), nil
 	case r.unproven():
 		p, err := a.prove(ctx, r)
-		if err != nil {
+		if err != nil && (p == nil || ReasonOf(err) != typev1.Reason_REASON_ABORTED) { // Another program may have stored the same.
 			return nil, err
 		}
 		return a.paidView(r, p), nil

@@ -92,6 +92,8 @@ type fetchServerWords struct {
 	// Resource and Description are what it says that it sells.
 	Resource    string `json:"resource"`
 	Description string `json:"description"`
+	// Elsewhere says that it names a resource of another origin than the one that was asked.
+	Elsewhere bool `json:"elsewhere"`
 	// Receipt is what its receipt claims; empty if it sent none.
 	Receipt string `json:"receipt"`
 }
@@ -101,7 +103,7 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 		ID: f.ID, Payment: f.Name, State: string(f.State), MoneyMoved: enumText(f.MoneyMoved, "MONEY_MOVED_"), Method: f.Method, URL: f.URL,
 		Asset: f.Asset, Units: resource.FormatUnits(f.Units), Amount: formatAmount(f.Units, f.Asset, c.Installation().ID()),
 		PayTo: f.PayTo, Recipient: f.RecipientName, RecipientKey: keyText(f.Recipient[:]), Scheme: f.Scheme, FeePayer: f.FeePayer,
-		ServerSays: fetchServerWords{Resource: f.Resource, Description: f.Description, Receipt: f.Answer.Claim},
+		ServerSays: fetchServerWords{Resource: f.Resource, Description: f.Description, Elsewhere: f.Elsewhere, Receipt: f.Answer.Claim},
 		Judged:     paymentState(f.Judged), RefusedOffers: append([]string{}, f.Refused...), Ended: f.Ended, Attempts: f.Attempts,
 		HTTPStatus: f.Answer.Status, Problem: f.Answer.Problem, Next: fetchNext(f), money: f.MoneyMoved,
 	}
@@ -201,6 +203,9 @@ func (r *fetchResult) people(p *printer) {
 		if s[1] != "" && s[1] != `""` {
 			p.line("The server says, and nobody has checked: %s %s", s[0], s[1])
 		}
+	}
+	if r.ServerSays.Elsewhere {
+		p.line("Mind      the server names a resource of another site than the one that was asked")
 	}
 	switch {
 	case r.Until != nil && r.LastValidHeight != "":
@@ -448,7 +453,7 @@ type x402ListCommand struct{}
 
 // fetchListResult is what `x402 list` prints.
 type fetchListResult struct {
-	// Fetches are as this home has them, newest first: of one that is CONFIRMED `x402 show` asks the ledger.
+	// Fetches are as this home has them, newest first: of one that is CONFIRMED or SENT `x402 show` asks the ledger.
 	Fetches []*fetchResult `json:"fetches"`
 }
 
