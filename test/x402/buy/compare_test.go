@@ -47,10 +47,11 @@ func TestCompare(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
+	ours := exec.Command(sdk, "-home", filepath.Join(agent.dir, agent.Handle), url)
 	var priced []float64
 	all := []*series{
 		{name: "stock client, one process", buy: each(t, stock.Buyer(t, node, rich, url), nil)},
-		{name: "our SDK, one process", buy: each(t, exec.Command(sdk, "-home", filepath.Join(agent.dir, agent.Handle), url), func(line []byte) error {
+		{name: "our SDK, one process", buy: each(t, ours, func(line []byte) error {
 			var one struct {
 				Price float64 `json:"price_milliseconds"`
 			}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +67,9 @@ func install(t testing.TB, node *vm.Node) *Installation {
 func (i *Installation) serve() {
 	i.t.Helper()
 	ready := filepath.Join(i.dir, "ready.json")
+	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		i.t.Fatal(err) // One that a crash left behind would tell of services that do not run.
+	}
 	i.process = exec.Command(filepath.Join(i.programs, "halfkey-dev"), "serve", "--data-dir", filepath.Join(i.dir, "data"),
 		"--ready-file", ready, "--solana-network", i.node.Network, "--solana-endpoints-file", i.endpoints)
 	var output bytes.Buffer // Read once the process has ended.
@@ -99,11 +103,16 @@ func (i *Installation) serve() {
 }
 
 // stop ends the services, if they run.
-func (i *Installation) stop() {
+func (i *Installation) stop() { i.end(syscall.SIGTERM) }
+
+// kill ends them as a machine does that loses its power.
+func (i *Installation) kill() { i.end(syscall.SIGKILL) }
+
+func (i *Installation) end(signal os.Signal) {
 	if i.process == nil {
 		return
 	}
-	_ = i.process.Process.Signal(syscall.SIGTERM)
+	_ = i.process.Process.Signal(signal)
 	<-i.ended
 	i.process = nil
 }
@@ -114,13 +123,19 @@ type Result struct {
 	Out, Errors string
 }
 
-// run runs halfkey in a home. Standard input is the owner's bootstrap code, which one command reads.
-func (i *Installation) run(home string, arguments ...string) Result {
-	i.t.Helper()
+// command is a command of halfkey in a home. Standard input is the owner's bootstrap code, which one command reads.
+func (i *Installation) command(home string, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(i.t.Context(), filepath.Join(i.programs, "halfkey"), arguments...)
 	command.Dir = i.dir
 	command.Env = append(os.Environ(), "HALFKEY_HOME="+filepath.Join(i.dir, home), "HALFKEY_INSTALLATION="+i.ready.InstallationFile)
 	command.Stdin = strings.NewReader(i.ready.OwnerBootstrapCode + "\n")
+	return command
+}
+
+// run runs it.
+func (i *Installation) run(home string, arguments ...string) Result {
+	i.t.Helper()
+	command := i.command(home, arguments...)
 	var out, problems bytes.Buffer
 	command.Stdout, command.Stderr = &out, &problems
 	err := command.Run()

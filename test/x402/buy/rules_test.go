@@ -109,14 +109,16 @@ func TestTransfer(t *testing.T) {
 	t.Parallel()
 	node := vm.Start(t, "--network", "devnet", "--block-milliseconds", "100")
 	friend, stranger := node.Someone("friend", 0, 0), node.Someone("stranger", 0, nil)
-	agent := install(t, node).agent("agent", friend.Key.String(), stranger.Key.String())
+	installation := install(t, node)
+	other := installation.agent("other")
+	agent := installation.agent("agent", friend.Key.String(), stranger.Key.String(), "@other")
 	agent.fund("2000000", node.Someone("somebody with money", 1_000_000_000, 10_000_000), 2_000_000)
 
 	poor := agent.run(agent.Handle, "pay", friend.Key.String(), "0.25", "--asset", "USDC", "--json")
 	if poor.Code != 3 || !strings.Contains(poor.Errors, `"needed_lamports":"897880"`) || node.Units(agent.Address) != 2_000_000 {
 		t.Fatalf("without SOL: %+v", poor)
 	}
-	const sol = 5_000_000
+	const sol = 10_000_000
 	node.Fund(agent.Address, map[string]any{"sol": sol})
 	left, lamports := int64(2_000_000), int64(sol)
 	for _, c := range []struct {
@@ -144,5 +146,14 @@ func TestTransfer(t *testing.T) {
 		}
 		left, lamports = left-c.units, lamports-c.costs
 	}
+	// A wallet of the same installation, by its handle: on the chain as anybody else, and its own ledger sees it come in.
+	var paid Payment
+	agent.ask(&paid, 0, agent.Handle, "pay", "@other", "0.125", "--asset", "USDC")
+	left -= 125_000
+	if paid.State != "SETTLED" || paid.Address != other.Address || node.Units(other.Address) != 125_000 || node.Units(agent.Address) != left {
+		t.Errorf("%+v, %d units arrived", paid, node.Units(other.Address))
+	}
+	other.wait("the payment in the balance", func() bool { return other.available() == "125000" })
+	other.verified(0)
 	agent.verified(0)
 }
