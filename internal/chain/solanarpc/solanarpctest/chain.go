@@ -74,7 +74,7 @@ type Chain struct {
 	// tip is the end of the fork that is built on, and final what no fork leaves any more.
 	tip, final *Block
 	// pending are transactions that were sent, in order. One stays until its hash is old, for a fork may take it out of a block again.
-	pending [][]byte
+	pending []*transaction
 	sent    map[string]int
 	// changes are made to the accounts by the next block, outside any transaction.
 	changes []func(*accounts)
@@ -193,11 +193,14 @@ func (c *Chain) Branch(on *Block, n int, wires ...[]byte) *Block {
 	changes := c.changes
 	c.changes = nil
 	defer func() { c.changes = changes }()
-	for i := range n {
-		if i > 0 {
-			wires = nil
+	var txs []*transaction
+	for _, wire := range wires {
+		if tx, why := split(bytes.Clone(wire)); why == "" {
+			txs = append(txs, tx)
 		}
-		on = c.next(on, wires, c.forks)
+	}
+	for range n {
+		on, txs = c.next(on, txs, c.forks), nil
 	}
 	return on
 }
@@ -225,11 +228,13 @@ func (c *Chain) send(wire []byte) {
 		return
 	}
 	for _, one := range c.pending {
-		if bytes.Equal(one, wire) {
+		if bytes.Equal(one.wire, wire) {
 			return
 		}
 	}
-	c.pending = append(c.pending, bytes.Clone(wire))
+	if tx, why := split(bytes.Clone(wire)); why == "" {
+		c.pending = append(c.pending, tx)
+	}
 }
 
 // Sent is how often nodes were asked to send the transaction around a message, whatever its signatures.
@@ -356,9 +361,9 @@ func (c *Chain) advance(n int) {
 	for range n {
 		c.tip = c.next(c.tip, c.pending, c.forks)
 		kept := c.pending[:0]
-		for _, wire := range c.pending {
-			if tx, why := split(wire); why == "" && c.tip.knows(tx.blockHash, hashBlocks) {
-				kept = append(kept, wire)
+		for _, tx := range c.pending {
+			if c.tip.knows(tx.blockHash, hashBlocks) {
+				kept = append(kept, tx)
 			}
 		}
 		c.pending = kept
@@ -369,7 +374,7 @@ func (c *Chain) advance(n int) {
 }
 
 // next is a block on a parent, with these transactions as far as the chain takes them.
-func (c *Chain) next(parent *Block, wires [][]byte, salt byte) *Block {
+func (c *Chain) next(parent *Block, txs []*transaction, salt byte) *Block {
 	b := &Block{Slot: parent.Slot + 1, Height: parent.Height + 1, parent: parent, state: parent.state}
 	if b.Slot%gapEvery == 0 {
 		b.Slot++
@@ -382,15 +387,14 @@ func (c *Chain) next(parent *Block, wires [][]byte, salt byte) *Block {
 		}
 		c.changes = nil
 	}
-	for _, wire := range wires {
-		tx, why := split(wire)
-		if why != "" || !parent.knows(tx.blockHash, hashBlocks) || b.holding(tx.message) != nil {
+	for _, sent := range txs {
+		if !parent.knows(sent.blockHash, hashBlocks) || b.holding(sent.message) != nil {
 			continue
 		}
-		after := b.state.clone()
-		if c.execute(tx, after) {
+		tx, after := *sent, b.state.clone() // What becomes of it is this block's alone.
+		if c.execute(&tx, after) {
 			b.state = after
-			b.txs = append(b.txs, tx)
+			b.txs = append(b.txs, &tx)
 		}
 	}
 	return b
