@@ -2,6 +2,7 @@ package buy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/halfkey/halfkey/test/x402/stock"
 )
+
+// weather1 is what the seller sells in version 1 of the protocol.
+const weather1 = "/v1/weather"
 
 // front stands before the stock seller. Requests without a payment go through to it; with one, what is set does as it likes.
 type front struct {
@@ -34,7 +38,7 @@ func newFront(t *testing.T, seller *stock.Seller, paid func(f *front, w http.Res
 	}
 	f := &front{paid: paid, proxy: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := r.Header.Get("Payment-Signature")
+		header := paymentOf(r)
 		if header == "" {
 			f.proxy.ServeHTTP(w, r)
 			return
@@ -49,6 +53,11 @@ func newFront(t *testing.T, seller *stock.Seller, paid func(f *front, w http.Res
 	return f
 }
 
+// paymentOf is the payment that a request carries, in either version of the protocol, or empty.
+func paymentOf(r *http.Request) string {
+	return r.Header.Get("Payment-Signature") + r.Header.Get("X-Payment")
+}
+
 // sell lets the stock seller have the request, and returns its answer.
 func (f *front) sell(r *http.Request) *http.Response {
 	recorder := httptest.NewRecorder()
@@ -57,10 +66,13 @@ func (f *front) sell(r *http.Request) *http.Response {
 }
 
 // later hands the seller a payment that was kept, and answers nobody.
-func (f *front) later(t *testing.T, header string) {
-	t.Helper()
-	request := httptest.NewRequest(http.MethodGet, f.URL+"/weather", nil)
-	request.Header.Set("Payment-Signature", header)
+func (f *front) later(path, header string) {
+	request := httptest.NewRequest(http.MethodGet, f.URL+path, nil)
+	if path == weather1 {
+		request.Header.Set("X-Payment", header)
+	} else {
+		request.Header.Set("Payment-Signature", header)
+	}
 	_ = f.sell(request).Body.Close()
 }
 
@@ -90,6 +102,7 @@ func copyAnswer(w http.ResponseWriter, answer *http.Response) {
 func (f *front) unpaid(r *http.Request) *http.Response {
 	again := r.Clone(r.Context())
 	again.Header.Del("Payment-Signature")
+	again.Header.Del("X-Payment")
 	return f.sell(again)
 }
 
@@ -124,6 +137,8 @@ func cuts(*front, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandl
 // stranger is one way of answering a payment.
 type stranger struct {
 	name string
+	// path is what is bought; empty is /weather.
+	path string
 	paid func(f *front, w http.ResponseWriter, r *http.Request)
 	// lands says that the payment lands; kept, that the front hands it to the seller after it has answered.
 	lands, kept bool
@@ -163,6 +178,11 @@ func TestHostile(t *testing.T) {
 			answer.Header.Del("Payment-Response")
 			copyAnswer(w, answer)
 		}},
+		{name: "version 1, 402 again, after it was settled", path: weather1, lands: true, paid: settles(asksAgain)},
+		{name: "version 1, 402 again, and settled later", path: weather1, lands: true, kept: true, paid: asksAgain},
+		{name: "version 1, 402 again, and never settled", path: weather1, paid: asksAgain},
+		{name: "version 1, cut, after it was settled", path: weather1, lands: true, paid: settles(cuts)},
+		{name: "version 1, 500, and never settled", path: weather1, paid: fails},
 		{name: "the resource with an invented receipt", delivered: true, paid: func(_ *front, w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Payment-Response", invented(node.Network))
 			_, _ = io.WriteString(w, `{"resource":"/weather"}`)
@@ -190,17 +210,17 @@ func TestHostile(t *testing.T) {
 	}
 	one := map[bool]int{true: 1}
 	for _, s := range strangers {
-		s.front = newFront(t, seller, s.paid)
+		s.front, s.path = newFront(t, seller, s.paid), cmp.Or(s.path, "/weather")
 		t.Run(s.name, func(t *testing.T) {
 			moved(t, one[s.lands], func() {
-				s.id = agent.fetch(0, s.front.URL+"/weather").ID
+				s.id = agent.fetch(0, s.front.URL+s.path).ID
 				got := agent.confirmed(s.id)
 				if (got.Code == 0) != s.delivered || got.Code != 0 && got.Code != 1 && got.Code != 6 {
 					t.Fatalf("%+v", got)
 				}
 				agent.confirmed(s.id) // Again, while nobody knows.
 				if s.kept {
-					s.front.later(t, s.front.payments()[0])
+					s.front.later(s.path, s.front.payments()[0])
 				}
 			})
 			for _, header := range s.front.payments() {
@@ -230,7 +250,7 @@ func TestHostile(t *testing.T) {
 					t.Errorf("%+v", got)
 				}
 				for _, header := range s.front.payments() { // Whoever has kept one gets nothing for it.
-					s.front.later(t, header)
+					s.front.later(s.path, header)
 				}
 				agent.confirmed(s.id)
 			})

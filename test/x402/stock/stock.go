@@ -26,13 +26,15 @@ type Seller struct {
 	FeePayer string `json:"feePayer"`
 	// PayTo is whom it has paid.
 	PayTo string
+	// Payer is who has FeePayer's key.
+	Payer vm.Person
 }
 
 // Sell runs a seller until the test ends. Its facilitator has SOL, and it a token account with nothing in it.
 func Sell(t testing.TB, node *vm.Node, name string) *Seller {
 	t.Helper()
 	feePayer, shop := node.Someone("facilitator of "+name, 1_000_000_000, nil), node.Someone(name, 0, 0)
-	s := &Seller{t: t, PayTo: shop.Key.String()}
+	s := &Seller{t: t, PayTo: shop.Key.String(), Payer: feePayer}
 	vm.Program(t, "stock/seller.mjs", s, "--rpc", node.URL, "--network", node.Network, "--asset", node.Mint, "--pay-to", s.PayTo,
 		"--fee-payer-seed", feePayer.Seed)
 	return s

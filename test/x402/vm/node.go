@@ -179,6 +179,11 @@ func (n *Node) Someone(name string, sol int64, units any) Person {
 	return p
 }
 
+// Sign signs bytes.
+func (p Person) Sign(message []byte) solana.Signature {
+	return solana.Signature(ed25519.Sign(p.private, message))
+}
+
 // Fund gives an address what the machine's test_fund gives: "sol", "usdc" or both, as if it had always been so.
 func (n *Node) Fund(address string, what map[string]any) {
 	n.t.Helper()
@@ -264,7 +269,7 @@ func (n *Node) Transfer(from Person, address string, units int64) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	wire, err := solana.Wire(message, solana.Signature(ed25519.Sign(from.private, message)))
+	wire, err := solana.Wire(message, from.Sign(message))
 	if err != nil {
 		n.t.Fatal(err)
 	}
