@@ -200,8 +200,9 @@ func forEach[T any](ctx context.Context, items []T, do func(T) error) error {
 	return errors.Join(failures...)
 }
 
-// lookAtMessage asks what has become of a message and takes it over. A transfer that nobody has seen yet is sent again, unless its wallet
-// is frozen: what is on its way cannot be called back, but nothing more is done for it.
+// lookAtMessage asks what has become of a message and takes it over. A transfer of which nothing is proven is sent again, also if an
+// endpoint shows it, for that one may be the only one that does. It is not if its wallet is frozen: what is on its way cannot be called
+// back, but nothing more is done for it.
 func (s *Service) lookAtMessage(ctx context.Context, one liveMessage) error {
 	key := paymentKey{one.key.wallet, one.id}
 	var w wallet
@@ -229,7 +230,7 @@ func (s *Service) lookAtMessage(ctx context.Context, one liveMessage) error {
 	asking, cancel := context.WithTimeout(ctx, outcomeTimeout)
 	defer cancel()
 	var sending sync.WaitGroup
-	if one.signature != nil && !one.seen && !frozen {
+	if one.signature != nil && !frozen {
 		sending.Go(func() { s.sendAgain(asking, one) })
 	}
 	o.Outcome, err = s.chain.client.Outcome(asking, solanarpc.Watch{

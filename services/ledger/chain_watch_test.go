@@ -141,7 +141,7 @@ func TestLandsAcrossRestarts(t *testing.T) {
 	f.settledBy(p)
 }
 
-// TestSentAgain: a transfer that got lost is sent again until it is seen, also after a restart, and by nobody once its wallet is frozen.
+// TestSentAgain: a transfer that got lost is sent again until it has landed, also after a restart, and by nobody once its wallet is frozen.
 func TestSentAgain(t *testing.T) {
 	f := startChain(t)
 	p := f.authorize("p1", usdc)
@@ -178,6 +178,23 @@ func TestSentAgain(t *testing.T) {
 	if got := f.chain.Sent(p.MessageBytes); got != before {
 		t.Error("sent after it had settled")
 	}
+}
+
+// TestSentWhileOneShowsIt: an endpoint that has been sent a transfer can show it in a chain of its own, and nobody calls it dead then. So it
+// is sent on to the others, until it has landed.
+func TestSentWhileOneShowsIt(t *testing.T) {
+	f := startChain(t)
+	p := f.authorize("p1", usdc)
+	f.chain.Lose(true)
+	f.settling(p)
+	f.nodes[1].Become(solanarpctest.Showing(f.chain.Branch(f.chain.Final(), 50, f.wire(p))))
+	f.look()
+	f.chain.Lose(false)
+	f.look()
+	f.nodes[1].Become()
+	f.chain.Finalize()
+	f.look()
+	f.settledBy(p)
 }
 
 // TestFrozenLands: a freeze stops what comes after it. What the chain has done is booked.

@@ -81,7 +81,6 @@ type Chain struct {
 	forks   byte
 	nonce   uint64
 	lost    bool
-	decimal map[solana.Key]uint8
 }
 
 // New starts a chain of one of Solana's networks, by its CAIP-2 id, with some blocks, nobody having anything.
@@ -91,7 +90,7 @@ func New(t testing.TB, network string) *Chain {
 	if err != nil {
 		t.Fatalf("solanarpctest: %q is none of Solana's networks", network)
 	}
-	c := &Chain{t: t, network: network, genesis: hash, sent: map[string]int{}, decimal: map[solana.Key]uint8{}}
+	c := &Chain{t: t, network: network, genesis: hash, sent: map[string]int{}}
 	c.tip = &Block{
 		Slot: firstSlot, Height: firstHeight, Hash: c.hash(firstSlot, 0),
 		state: &accounts{tokens: map[solana.Key]tokenAccount{}, lamports: map[solana.Key]uint64{}},
@@ -294,20 +293,6 @@ func (c *Chain) Freeze(owner, mint solana.Key, frozen bool) {
 		held.mint, held.owner, held.frozen = mint, owner, frozen
 		a.tokens[account] = held
 	})
-}
-
-// Decimals gives a mint other decimals than 6.
-func (c *Chain) Decimals(mint solana.Key, decimals uint8) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.decimal[mint] = decimals
-}
-
-func (c *Chain) decimals(mint solana.Key) uint8 {
-	if n, ok := c.decimal[mint]; ok {
-		return n
-	}
-	return 6
 }
 
 func (c *Chain) change(f func(*accounts)) {

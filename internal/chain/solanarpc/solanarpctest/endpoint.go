@@ -374,7 +374,7 @@ func (e *Endpoint) balances(held map[int]tokenAccount) []map[string]any {
 		list = append(list, map[string]any{
 			"accountIndex": place, "mint": one.mint.String(), "owner": one.owner.String(), "programId": tokenProgramText,
 			"uiTokenAmount": map[string]any{
-				"amount": strconv.FormatUint(one.units, 10), "decimals": e.chain.decimals(one.mint), "uiAmount": nil, "uiAmountString": "?",
+				"amount": strconv.FormatUint(one.units, 10), "decimals": decimals, "uiAmount": nil, "uiAmountString": "?",
 			},
 		})
 	}

@@ -21,6 +21,9 @@ const (
 	RentExempt = 890_880
 )
 
+// decimals are every mint's.
+const decimals = 6
+
 // What a stranger's instruction does.
 const (
 	opNothing byte = iota
@@ -232,7 +235,7 @@ func (c *Chain) transfer(tx *transaction, in instruction, a *accounts) bool {
 	units, mint, owner := binary.LittleEndian.Uint64(in.data[1:]), in.accounts[1], in.accounts[3]
 	switch {
 	case from.mint != mint || to.mint != mint || mint == solana.Key{}, from.owner != owner, from.frozen || to.frozen,
-		!slices.Contains(tx.keys[:tx.signers], owner), in.data[9] != c.decimals(mint), from.units < units,
+		!slices.Contains(tx.keys[:tx.signers], owner), in.data[9] != decimals, from.units < units,
 		in.accounts[0] == in.accounts[2]:
 		return false
 	}
