@@ -149,7 +149,12 @@ func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
+	key, err := o.Resolve(ctx, wallet)
+	if err != nil {
+		return unmoved(err)
+	}
 	r := &agentResult{Account: newAccountResult(acc, a.installation()), GuardRails: rules.Number, Freezes: []freezeEntry{}}
+	r.Account.Address = addressText(key[:])
 	for _, f := range freezes {
 		e := newFreezeEntry(f)
 		e.by = a.callerText(e.Caller)
