@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
 	"github.com/halfkey/halfkey/internal/resource"
+	"github.com/halfkey/halfkey/internal/sellertest"
 )
 
 // slot is how often the chain of these scripts makes a block: its finality is 32 of them, and a block hash lives for 150.
@@ -30,6 +34,7 @@ type chainScripts struct {
 	payer  solana.Key
 	owner  *client.Owner
 	dir    string
+	seller *sellertest.Seller
 }
 
 // TestScriptsOnSolana runs the scripts of testdata/solana, each beside a chain of its own, with the environment
@@ -41,6 +46,9 @@ type chainScripts struct {
 //	ACCOUNT       the address of the shop's token account
 //	MINT          the address of USDC's mint
 //	WALLET        the agent's wallet
+//	SELLER        the URL of a server that sells by x402's exact: /weather honestly, /late settles and answers 402 but for the second
+//	              time, /never does not settle
+//	PAYTO, FEES   the addresses that are paid there, and that pays the fee
 //
 // and besides testscript's own and `exits` and `json` the command `chain`.
 func TestScriptsOnSolana(t *testing.T) {
@@ -53,6 +61,8 @@ func TestScriptsOnSolana(t *testing.T) {
 			s := newChainScripts(t)
 			account, _ := solana.AssociatedTokenAccount(s.shop, s.mint)
 			wallet := s.agent(t, filepath.Join(s.dir, "agent"))
+			seller := httptest.NewServer(s.sells())
+			t.Cleanup(seller.Close)
 			testscript.Run(t, testscript.Params{
 				Files: []string{file},
 				Setup: func(e *testscript.Env) error {
@@ -60,6 +70,7 @@ func TestScriptsOnSolana(t *testing.T) {
 						"HALFKEY_HOME": filepath.Join(s.dir, "agent"), "OWNER_HOME": s.system.OwnerHome().Dir(),
 						"SHOP": s.shop.String(), "SHOP_KEY": keyText(s.shop[:]), "PAYER": s.payer.String(), "ACCOUNT": account.String(),
 						"MINT": s.mint.String(), "WALLET": wallet, takenOut: os.Getenv(takenOut),
+						"SELLER": seller.URL, "PAYTO": s.seller.PayTo.String(), "FEES": s.seller.FeePayer().String(),
 					} {
 						e.Setenv(name, value)
 					}
@@ -88,7 +99,32 @@ func newChainScripts(t *testing.T) *chainScripts {
 	}
 	s.system = halfkeytest.Start(t, halfkeytest.WithSolana(resource.SolanaDevnet, s.chain.Endpoint().URL))
 	s.owner = s.system.Owner()
+	seed = sha256.Sum256([]byte("a seller on the chain"))
+	payTo := solana.Key(ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
+	s.seller = sellertest.New(resource.SolanaDevnet, s.mint, payTo, s.chain)
+	s.chain.Open(payTo, s.mint)
+	s.chain.Airdrop(s.seller.FeePayer(), 1_000_000_000)
 	return s
+}
+
+// sells is the server of the scripts.
+func (s *chainScripts) sells() http.Handler {
+	var late atomic.Int64
+	mux := http.NewServeMux()
+	mux.Handle("/weather", s.seller)
+	mux.HandleFunc("/late", func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.seller.Read(r)
+		if err != nil || late.Add(1) > 1 {
+			s.seller.ServeHTTP(w, r)
+			return
+		}
+		s.seller.Settle(p)
+		s.seller.Require(w, "settlement_pending", s.seller.Offer())
+	})
+	mux.HandleFunc("/never", func(w http.ResponseWriter, _ *http.Request) {
+		s.seller.Require(w, "Payment required", s.seller.Offer())
+	})
+	return mux
 }
 
 // agent makes the agent in a home, and returns its wallet.
@@ -117,7 +153,7 @@ func (s *chainScripts) agent(t *testing.T, dir string) string {
 	s.chain.Airdrop(s.payer, 1_000_000_000)
 	s.chain.Finalize()
 	s.chain.Run(slot)
-	rules := client.StandardRules(s.shop)
+	rules := client.StandardRules(s.shop, s.seller.PayTo)
 	rules.Assets = []string{devnetUSDC, s.system.Installation().BookUSD()}
 	if _, err := s.owner.SetGuardRails(ctx, r.Wallet, rules); err != nil {
 		t.Fatal(err)

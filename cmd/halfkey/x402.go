@@ -139,14 +139,14 @@ func fetchNext(f *client.Fetch) string {
 		return "Nothing was paid. " + confirm + " pays it."
 	case client.FetchSent:
 		return "The server has the payment, or may have it, and the ledger has not proved yet whether it landed: take the money for spent. " +
-			confirm + " sends the same payment again, and pays nothing twice."
+			confirm + " sends the same payment again, and pays nothing twice; `halfkey payments watch " + f.ID + "` waits for the ledger."
 	case client.FetchPaid:
 		return "Paid, and the resource has not come. " + confirm + " asks for it again with the same payment, and pays nothing more."
 	case client.FetchDelivered:
 		switch f.MoneyMoved {
 		case unknown:
 			return "The resource was delivered. The ledger has not proved yet whether the payment landed: take the money for spent. " +
-				"`halfkey x402 show " + f.ID + "` says once it has."
+				"`halfkey payments watch " + f.ID + "` waits until it has."
 		case notMoved:
 			return "The resource was delivered, and its server never took the payment: nothing was paid, and nothing will be."
 		default:
