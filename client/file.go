@@ -107,13 +107,21 @@ func writeFile(path string, b []byte) (err error) {
 
 // removeFile removes a file durably; none is no error.
 func removeFile(path string) error {
-	if err := os.Remove(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	switch err := os.Remove(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return fmt.Errorf("halfkey: remove: %w", err)
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// dropFile removes a file that may be there again after a crash: nobody waits until its going is durable.
+func dropFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("halfkey: remove: %w", err)
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -116,7 +116,7 @@ func (h *Home) SavePayment(r *PaymentRecord) error {
 			return err
 		}
 		if r.Ended() {
-			return removeFile(marker)
+			return dropFile(marker)
 		}
 		return nil
 	})
