@@ -138,8 +138,8 @@ func mismatch(field string) error {
 		"a field contradicts the statement that the call carries", "field", field)
 }
 
-// SettlePayment settles a book payment. It needs no token: only who holds the whole signature can call it, and all it
-// can do is what was signed.
+// SettlePayment settles a book payment, and has the ledger send a transfer on Solana. It needs no token: only who holds the
+// whole signature can call it, and all it can do is what was signed.
 func (s *Service) SettlePayment(ctx context.Context, req *gatewayv1.SettlePaymentRequest) (*typev1.Payment, error) {
 	resp, err := s.ledger.SettlePayment(ctx, &ledgerv1.SettlePaymentRequest{Name: req.GetName(), Signature: req.GetSignature()})
 	instrument.Recorded(ctx, resp.GetPayment())

@@ -38,7 +38,8 @@
 //
 // Owner answers reviews, freezes and reads the journal; Operator deposits and redeems. Kill ends the installation where it
 // stands, as a crash does, and Restart starts it again on its directory. WithWrap cuts, delays or alters the gateway's calls to a
-// service. For a client that is not the SDK there are Address, HTTPS and InstallationFile; examples/plain is one.
+// service. WithSolana gives the ledger a chain's nodes to ask. For a client that is not the SDK there are Address, HTTPS and
+// InstallationFile; examples/plain is one.
 //
 // The snippets above are lines of this package's example test.
 package halfkeytest

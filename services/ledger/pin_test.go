@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -630,4 +631,63 @@ func TestRestoredOnChain(t *testing.T) {
 	if got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT); len(got) != 2 {
 		t.Errorf("%d deposits, want the first and the one of after the copy", len(got))
 	}
+}
+
+// TestRailTakenAway: payments that wait for a chain keep their holds when its configuration is gone, the ledger says so, and they end when it
+// is back.
+func TestRailTakenAway(t *testing.T) {
+	f := startChain(t)
+	p := f.authorize("p1", usdc)
+	rail := f.fixture.solana
+	f.fixture.solana = nil
+	f.reopen()
+	f.wantState(p, authorized)
+	f.unchanged(func() {
+		_, err := f.settle(p)
+		wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, movedUnknown)
+	})
+	resp, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{
+		FreezeId: "f1", Scope: typev1.Scope_SCOPE_WALLET, Wallet: f.payer.Name, Caller: "operator",
+	}})
+	if err != nil || len(resp.GetResult().GetUnresolvedPayments()) != 1 {
+		t.Errorf("unresolved: %v, %v", resp.GetResult().GetUnresolvedPayments(), err)
+	}
+	f.close()
+	if logs := f.logs.String(); !strings.Contains(logs, "not configured") || !strings.Contains(logs, p.Name) {
+		t.Errorf("the log says nothing of what waits: %s", logs)
+	}
+	f.fixture.solana = rail
+	f.open()
+	f.pass(p)
+	f.look()
+	f.wantState(p, ready)
+	f.wantUnits(funded, 0)
+}
+
+// TestReviewOnChain: what waits for a person holds nothing and has no message; after the approval a fresh one is authorized, and the first
+// one is not.
+func TestReviewOnChain(t *testing.T) {
+	f := startChain(t)
+	f.setGuardRails(f.payer, func(doc *typev1.GuardRails) {
+		doc.Limits = append(doc.Limits, limit(typev1.Window_WINDOW_PAYMENT, 5*usdc, yellow))
+	})
+	first := f.attempt("p1", 6*usdc)
+	f.must(first, pending)
+	f.wantUnits(funded, 0)
+	if _, err := f.answer(first, typev1.Answer_ANSWER_APPROVE); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(2 * time.Minute)
+	f.chain.Advance(300)
+	first.Judge(f.clock.now(), nil)
+	_, err := f.create(first)
+	wantReason(t, err, typev1.Reason_REASON_MESSAGE_EXPIRED, movedNo)
+	second := f.attempt("p1", 6*usdc)
+	second.Review = first.Review
+	second.Judge(f.clock.now(), nil)
+	f.verify(second, f.must(second, authorized))
+	f.settling(second)
+	f.chain.Finalize()
+	f.look()
+	f.settledBy(second)
 }

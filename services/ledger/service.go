@@ -128,7 +128,9 @@ func New(c Config) (*Service, error) {
 	s.combiner = newCombiner(store.begin, s.stored, store.reserve, c.Logger)
 	s.closed = sync.OnceValue(s.end)
 	s.sweeps.Go(func() { s.sweepEvery(ctx, c.SweepInterval) })
-	s.startChain(ctx)
+	if err := s.startChain(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 

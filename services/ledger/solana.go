@@ -102,12 +102,18 @@ func (r *rail) takes(network, field string) *refusal {
 	return nil
 }
 
-// startChain starts what looks at the chain, if there is a rail.
-func (s *Service) startChain(ctx context.Context) {
-	if s.chain != nil {
-		s.sweeps.Go(func() {
-			s.adoptEvery(ctx)
-			s.watchChain(ctx)
+// startChain starts what looks at the chain, if there is a rail. Without one it says what waits for it all the same.
+func (s *Service) startChain(ctx context.Context) error {
+	if s.chain == nil {
+		return s.store.look(ctx, func(v *view) error {
+			return v.liveMessages(ctx, messageKey{}, 1, func(k messageKey, m chainMessage) {
+				s.logger.ErrorContext(ctx, "payments wait for a chain that is not configured, and keep their holds", "payment", paymentKey{k.wallet, m.id}.name())
+			})
 		})
 	}
+	s.sweeps.Go(func() {
+		s.adoptEvery(ctx)
+		s.watchChain(ctx)
+	})
+	return nil
 }
