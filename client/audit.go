@@ -49,7 +49,8 @@ type JournalReport struct {
 // are the installation files before i, newest last, each named by its successor: their operator keys count as well.
 //
 // What it cannot see: freezes of an owner or of the installation, and whether anything happened that the ledger never wrote
-// down. Nor does it ask a chain: that tokens came in there, and that a message never landed, is the ledger's word. An agent's store notes the newest entry that it was shown: Journal.Report holds a journal to that too.
+// down. Nor does it ask a chain: that tokens came in there, and that a message never landed, is the ledger's word. An agent's store
+// notes the newest entry that it was shown: Journal.Report holds a journal to that too.
 func VerifyJournal(i *evidence.Installation, wallet string, entries [][]byte, head *typev1.Envelope, earlier ...*evidence.Installation) (*JournalReport, error) {
 	return (&Journal{Wallet: wallet, Entries: entries, Head: head}).Report(i, earlier...)
 }
@@ -74,7 +75,9 @@ func NewJournalVerifier(i *evidence.Installation, wallet string, earlier ...*evi
 	}
 	return &JournalVerifier{held: true, links: chain{i: i, wallet: wallet}, a: &audit{
 		i: i, wallet: wallet, operators: operators, payments: make(map[string]*auditedPayment), incoming: make(map[string]bool),
-		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted), pinned: make(map[evidence.Digest]bool), landed: make(map[landing]bool), paid: make(map[string]guardrails.Paid), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
+		balances: make(map[string]Balance), deposits: make(map[string]bool), windows: make(map[string]*counted),
+		paid: make(map[string]guardrails.Paid), freezes: make(map[string]bool), revoked: make(map[string]*typev1.Revocation),
+		pinned: make(map[evidence.Digest]bool), landed: make(map[landing]bool),
 	}}, nil
 }
 

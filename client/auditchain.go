@@ -132,7 +132,8 @@ func (a *audit) chainTransfer(e *typev1.Entry) error {
 	}
 	a.move(m.GetAsset(), -units, 0)
 	a.outflows = append(a.outflows, Outflow{
-		Entry: e.GetNumber(), Asset: m.GetAsset(), Units: units, Transaction: [64]byte(m.GetTransaction()), Slot: m.GetSlot(), Payment: m.GetPayment(),
+		Entry: e.GetNumber(), Asset: m.GetAsset(), Units: units,
+		Transaction: [64]byte(m.GetTransaction()), Slot: m.GetSlot(), Payment: m.GetPayment(),
 	})
 	return nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
@@ -59,9 +60,10 @@ func (t ExitTransfer) message(payer [32]byte) ([]byte, error) {
 		return refuse("block_hash", "the block hash is not given")
 	}
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(exitMemoDomain), payer[:], t.Recipient[:], t.BlockHash[:], []byte(token.Asset()), []byte(resource.FormatUnits(t.Units))} {
+	for _, part := range [][]byte{[]byte(exitMemoDomain), payer[:], t.Recipient[:], t.BlockHash[:], []byte(token.Asset())} {
 		h.Write(part)
 	}
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(t.Units)))
 	m := solana.Message{
 		Layout: solana.Transfer, FeePayer: payer, Payer: payer, Recipient: t.Recipient, Mint: mint.Key, Units: t.Units, Decimals: mint.Decimals,
 		Memo: hex.EncodeToString(h.Sum(nil)[:16]), BlockHash: t.BlockHash,

@@ -256,7 +256,8 @@ type auditResult struct {
 	Payments map[string]int `json:"payments"`
 	Incoming int            `json:"incoming"`
 	Balances []balanceEntry `json:"balances"`
-	// Outflows left on a chain without a payment of the ledger's. The journal verifies with them; whose doing they are is for the owner to know.
+	// Outflows left on a chain without a payment of the ledger's. The journal verifies with them; whose doing they are is for the owner to
+	// know.
 	Outflows []outflowEntry `json:"outflows"`
 	// GuardRails is the number of the version in force, Frozen the wallet's own freezes that have not ended.
 	GuardRails uint64   `json:"guard_rails"`

@@ -154,7 +154,8 @@ func (r *exitResult) people(p *printer) {
 
 func (r *exitTransferResult) people(p *printer) {
 	p.line("%s", r.Wire)
-	p.line("A whole transaction in base64: it pays %s on %s to %s. Whoever sends it to a node moves the money:", r.Amount, networkText(r.Asset), r.RecipientAddress)
+	p.line("A whole transaction in base64: it pays %s on %s to %s. Whoever sends it to a node moves the money:",
+		r.Amount, networkText(r.Asset), r.RecipientAddress)
 	p.line("%s", r.Request)
 	p.line("It lands within about a minute of its block hash, or never. The chain names it %s:", r.Transaction)
 	p.line("look for that name before you make another with a fresh block hash, for both could land.")
