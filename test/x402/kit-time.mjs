@@ -1,6 +1,6 @@
-// How long @solana/kit takes to build and to read x402 payments that ./messages prints, one JSON object a line on standard input. Prints one
-// line of JSON, medians in microseconds: {"build":…,"derive":…,"read":…}, the two token accounts' derivation apart, which kit leaves to its
-// caller.
+// How long @solana/kit takes to build and to read x402 payments that ./messages prints, one JSON object a line on standard input.
+// Prints one line of JSON, medians in microseconds: {"build":…,"derive":…,"read":…}. The two token accounts' derivation is apart, for
+// kit leaves it to its caller.
 import {
   appendTransactionMessageInstructions, compileTransaction, createNoopSigner, createTransactionMessage, decompileTransactionMessage,
   getCompiledTransactionMessageDecoder, pipe, setTransactionMessageFeePayer, setTransactionMessageLifetimeUsingBlockhash,
@@ -23,7 +23,8 @@ const payments = (await text(process.stdin)).split('\n').filter(Boolean).map((li
 for (const { feePayer, payer, recipient, mint, units, decimals, memo, blockHash, message } of payments) {
   const tokenProgram = TOKEN_PROGRAM_ADDRESS;
   const [[source], [destination]] = await timed('derive', async () => [
-    await findAssociatedTokenPda({ owner: payer, mint, tokenProgram }), await findAssociatedTokenPda({ owner: recipient, mint, tokenProgram }),
+    await findAssociatedTokenPda({ owner: payer, mint, tokenProgram }),
+    await findAssociatedTokenPda({ owner: recipient, mint, tokenProgram }),
   ]);
   const built = await timed('build', () => compileTransaction(pipe(
     createTransactionMessage({ version: 0 }),
@@ -38,7 +39,9 @@ for (const { feePayer, payer, recipient, mint, units, decimals, memo, blockHash,
   )));
   const bytes = Buffer.from(message, 'hex');
   const read = await timed('read', () => decompileTransactionMessage(getCompiledTransactionMessageDecoder().decode(bytes)));
-  if (built.messageBytes.length !== bytes.length || read.feePayer.address !== feePayer) throw new Error(`kit built or read another: ${message}`);
+  if (built.messageBytes.length !== bytes.length || read.feePayer.address !== feePayer) {
+    throw new Error(`kit built or read another: ${message}`);
+  }
 }
 const median = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)];
 console.log(JSON.stringify(Object.fromEntries(Object.entries(took).map(([name, list]) => [name, median(list)]))));

@@ -21,7 +21,7 @@ import (
 )
 
 // waitMax bounds every wait for something that comes by itself.
-const waitMax = 30 * time.Second
+const waitMax = time.Minute
 
 // Installation is one Halfkey in a process of its own, an owner, and the homes of its agents.
 type Installation struct {

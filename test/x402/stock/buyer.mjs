@@ -2,7 +2,8 @@
 //
 //   node buyer.mjs --rpc URL --seed HEX [--method POST] [--body JSON] URL
 //
-// buys once for each line of its standard input, and prints a line of JSON for each: {"status":…,"body":…,"receipt":…,"milliseconds":…}
+// buys once for each line of its standard input, and prints a line of JSON for each:
+// {"status":…,"body":…,"receipt":…,"milliseconds":…}
 import { x402Client } from '@x402/core/client';
 import { decodePaymentResponseHeader, wrapFetchWithPayment } from '@x402/fetch';
 import { ExactSvmScheme } from '@x402/svm/exact/client';
