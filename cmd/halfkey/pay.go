@@ -62,7 +62,7 @@ func (c *payCommand) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if err != nil {
-		return repeatable(unknownWallet(err, c.Recipient), order.ID)
+		return repeatable(withoutSOL(unknownWallet(err, c.Recipient)), order.ID)
 	}
 	r := newPaymentResult(p, cl)
 	a.meet(r)
@@ -236,7 +236,9 @@ func repeatable(err error, id string) error {
 const paidPin = "cli/paid/"
 
 // meet notes in a result whether its recipient is new to this home, and remembers one that was paid.
-func (a *app) meet(r *paymentResult) { r.FirstToRecipient = a.firstTo(r.RecipientKey, r.money == moved) }
+func (a *app) meet(r *paymentResult) {
+	r.FirstToRecipient = a.firstTo(r.RecipientKey, r.money == moved)
+}
 
 // firstTo reports whether nothing was paid from this home to a key before, and remembers one that was paid.
 func (a *app) firstTo(key string, paid bool) bool {

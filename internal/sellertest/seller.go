@@ -189,7 +189,7 @@ func (s *Seller) Read(r *http.Request) (Payment, error) {
 	s.payments = append(s.payments, p)
 	s.mu.Unlock()
 	if s.Version() == 2 && !accepts(p.Accepted, s.Offer()) {
-		return p, errors.New("No matching payment requirements")
+		return p, errors.New("no matching payment requirements")
 	}
 	signatures, message, err := solana.ParseWire(p.Wire)
 	if err != nil {
