@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -156,6 +158,27 @@ func keyOf(text string) (key [32]byte, ok bool) {
 	}
 	address, err := solana.ParseKey(text)
 	return address, err == nil
+}
+
+// solDecimals are those of SOL, whose smallest unit is the lamport.
+const solDecimals = 9
+
+// withoutSOL tells in SOL what a wallet lacks for the fee of a transfer, and where to send it.
+func withoutSOL(err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Reason != typev1.Reason_REASON_INSUFFICIENT_FUNDS || e.Metadata["needed_lamports"] == "" {
+		return err
+	}
+	needed, neededErr := resource.ParseAmount(e.Metadata["needed_lamports"])
+	available, availableErr := resource.ParseAmount(e.Metadata["available_lamports"])
+	if neededErr != nil || availableErr != nil || needed <= available {
+		return err
+	}
+	told := *e
+	told.Message = fmt.Sprintf("the wallet has %s SOL for the fee of a transfer, and needs %s",
+		resource.FormatDecimal(available, solDecimals), resource.FormatDecimal(needed, solDecimals))
+	told.Next = fmt.Sprintf("send at least %s SOL to %s, then repeat the command", resource.FormatDecimal(needed-available, solDecimals), e.Metadata["address"])
+	return &told
 }
 
 // addressText is a key as Solana's people write it.

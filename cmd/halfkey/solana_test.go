@@ -32,6 +32,7 @@ type chainScripts struct {
 	mint   solana.Key
 	shop   solana.Key
 	payer  solana.Key
+	poor   solana.Key
 	owner  *client.Owner
 	dir    string
 	seller *sellertest.Seller
@@ -46,6 +47,8 @@ type chainScripts struct {
 //	ACCOUNT       the address of the shop's token account
 //	MINT          the address of USDC's mint
 //	WALLET        the agent's wallet
+//	POOR_HOME     the home of an agent who has the same tokens, may pay the same shop, and has no SOL
+//	POOR          the address of its wallet
 //	SELLER        the URL of a server that sells by x402's exact: /weather honestly, /late settles and answers 402 but for the second
 //	              time, /never does not settle
 //	PAYTO, FEES   the addresses that are paid there, and that pays the fee
@@ -60,16 +63,19 @@ func TestScriptsOnSolana(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			s := newChainScripts(t)
 			account, _ := solana.AssociatedTokenAccount(s.shop, s.mint)
-			wallet := s.agent(t, filepath.Join(s.dir, "agent"))
+			s.chain.Run(slot)
+			var wallet string
+			wallet, s.payer = s.agent(t, "Chain Buyer", 1_000_000_000)
+			_, s.poor = s.agent(t, "Poor Buyer", 0)
 			seller := httptest.NewServer(s.sells())
 			t.Cleanup(seller.Close)
 			testscript.Run(t, testscript.Params{
 				Files: []string{file},
 				Setup: func(e *testscript.Env) error {
 					for name, value := range map[string]string{
-						"HALFKEY_HOME": filepath.Join(s.dir, "agent"), "OWNER_HOME": s.system.OwnerHome().Dir(),
+						"HALFKEY_HOME": filepath.Join(s.dir, "Chain Buyer"), "OWNER_HOME": s.system.OwnerHome().Dir(),
 						"SHOP": s.shop.String(), "SHOP_KEY": keyText(s.shop[:]), "PAYER": s.payer.String(), "ACCOUNT": account.String(),
-						"MINT": s.mint.String(), "WALLET": wallet, takenOut: os.Getenv(takenOut),
+						"MINT": s.mint.String(), "WALLET": wallet, "POOR": s.poor.String(), "POOR_HOME": filepath.Join(s.dir, "Poor Buyer"), takenOut: os.Getenv(takenOut),
 						"SELLER": seller.URL, "PAYTO": s.seller.PayTo.String(), "FEES": s.seller.FeePayer().String(),
 					} {
 						e.Setenv(name, value)
@@ -127,12 +133,12 @@ func (s *chainScripts) sells() http.Handler {
 	return mux
 }
 
-// agent makes the agent in a home, and returns its wallet.
-func (s *chainScripts) agent(t *testing.T, dir string) string {
+// agent makes an agent in a home of its name, with tokens and some SOL, and returns its wallet and address.
+func (s *chainScripts) agent(t *testing.T, name string, lamports uint64) (wallet string, address solana.Key) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stepMax)
 	defer cancel()
-	home, err := client.OpenHome(dir)
+	home, err := client.OpenHome(filepath.Join(s.dir, name))
 	if err == nil {
 		err = home.Connect(s.system.InstallationFile())
 	}
@@ -140,19 +146,19 @@ func (s *chainScripts) agent(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	c := s.system.Client(home)
-	r, err := c.Register(ctx, client.RegisterOptions{Name: "Chain Buyer", OwnerEmail: halfkeytest.Email})
+	r, err := c.Register(ctx, client.RegisterOptions{Name: name, OwnerEmail: halfkeytest.Email})
 	if err == nil {
 		_, err = s.owner.Claim(ctx, r.ClaimCode)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.payer = r.GroupKey
 	// The ledger looks at the account as soon as the guard rails allow its token.
-	s.chain.Fund(s.payer, s.mint, 1_000_000_000)
-	s.chain.Airdrop(s.payer, 1_000_000_000)
+	s.chain.Fund(r.GroupKey, s.mint, 1_000_000_000)
+	if lamports > 0 {
+		s.chain.Airdrop(r.GroupKey, lamports)
+	}
 	s.chain.Finalize()
-	s.chain.Run(slot)
 	rules := client.StandardRules(s.shop, s.seller.PayTo)
 	rules.Assets = []string{devnetUSDC, s.system.Installation().BookUSD()}
 	if _, err := s.owner.SetGuardRails(ctx, r.Wallet, rules); err != nil {
@@ -169,17 +175,17 @@ func (s *chainScripts) agent(t *testing.T, dir string) string {
 		}
 		for _, b := range acc.Balances {
 			if b.Asset == devnetUSDC && b.Available > 0 {
-				return r.Wallet
+				return r.Wallet, r.GroupKey
 			}
 		}
 	}
 }
 
 // script does something on the chain: `chain lose` has all that is sent disappear, `chain take` takes it again, `chain freeze` freezes the
-// shop's token account, `chain thaw` thaws it, and `chain paid UNITS` demands what the shop has.
+// shop's token account, `chain thaw` thaws it, `chain sol` gives the poor agent SOL, and `chain paid UNITS` demands what the shop has.
 func (s *chainScripts) script(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: chain lose|take|freeze|thaw|paid UNITS")
+		ts.Fatalf("usage: chain lose|take|freeze|thaw|sol|paid UNITS")
 	}
 	switch args[0] {
 	case "lose", "take":
@@ -187,6 +193,9 @@ func (s *chainScripts) script(ts *testscript.TestScript, neg bool, args []string
 	case "freeze", "thaw":
 		s.chain.Open(s.shop, s.mint)
 		s.chain.Freeze(s.shop, s.mint, args[0] == "freeze")
+	case "sol":
+		s.chain.Airdrop(s.poor, 1_000_000_000)
+		s.chain.Finalize()
 	case "paid":
 		if got := resource.FormatUnits(int64(s.chain.Units(s.shop, s.mint))); len(args) != 2 || got != args[1] {
 			ts.Fatalf("the shop has %s", got)
