@@ -94,7 +94,8 @@ func (a *attempt) checkBlock() *refusal {
 		return nil
 	}
 	return refuse(typev1.Reason_REASON_MESSAGE_EXPIRED, "the message's block hash is not one that the ledger handed out in the last minute",
-		"evidence", "message", "field", "block_hash", "why", "is not one that the ledger handed out in the last minute; make a message with a fresh one")
+		"evidence", "message", "field", "block_hash",
+		"why", "is not one that the ledger handed out in the last minute; make a message with a fresh one")
 }
 
 // checkPinnable refuses a message on a chain that was pinned before: its bytes name no payment, and land once.
@@ -103,8 +104,8 @@ func (s *state) checkPinnable(a *attempt) *refusal {
 		return nil
 	}
 	if _, pinned := s.messages.get(a.messageKey()); pinned {
-		return refuse(typev1.Reason_REASON_MESSAGE_EXPIRED, "the message was authorized before, and lands once", "evidence", "message", "field", "memo",
-			"why", "makes the same bytes as an earlier message; make a message with a fresh memo and block hash")
+		return refuse(typev1.Reason_REASON_MESSAGE_EXPIRED, "the message was authorized before, and lands once", "evidence", "message",
+			"field", "memo", "why", "makes the same bytes as an earlier message; make a message with a fresh memo and block hash")
 	}
 	return a.chain.short
 }

@@ -107,7 +107,8 @@ func (s *Service) startChain(ctx context.Context) error {
 	if s.chain == nil {
 		return s.store.look(ctx, func(v *view) error {
 			return v.liveMessages(ctx, messageKey{}, 1, func(k messageKey, m chainMessage) {
-				s.logger.ErrorContext(ctx, "payments wait for a chain that is not configured, and keep their holds", "payment", paymentKey{k.wallet, m.id}.name())
+				s.logger.ErrorContext(ctx, "payments wait for a chain that is not configured, and keep their holds",
+					"payment", paymentKey{k.wallet, m.id}.name())
 			})
 		})
 	}
