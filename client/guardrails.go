@@ -97,10 +97,17 @@ func followHead(
 		if each != nil {
 			each(head)
 		}
-	} else if _, err := evidence.Accept(i, head, versions[0]); err != nil {
-		// It is the head again, or one that its owner signed to replace it, which need not be the next: after a restore the
-		// holders never had what was seen.
-		return nil, refusal("guard-rails", "number", "neither names nor replaces the document that was seen before")
+	} else {
+		// First comes the head again, or what its owner signed to replace it, which need not be the next: after a restore the holders
+		// never had what was seen, and may have had others, which the one that replaces both has ended.
+		first := slices.IndexFunc(versions, func(e *typev1.Envelope) bool {
+			_, err := evidence.Accept(i, head, e)
+			return err == nil
+		})
+		if first < 0 {
+			return nil, refusal("guard-rails", "number", "neither names nor replaces the document that was seen before")
+		}
+		versions = versions[first:]
 	}
 	for _, e := range versions {
 		next, err := evidence.Accept(i, head, e)

@@ -169,6 +169,70 @@ func TestGuardRailsAfterRestore(t *testing.T) {
 	}
 }
 
+// After the restore a home of the owner that had not seen the newest version has set another one. Nobody who has seen the newest follows
+// it, until the home that has seen it replaces both.
+func TestAfterRestoreAnotherHomeWasFirst(t *testing.T) {
+	h := halfkeytest.Start(t)
+	ctx := testContext(t)
+	payer, shop, owner := h.Agent("Payer"), h.Agent("Shop"), h.Owner()
+	set := func(o *client.Owner, autoApprove int64) (*client.InForce, error) {
+		rules := client.StandardRules(shop.GroupKey())
+		rules.AutoApprove = autoApprove * usd
+		return o.SetGuardRails(ctx, payer.Wallet(), rules)
+	}
+	if _, err := set(owner, 5); err != nil {
+		t.Fatal(err)
+	}
+	copied, earlier := filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "home")
+	h.Kill()
+	copyTree(t, copied, h.Dir())
+	copyTree(t, earlier, h.OwnerHome().Dir())
+	h.Restart()
+	seen, err := set(owner, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := payer.GuardRails(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.Kill()
+	copyTree(t, h.Dir(), copied)
+	h.Restart()
+	home, err := client.OpenHome(earlier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := h.Client(home).Owner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork, err := set(other, 3)
+	if err != nil || fork.Number != seen.Number {
+		t.Fatalf("the other home sets %v, %v, want number %d", fork, err, seen.Number)
+	}
+	_, err = owner.GuardRails(ctx, payer.Wallet())
+	wantReason(t, err, mismatch, notMoved)
+	_, err = payer.GuardRails(ctx)
+	wantReason(t, err, mismatch, notMoved)
+	r, err := owner.Restored(ctx, payer.Wallet())
+	if err != nil || r == nil || r.Seen.Digest != seen.Digest || r.Held.Digest != fork.Digest {
+		t.Fatalf("restored %+v, %v, want what was seen and what the other home has set", r, err)
+	}
+	after, err := owner.SetDocumentAfterRestore(ctx, r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, read := range map[string]func() (*client.InForce, error){
+		"owner":         func() (*client.InForce, error) { return owner.GuardRails(ctx, payer.Wallet()) },
+		"owner's other": func() (*client.InForce, error) { return other.GuardRails(ctx, payer.Wallet()) },
+		"agent":         func() (*client.InForce, error) { return payer.GuardRails(ctx) },
+	} {
+		if v, err := read(); err != nil || v.Digest != after.Digest || v.Number != 3 {
+			t.Errorf("the %s home sees %v, %v, want number 3", who, v, err)
+		}
+	}
+}
+
 // forgetful shows policy's first versions only, as policy would that was put back.
 type forgetful struct {
 	grpc.ClientConnInterface
