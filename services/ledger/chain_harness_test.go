@@ -28,8 +28,8 @@ const (
 	answerTimeout = 10 * time.Second
 )
 
-// chainFixture is a ledger that asks two nodes of a simulated chain, and a wallet there that has tokens and SOL. It looks at the chain when a
-// test says so.
+// chainFixture is a ledger that asks two nodes of a simulated chain, and a wallet there that has tokens and SOL. It looks at the chain
+// when a test says so.
 type chainFixture struct {
 	*fixture
 	chain *solanarpctest.Chain

@@ -14,8 +14,8 @@ import (
 // chainSteps are drawn from, the more often the more often they stand here. The first node is honest, and may be behind; the second one
 // does what it likes.
 var chainSteps = []string{
-	"authorize", "authorize", "send", "send", "settle", "block", "block", "blocks", "window", "last block", "fork", "lose", "find", "fund", "exit",
-	"restart", "look", "look", "look", "behind", "whole", "hide", "prune", "own chain", "landed on its own chain", "whole",
+	"authorize", "authorize", "send", "send", "settle", "block", "block", "blocks", "window", "last block", "fork", "lose", "find", "fund",
+	"exit", "restart", "look", "look", "look", "behind", "whole", "hide", "prune", "own chain", "landed on its own chain", "whole",
 }
 
 // chainSimulation is a ledger, a chain, and what is true of the payments on it.

@@ -41,7 +41,8 @@ type lookout struct {
 	complained time.Time
 }
 
-// pace is when a live message was first and last looked at, by this process's own clock, and since when its units are held, by the ledger's.
+// pace is when a live message was first and last looked at, by this process's own clock, and since when its units are held, by the
+// ledger's.
 type pace struct {
 	first, last time.Time
 	heldMillis  int64

@@ -21,7 +21,8 @@ func (f *chainFixture) settledBy(p *evidencetest.Payment) {
 		}
 		s := new(typev1.Settlement)
 		f.Decode(e.GetStatements()[0], s)
-		if block == nil || s.GetSlot() != block.Slot || !bytes.Equal(s.GetTransaction(), p.Settle()) || !bytes.Equal(e.GetSignature(), p.Settle()) {
+		if block == nil || s.GetSlot() != block.Slot || !bytes.Equal(s.GetTransaction(), p.Settle()) ||
+			!bytes.Equal(e.GetSignature(), p.Settle()) {
 			f.t.Errorf("settlement %v with signature %x, want that of %v", s, e.GetSignature(), block)
 		}
 		return
@@ -94,8 +95,8 @@ func TestAgentGaveUp(t *testing.T) {
 	f.wantUnits(funded-usdc, 0)
 }
 
-// TestNeverSent: what nobody sent is dead when the chain says so. Before the deadline the intent may be paid by a fresh message, and after it
-// the payment is over.
+// TestNeverSent: what nobody sent is dead when the chain says so. Before the deadline the intent may be paid by a fresh message, and
+// after it the payment is over.
 func TestNeverSent(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -180,8 +181,8 @@ func TestSentAgain(t *testing.T) {
 	}
 }
 
-// TestSentWhileOneShowsIt: an endpoint that has been sent a transfer can show it in a chain of its own, and nobody calls it dead then. So it
-// is sent on to the others, until it has landed.
+// TestSentWhileOneShowsIt: an endpoint that has been sent a transfer can show it in a chain of its own, and nobody calls it dead then.
+// So it is sent on to the others, until it has landed.
 func TestSentWhileOneShowsIt(t *testing.T) {
 	f := startChain(t)
 	p := f.authorize("p1", usdc)

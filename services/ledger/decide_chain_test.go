@@ -181,7 +181,8 @@ func TestChainMetrics(t *testing.T) {
 	p := f.authorize("p1", usdc)
 	f.clock.advance(time.Minute)
 	f.look()
-	if got := values(); got["halfkey.chain.unproven.age"] != 60 || got["halfkey.chain.unknownMESSAGE"] != before["halfkey.chain.unknownMESSAGE"]+1 {
+	if got := values(); got["halfkey.chain.unproven.age"] != 60 ||
+		got["halfkey.chain.unknownMESSAGE"] != before["halfkey.chain.unknownMESSAGE"]+1 {
 		t.Errorf("while it waits: %v", got)
 	}
 	f.settling(p)
@@ -248,7 +249,8 @@ func TestPace(t *testing.T) {
 // TestBlockHashOf: the block hash of a message is where both layouts have it.
 func TestBlockHashOf(t *testing.T) {
 	m := solana.Message{
-		FeePayer: solana.Key{1}, Payer: solana.Key{2}, Recipient: solana.Key{3}, Mint: solana.Key{4}, Units: 1, Memo: "x", BlockHash: [32]byte{5, 6},
+		FeePayer: solana.Key{1}, Payer: solana.Key{2}, Recipient: solana.Key{3}, Mint: solana.Key{4}, Units: 1, Memo: "x",
+		BlockHash: [32]byte{5, 6},
 	}
 	for _, layout := range []solana.Layout{solana.X402, solana.Transfer} {
 		if m.Layout = layout; layout == solana.Transfer {
