@@ -150,7 +150,8 @@ func (a *Agent) followPayment(r *FetchRecord, p *Payment) error {
 	switch {
 	case p.State == settled && r.onChain():
 		// The record is older than the payment: a home that was restored.
-		return advised(failure(op, typev1.Reason_REASON_WRONG_STATE, moved, "the payment settled, and this home has lost what its server was sent"),
+		const why = "the payment settled, and this home has lost what its server was sent"
+		return advised(failure(op, typev1.Reason_REASON_WRONG_STATE, moved, why),
 			"nothing is paid again; show the server the payment's transaction")
 	case p.State == settled:
 		if err := r.payBook(p); err != nil {

@@ -51,7 +51,8 @@ func (r *FetchRecord) payExact(s *signedMessage) error {
 	}
 	if digest := sha256.Sum256(o.Raw); !bytes.Equal(digest[:], s.offerDigest) {
 		// It is never sent, so it dies with its block hash.
-		return failure("confirm fetch", typev1.Reason_REASON_ABORTED, notMoved, "the payment was authorized for an offer that another process has replaced")
+		const why = "the payment was authorized for an offer that another process has replaced"
+		return failure("confirm fetch", typev1.Reason_REASON_ABORTED, notMoved, why)
 	}
 	wire, err := solana.Wire(s.message, solana.Signature{}, s.signature)
 	if err != nil {

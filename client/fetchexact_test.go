@@ -221,7 +221,8 @@ func TestFetchExact(t *testing.T) {
 			m.clock.Advance(10 * time.Second) // Another block hash is handed out.
 			before, paid, payments := m.left(), m.paid.Load(), len(m.seller.Payments())
 			f := m.fetch()
-			if f.Asset != marketUSDC || f.Units != 3*cent || f.PayTo != m.seller.PayTo.String() || f.Recipient != m.seller.PayTo || f.Scheme != "exact" ||
+			if f.Asset != marketUSDC || f.Units != 3*cent || f.Scheme != "exact" ||
+				f.PayTo != m.seller.PayTo.String() || f.Recipient != m.seller.PayTo ||
 				f.FeePayer != m.seller.FeePayer().String() || f.Elsewhere != (row.version == 2) || f.Judged != authorized || f.DryRun == nil {
 				t.Errorf("the price is %+v", f)
 			}
@@ -395,7 +396,8 @@ func TestFetchExactUnknown(t *testing.T) {
 			t.Errorf("got %+v", done)
 		}
 		m.chain.Finalize()
-		if shown := m.proved(f); shown.MoneyMoved != notMoved || shown.Payment.State != typev1.PaymentState_PAYMENT_STATE_FAILED || m.left() != before {
+		shown := m.proved(f)
+		if shown.MoneyMoved != notMoved || shown.Payment.State != typev1.PaymentState_PAYMENT_STATE_FAILED || m.left() != before {
 			t.Errorf("shown %+v", shown)
 		}
 		m.chain.Freeze(m.seller.PayTo, m.mint, false)
@@ -485,13 +487,17 @@ func TestFetchExactTransport(t *testing.T) {
 // TestFetchExactChooses takes the cheapest offer whose payment passes, on whichever rail.
 func TestFetchExactChooses(t *testing.T) {
 	m := newChainMarket(t)
-	stranger := solana.Key(m.h.Agent("Stranger").GroupKey())
+	stranger, buyer := solana.Key(m.h.Agent("Stranger").GroupKey()), solana.Key(m.buyer.GroupKey()).String()
 	offer := func(change map[string]any) map[string]any {
 		o := m.seller.Offer()
 		for k, v := range change {
 			o[k] = v
 		}
 		return o
+	}
+	// cheap is an offer that would be chosen but for one thing.
+	cheap := func(field string, value any) []map[string]any {
+		return []map[string]any{offer(map[string]any{"amount": "1", field: value}), offer(nil)}
 	}
 	bookSeller := m.h.Agent("Book Seller")
 	m.allow(m.seller.PayTo, bookSeller.GroupKey())
@@ -509,29 +515,21 @@ func TestFetchExactChooses(t *testing.T) {
 		why    string
 	}{
 		{"the cheapest", []map[string]any{offer(map[string]any{"amount": "30000"}), offer(nil)}, 2, "offer 1: another offer is cheaper"},
-		{"not one to a recipient that is refused", []map[string]any{
-			offer(map[string]any{"payTo": stranger.String(), "amount": "1"}), offer(nil),
-		}, 2, "offer 1: its payment would be refused"},
+		{"not one to a recipient that is refused", cheap("payTo", stranger.String()), 2, "offer 1: its payment would be refused"},
 		{"the book where it is cheaper", []map[string]any{offer(nil), book("9999")}, 2, "offer 1: another offer is cheaper"},
 		{"the chain where it is cheaper", []map[string]any{book("10001"), offer(nil)}, 2, "offer 1: another offer is cheaper"},
 		{"the chain where the book's dollars do not suffice", []map[string]any{
 			book("10001"), offer(map[string]any{"amount": "10002"}),
 		}, 2, "offer 1: its payment could not be made now"},
-		{"not another network", []map[string]any{offer(map[string]any{"network": resource.SolanaMainnet, "amount": "1"}), offer(nil)}, 2, "offer 1: its network"},
-		{"not another mint", []map[string]any{offer(map[string]any{"asset": stranger.String(), "amount": "1"}), offer(nil)}, 2, "offer 1: its asset"},
-		{"not a token account to pay", []map[string]any{offer(map[string]any{"payTo": tokenAccount(m), "amount": "1"}), offer(nil)}, 2, "offer 1: its payTo"},
-		{"not an address that is none", []map[string]any{offer(map[string]any{"payTo": "somebody", "amount": "1"}), offer(nil)}, 2, "offer 1: its payTo"},
-		{"not without a fee payer", []map[string]any{offer(map[string]any{"extra": map[string]any{}, "amount": "1"}), offer(nil)}, 2, "offer 1: it names nobody"},
-		{"not with the buyer to pay the fee", []map[string]any{
-			offer(map[string]any{"extra": map[string]any{"feePayer": solana.Key(m.buyer.GroupKey()).String()}, "amount": "1"}), offer(nil),
-		}, 2, "offer 1: it wants this wallet to pay"},
-		{"not with a fee payer that is none", []map[string]any{
-			offer(map[string]any{"extra": map[string]any{"feePayer": "somebody"}, "amount": "1"}), offer(nil),
-		}, 2, "offer 1: its fee payer"},
-		{"not to the buyer", []map[string]any{offer(map[string]any{"payTo": solana.Key(m.buyer.GroupKey()).String(), "amount": "1"}), offer(nil)}, 2, "offer 1: it pays the wallet"},
-		{"not with a NUL in the memo", []map[string]any{
-			offer(map[string]any{"extra": map[string]any{"feePayer": m.seller.FeePayer().String(), "memo": "a\x00b"}, "amount": "1"}), offer(nil),
-		}, 2, "offer 1: its memo"},
+		{"not another network", cheap("network", resource.SolanaMainnet), 2, "offer 1: its network"},
+		{"not another mint", cheap("asset", stranger.String()), 2, "offer 1: its asset"},
+		{"not a token account to pay", cheap("payTo", tokenAccount(m)), 2, "offer 1: its payTo"},
+		{"not an address that is none", cheap("payTo", "somebody"), 2, "offer 1: its payTo"},
+		{"not without a fee payer", cheap("extra", map[string]any{}), 2, "offer 1: it names nobody"},
+		{"not with the buyer to pay the fee", cheap("extra", map[string]any{"feePayer": buyer}), 2, "offer 1: it wants this wallet to pay"},
+		{"not with a fee payer that is none", cheap("extra", map[string]any{"feePayer": "somebody"}), 2, "offer 1: its fee payer"},
+		{"not to the buyer", cheap("payTo", buyer), 2, "offer 1: it pays the wallet"},
+		{"not with a NUL in the memo", cheap("extra", map[string]any{"feePayer": m.seller.FeePayer().String(), "memo": "a\x00b"}), 2, "offer 1: its memo"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			front := func(w http.ResponseWriter, r *http.Request) bool {

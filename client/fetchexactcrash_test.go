@@ -18,7 +18,9 @@ import (
 func (m *chainMarket) openHere(t *testing.T, store *crashingHome) *client.Agent {
 	t.Helper()
 	store.Home = m.home
-	c, err := client.Open(m.home, client.Options{Keys: store, Payments: store, Fetches: store, RecoveryWork: recoverywork.ForTests(), Clock: m.clock.Now})
+	c, err := client.Open(m.home, client.Options{
+		Keys: store, Payments: store, Fetches: store, RecoveryWork: recoverywork.ForTests(), Clock: m.clock.Now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

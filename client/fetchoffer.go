@@ -108,7 +108,8 @@ func (a *Agent) chooseOffer(ctx context.Context, r *FetchRecord, q *x402.Require
 	ranked, rejected := x402.Rank(q.Offers, terms)
 	if len(ranked) == 0 {
 		return nil, nil, localNext(op, typev1.Reason_REASON_PERMISSION_DENIED, "the server makes no offer that can be paid",
-			"nothing was paid; where it is the price, fetch again with a higher maximum", "why", string(rejected[0].Reason), "offers", strconv.Itoa(len(q.Offers)))
+			"nothing was paid; where it is the price, fetch again with a higher maximum",
+			"why", string(rejected[0].Reason), "offers", strconv.Itoa(len(q.Offers)))
 	}
 	why := make(map[int]string, len(q.Offers))
 	for _, reason := range rejected {

@@ -235,14 +235,23 @@ func exactRows() []exactRow {
 				m.seller.ServeHTTP(w, r)
 			}), fetch: asks, confirm: servedUnproven, shown: delivered, repeat: spent, pays: true,
 		},
-		{name: "more after the approval", units: six, asked: first(asking("amount", "6000001")), fetch: asks, confirm: differs, shown: shownEnded, repeat: ended},
-		{name: "less after the approval", units: six, asked: first(asking("amount", "5999999")), fetch: asks, confirm: differs, shown: shownEnded, repeat: ended},
+		{
+			name: "more after the approval", units: six, asked: first(asking("amount", "6000001")),
+			fetch: asks, confirm: differs, shown: shownEnded, repeat: ended,
+		},
+		{
+			name: "less after the approval", units: six, asked: first(asking("amount", "5999999")),
+			fetch: asks, confirm: differs, shown: shownEnded, repeat: ended,
+		},
 		{
 			name: "another recipient after the approval", units: six, asked: first(askingFor(func(m *exactMarket, o map[string]any) {
 				o["payTo"] = m.seller.FeePayer().String()
 			})), fetch: asks, confirm: differs, shown: shownEnded, repeat: ended,
 		},
-		{name: "another network after the approval", units: six, asked: first(asking("network", mainnet)), fetch: asks, confirm: differs, shown: shownEnded, repeat: ended},
+		{
+			name: "another network after the approval", units: six, asked: first(asking("network", mainnet)),
+			fetch: asks, confirm: differs, shown: shownEnded, repeat: ended,
+		},
 		{
 			name: "another mint after the approval", units: six, asked: first(asking("asset", "So11111111111111111111111111111111111111112")),
 			fetch: asks, confirm: differs, shown: shownEnded, repeat: ended,

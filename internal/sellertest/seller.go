@@ -57,7 +57,8 @@ type Payment struct {
 func New(network string, mint, payTo solana.Key, chain Chain) *Seller {
 	seed := sha256.Sum256([]byte("the facilitator of " + payTo.String()))
 	return &Seller{
-		Network: network, Mint: mint, PayTo: payTo, Decimals: 6, Chain: chain, feePayer: ed25519.NewKeyFromSeed(seed[:]), units: 10_000, version: 2,
+		Network: network, Mint: mint, PayTo: payTo, Decimals: 6, Chain: chain,
+		feePayer: ed25519.NewKeyFromSeed(seed[:]), units: 10_000, version: 2,
 	}
 }
 
@@ -175,7 +176,8 @@ func (s *Seller) Serve(w http.ResponseWriter, transaction solana.Signature) {
 	if s.Version() == 1 {
 		name = "X-PAYMENT-RESPONSE"
 	}
-	w.Header().Set(name, base64.StdEncoding.EncodeToString([]byte(`{"success":true,"transaction":"`+transaction.String()+`","network":"`+s.Network+`"}`)))
+	receipt := `{"success":true,"transaction":"` + transaction.String() + `","network":"` + s.Network + `"}`
+	w.Header().Set(name, base64.StdEncoding.EncodeToString([]byte(receipt)))
 	_, _ = io.WriteString(w, "sunny\n")
 }
 
