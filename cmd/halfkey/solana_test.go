@@ -53,7 +53,7 @@ type chainScripts struct {
 //	              time, /never does not settle
 //	PAYTO, FEES   the addresses that are paid there, and that pays the fee
 //
-// and besides testscript's own and `exits` and `json` the command `chain`.
+// and besides testscript's own and `exits` and `json` the commands `chain` and `node`.
 func TestScriptsOnSolana(t *testing.T) {
 	files, err := filepath.Glob("testdata/solana/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -85,7 +85,7 @@ func TestScriptsOnSolana(t *testing.T) {
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-					"exits": scriptExits, "json": scriptJSON, "chain": s.script,
+					"exits": scriptExits, "json": scriptJSON, "chain": s.script, "node": s.exitScript,
 				},
 			})
 		})
