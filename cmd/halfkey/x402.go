@@ -148,7 +148,7 @@ func fetchNext(f *client.Fetch) string {
 			return "The resource was delivered. The ledger has not proved yet whether the payment landed: take the money for spent. " +
 				"`halfkey payments watch " + f.ID + "` waits until it has."
 		case notMoved:
-			return "The resource was delivered, and its server never took the payment: nothing was paid, and nothing will be."
+			return "The resource was delivered, and the payment moved nothing: nothing was paid, and nothing will be."
 		default:
 			return "Paid, and the resource was delivered."
 		}
