@@ -239,15 +239,16 @@ func TestHostileNodes(t *testing.T) {
 			} else {
 				f.pass(p)
 			}
-			if row.short {
-				f.timeout = 300 * time.Millisecond
-				f.reopen()
-			}
 			if row.node != nil {
 				f.nodes[1].Become(row.node(f, p)...)
 			}
 			if row.both {
 				f.nodes[0].Become(row.node(f, p)...)
+			}
+			// A ledger looks as soon as it is opened, so the nodes are what they are by then.
+			if row.short {
+				f.timeout = 300 * time.Millisecond
+				f.reopen()
 			}
 			f.look()
 			f.look()
