@@ -87,6 +87,7 @@ func (s *Service) lookAtAccounts(ctx context.Context, all bool) error {
 	if all {
 		fresh, after = 0, balanceKey{}
 	}
+	var failures []error
 	for {
 		var keys []balanceKey
 		err := s.store.look(ctx, func(v *view) error {
@@ -95,10 +96,8 @@ func (s *Service) lookAtAccounts(ctx context.Context, all bool) error {
 		if err != nil {
 			return err
 		}
-		err = forEach(ctx, keys, func(k balanceKey) error { return s.lookAtAccount(ctx, k, fresh) })
-		if err != nil {
-			return err
-		}
+		// What is wrong with one account keeps no other from its turn.
+		failures = append(failures, forEach(ctx, keys, func(k balanceKey) error { return s.lookAtAccount(ctx, k, fresh) }))
 		if after = (balanceKey{}); len(keys) == accountsPerTick {
 			after = keys[len(keys)-1]
 		}
@@ -108,7 +107,7 @@ func (s *Service) lookAtAccounts(ctx context.Context, all bool) error {
 		if !all {
 			l.goOn(after)
 		}
-		return nil
+		return errors.Join(failures...)
 	}
 }
 

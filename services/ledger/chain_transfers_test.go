@@ -244,3 +244,22 @@ func TestX402Lands(t *testing.T) {
 		t.Errorf("settled by %v with %x", s, last.GetSignature())
 	}
 }
+
+// TestOneAccountStopsNoOther: accounts that cannot be looked at, here a page of them on a network that nobody knows, keep no other from
+// its turn.
+func TestOneAccountStopsNoOther(t *testing.T) {
+	f := startChain(t)
+	const unknown = "a:%02d"
+	for i := range accountsPerTick {
+		f.sql(`INSERT INTO chain_account (wallet, asset, signature, slot, units) VALUES (?, ?, zeroblob(64), 0, 0)`, f.payer.Name, fmt.Sprintf(unknown, i))
+	}
+	f.chain.Fund(f.payer.GroupKey, f.mint, 5*usdc)
+	f.chain.Finalize()
+	if err := f.ledger.LookAtChain(t.Context()); err == nil {
+		t.Error("nothing is said of accounts that cannot be looked at")
+	}
+	f.wantUnits(funded+5*usdc, 0)
+	for i := range accountsPerTick {
+		f.sql(`DELETE FROM chain_account WHERE asset = ?`, fmt.Sprintf(unknown, i))
+	}
+}

@@ -245,6 +245,7 @@ func (s *Service) lookAtMessage(ctx context.Context, one liveMessage) error {
 		o.Outcome, err = solanarpc.Outcome{Why: "the endpoints took longer than " + outcomeTimeout.String()}, nil
 	}
 	if err != nil {
+		s.chain.lookout.looked(one.key, time.Now(), p.updatedMillis)
 		return err
 	}
 	now := time.Now()

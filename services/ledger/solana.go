@@ -112,9 +112,8 @@ func (s *Service) startChain(ctx context.Context) error {
 			})
 		})
 	}
-	s.sweeps.Go(func() {
-		s.adoptEvery(ctx)
-		s.watchChain(ctx)
-	})
+	// Neither waits for the other: holds end also where an account cannot be taken up.
+	s.sweeps.Go(func() { s.adoptEvery(ctx) })
+	s.sweeps.Go(func() { s.watchChain(ctx) })
 	return nil
 }

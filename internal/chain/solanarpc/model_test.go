@@ -464,12 +464,24 @@ func around(t *testing.T, message []byte, signatures ...solana.Signature) *model
 
 // dust is a stranger's transaction in the legacy form that names an account.
 func dust(account solana.Key, n uint64) *modelTx {
+	return quote(account, binary.BigEndian.AppendUint64(nil, n))
+}
+
+// quote is a stranger's transaction that names an account and has some bytes as an instruction's data.
+func quote(account solana.Key, data []byte) *modelTx {
 	message := []byte{1, 0, 1, 2}
 	message = append(message, stranger.key[:]...)
 	message = append(message, account[:]...)
 	message = append(message, make([]byte, 32)...)
-	message = append(message, 1, 1, 0, 8)
-	message = binary.BigEndian.AppendUint64(message, n)
+	message = append(message, 1, 1, 0)
+	for n := len(data); ; n >>= 7 {
+		if n < 0x80 {
+			message = append(message, byte(n))
+			break
+		}
+		message = append(message, byte(n)|0x80)
+	}
+	message = append(message, data...)
 	signature := stranger.sign(message)
 	wire := append([]byte{1}, signature[:]...)
 	return &modelTx{

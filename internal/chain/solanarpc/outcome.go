@@ -320,7 +320,7 @@ func (e *endpoint) find(ctx context.Context, w *Watch, candidates []entry) (*lan
 			failures = append(failures, err)
 		case bytes.Equal(t.message, message) && t.signed():
 			return &landing{entry: t.entry, payer: t.signatureOf(w.Payer), time: t.time}, nil
-		case t.holds(message):
+		case t.carries(message):
 			failures = append(failures, e.fail("getTransaction", "shows the message in a transaction that could not have landed"))
 		default:
 			e.others.add(one.signature, sha256.Sum256(t.message))

@@ -106,8 +106,15 @@ func parseTransaction(v any, of entry) (transaction, string) {
 	return t, ""
 }
 
-// holds says whether the message stands anywhere in the transaction, whatever that says of itself.
-func (t *transaction) holds(message []byte) bool { return bytes.Contains(t.wire, message) }
+// carries says whether the message is the transaction's, whatever version that says it is of. A stranger who writes the message into
+// an instruction's data has a message of its own around it, so that ours is not there.
+func (t *transaction) carries(message []byte) bool {
+	own := t.message
+	if own == nil {
+		_, own, _ = splitWire(t.wire) // One that is really of version 1 does not split.
+	}
+	return bytes.Equal(own, message)
+}
 
 // signed says whether every signer's signature verifies.
 func (t *transaction) signed() bool {
