@@ -26,6 +26,9 @@ const (
 type accountLook struct {
 	done         chan struct{}
 	began, ended time.Time // The end is zero while it is under way.
+	// aborted says that who had begun it went away before it could end. The round does not count such a look, or callers who wait for less
+	// time than the endpoints take could keep an account from ever being taken in.
+	aborted bool
 }
 
 // begin starts a look at an account, or says which look to wait for. It is nil where the last one ended less than fresh ago.
@@ -36,6 +39,7 @@ func (l *lookout) begin(k balanceKey, now time.Time, fresh time.Duration) (own b
 		switch {
 		case known.ended.IsZero():
 			return false, known
+		case known.aborted && fresh == accountEvery:
 		case now.Sub(known.ended) < fresh:
 			return false, nil
 		}
@@ -64,10 +68,10 @@ func (a *accountLook) wait(ctx context.Context, long bool) bool {
 }
 
 // end notes that a look has ended, whether it learned something or not: endpoints that are down are not asked by every caller again.
-func (l *lookout) end(look *accountLook, now time.Time) {
+func (l *lookout) end(look *accountLook, now time.Time, aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	look.ended = now
+	look.ended, look.aborted = now, aborted
 	close(look.done)
 	// What ended long ago is as good as never looked at.
 	for k, one := range l.accounts {
@@ -151,7 +155,7 @@ func (s *Service) lookAtAccount(ctx context.Context, k balanceKey, fresh time.Du
 		}
 		own, look = s.chain.lookout.begin(k, time.Now(), fresh)
 	}
-	defer func() { s.chain.lookout.end(look, time.Now()) }()
+	defer func() { s.chain.lookout.end(look, time.Now(), ctx.Err() != nil) }()
 	var w wallet
 	var cursor solanarpc.Cursor
 	var ok bool

@@ -80,17 +80,17 @@ func TestDepositIsSeenByWhoAsks(t *testing.T) {
 	f.settledBy(p)
 }
 
-// TestSilentEndpointDelaysNobody: who asks for a balance waits a little while for an endpoint that answers nothing, and the next one not
-// at all.
+// TestSilentEndpointDelaysNobody: who asks for a balance waits a little while for an endpoint that answers nothing, the next one perhaps
+// for the ledger's own round, and the others not at all.
 func TestSilentEndpointDelaysNobody(t *testing.T) {
 	f := startChain(t)
 	f.nodes[1].Become(solanarpctest.Silent())
-	f.reopen() // The first round has begun, and waits for that endpoint.
+	f.reopen() // The first round begins, before or after the first caller.
 	began := time.Now()
 	for range 20 {
 		f.balance(f.payer)
 	}
-	if took := time.Since(began); took > freshenTimeout+2*time.Second {
+	if took := time.Since(began); took > 2*freshenTimeout+2*time.Second {
 		t.Errorf("20 balances took %v", took)
 	}
 	f.wantUnits(funded, 0)
@@ -251,7 +251,8 @@ func TestOneAccountStopsNoOther(t *testing.T) {
 	f := startChain(t)
 	const unknown = "a:%02d"
 	for i := range accountsPerTick {
-		f.sql(`INSERT INTO chain_account (wallet, asset, signature, slot, units) VALUES (?, ?, zeroblob(64), 0, 0)`, f.payer.Name, fmt.Sprintf(unknown, i))
+		f.sql(`INSERT INTO chain_account (wallet, asset, signature, slot, units) VALUES (?, ?, zeroblob(64), 0, 0)`,
+			f.payer.Name, fmt.Sprintf(unknown, i))
 	}
 	f.chain.Fund(f.payer.GroupKey, f.mint, 5*usdc)
 	f.chain.Finalize()
@@ -261,5 +262,26 @@ func TestOneAccountStopsNoOther(t *testing.T) {
 	f.wantUnits(funded+5*usdc, 0)
 	for i := range accountsPerTick {
 		f.sql(`DELETE FROM chain_account WHERE asset = ?`, fmt.Sprintf(unknown, i))
+	}
+}
+
+// TestAbortedLookDoesNotCount: somebody who did not wait for the endpoints keeps others from asking them at once, and never the ledger's own
+// round.
+func TestAbortedLookDoesNotCount(t *testing.T) {
+	var l lookout
+	k := balanceKey{"wallets/w", evidencetest.USDC}
+	for _, aborted := range []bool{false, true} {
+		_, look := l.begin(k, noon, 0)
+		l.end(look, noon, aborted)
+		if own, _ := l.begin(k, noon.Add(accountFresh-1), accountFresh); own {
+			t.Errorf("aborted %v: the next caller asks the endpoints again", aborted)
+		}
+		own, look := l.begin(k, noon.Add(1), accountEvery)
+		if own != aborted {
+			t.Errorf("aborted %v: the round asks: %v", aborted, own)
+		}
+		if own {
+			l.end(look, noon, false)
+		}
 	}
 }
