@@ -70,6 +70,18 @@ func MoneyMovedOf(err error) typev1.MoneyMoved {
 	}
 }
 
+// unsure is an error of a call about a payment that an earlier call may have made: that this one has moved nothing is not all that there
+// is to say then.
+func unsure(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || e.MoneyMoved != notMoved {
+		return err
+	}
+	told := *e
+	told.MoneyMoved = unknown
+	return &told
+}
+
 const (
 	notMoved = typev1.MoneyMoved_MONEY_MOVED_NO
 	unknown  = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN

@@ -283,7 +283,7 @@ func (a *Agent) loadFetch(op, id string) (*FetchRecord, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, local(op, typev1.Reason_REASON_NOT_FOUND, "this home made no fetch of this id", "fetch", name)
 	}
-	return r, wrap(op, err, notMoved)
+	return r, wrap(op, err, unknown) // It may be one that was sent.
 }
 
 // saveFetch stores a fetch. A conflict means that another process works on the same one: whoever lost repeats the call and goes on

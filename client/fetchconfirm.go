@@ -162,7 +162,7 @@ func (a *Agent) followPayment(r *FetchRecord, p *Payment) error {
 	case p.State == authorized && p.signed != nil && r.onChain():
 		// It counts as sent once this is stored, and not before anything of it leaves.
 		if err := r.payExact(p.signed); err != nil {
-			return wrap(op, err, notMoved)
+			return wrap(op, err, unknown)
 		}
 		r.State = FetchSent
 		r.Until, r.LastValidHeight = a.landing(p)
@@ -207,6 +207,9 @@ func (a *Agent) quoteAgain(ctx context.Context, r *FetchRecord, p *Payment) erro
 		return err
 	}
 	chosen, err := a.sameOffer(ctx, q, r)
+	if err != nil && ReasonOf(err) != typev1.Reason_REASON_PAYMENT_DIFFERS {
+		return err // What the server asks now could not be judged, and what was approved stays.
+	}
 	if err == nil && resp.Request.URL.String() != r.URL {
 		err = localNext(op, typev1.Reason_REASON_PAYMENT_DIFFERS, "the server sends the request elsewhere now", fetchAgain, "field", "url")
 	}

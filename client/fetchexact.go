@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
@@ -97,7 +96,7 @@ func (a *Agent) learnEnd(ctx context.Context, r *FetchRecord) (*Payment, error) 
 	p, err := a.fetchPayment(ctx, r.Name)
 	switch {
 	case err != nil:
-		return nil, a.untilKnown(r, err)
+		return nil, a.untilKnown(r, unsure(err))
 	case p == nil:
 		return nil, a.untilKnown(r, failure(op, typev1.Reason_REASON_LEDGER_BEHIND, unknown,
 			"the ledger does not know a payment that it had authorized, or this home has lost its record"))
@@ -114,6 +113,7 @@ func (a *Agent) learnEnd(ctx context.Context, r *FetchRecord) (*Payment, error) 
 	default:
 		// The message is proven dead before the deadline: the server may be asked again. What it got before pays nothing any more.
 		r.State, r.PaymentHeader, r.PaymentValue, r.Until, r.LastValidHeight = FetchConfirmed, "", "", time.Time{}, 0
+		r.Attempts = 0
 	}
 	return p, nil
 }
@@ -126,14 +126,9 @@ func (a *Agent) unfrozen(ctx context.Context, r *FetchRecord) error {
 		return nil // The ledger settles nothing of a frozen wallet.
 	}
 	acc, err := a.Account(ctx)
-	var e *Error
 	switch {
-	case errors.As(err, &e):
-		told := *e
-		told.MoneyMoved = unknown
-		return a.untilKnown(r, &told)
 	case err != nil:
-		return err
+		return a.untilKnown(r, unsure(err))
 	case acc.Frozen:
 		return a.untilKnown(r, failure(op, typev1.Reason_REASON_FROZEN, unknown, "the wallet is frozen, so its payment is not sent to the server"))
 	}

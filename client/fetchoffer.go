@@ -137,6 +137,9 @@ func (a *Agent) chooseOffer(ctx context.Context, r *FetchRecord, q *x402.Require
 			best, judged = c, p
 		}
 	}
+	if judged == nil && failed == nil {
+		failed = wrap(op, ctx.Err(), notMoved)
+	}
 	if judged == nil {
 		return nil, nil, failed
 	}
@@ -229,7 +232,10 @@ func (a *Agent) sameOffer(ctx context.Context, q *x402.Required, r *FetchRecord)
 			continue
 		}
 		c, err := a.choice(ctx, r.Name, q, i)
-		if err == nil && c.recipient == r.Recipient {
+		switch {
+		case err != nil && worthRepeating(err):
+			return chosenOffer{}, err // Whom it pays could not be asked, which says nothing of the offer.
+		case err == nil && c.recipient == r.Recipient:
 			return c, nil
 		}
 	}

@@ -178,6 +178,9 @@ func (a *Agent) ask(ctx context.Context, r *PaymentRecord) (*typev1.Payment, err
 		return nil, nil
 	}
 	if err != nil {
+		if a.risk(r) == unknown {
+			err = unsure(err) // Whoever refuses this question, a gateway by its quota, says nothing of what was sent before.
+		}
 		return nil, err
 	}
 	return told, a.checkTold(ctx, r, told)
@@ -525,6 +528,9 @@ func (a *Agent) finish(
 		gatewayv1.GatewayServiceClient.SettlePayment)
 	endStep(step, err)
 	if err != nil {
+		if r.Chain != nil {
+			err = unsure(err) // An earlier call may have sent it.
+		}
 		return nil, nil, err
 	}
 	if err := a.checkTold(ctx, r, p); err != nil {

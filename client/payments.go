@@ -41,6 +41,13 @@ func (a *Agent) Payment(ctx context.Context, id string) (*Payment, error) {
 	if told.GetName() != name {
 		return nil, distrust("get payment", unknown, "the answer is about another payment", nil)
 	}
+	r, err := a.c.payments.LoadPayment(name)
+	if err == nil {
+		err = a.checkTold(ctx, r, told) // A message that was signed is alive until the ledger has signed that it is dead.
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, wrap("get payment", err, unknown)
+	}
 	return a.readOwn(ctx, a.c.ledgerWord(a.who, a.wallet), told)
 }
 
@@ -176,6 +183,9 @@ func (a *Agent) wait(ctx context.Context, id string, rests func(typev1.PaymentSt
 			retry = watchRetryMin
 			continue
 		case err != nil && !worthRepeating(err):
+			if p != nil && p.State == authorized {
+				err = unsure(err) // What was sent goes on without this stream.
+			}
 			return last, err
 		}
 		if err := pause(ctx, retry); err != nil {
