@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/recoverywork"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -288,6 +289,17 @@ func TestFetchExactBelievesNoGateway(t *testing.T) {
 			}
 		})
 	}
+	// A gateway that refuses to answer says NO of its own call alone.
+	p.set(func(string, proto.Message) error {
+		return fault.New(typev1.Reason_REASON_PERMISSION_DENIED, notMoved, "not now")
+	}, nil)
+	if _, err := buyer.ShowFetch(ctx, f.ID); err == nil || client.MoneyMovedOf(err) != unknown {
+		t.Errorf("refused: %v", err)
+	}
+	if _, err := buyer.ConfirmFetch(ctx, f.ID, io.Discard); err == nil || client.MoneyMovedOf(err) != unknown {
+		t.Errorf("refused: %v", err)
+	}
+	p.honest()
 	m.front.Store(nil)
 	done, _ := m.confirm(f)
 	m.chain.Finalize()

@@ -13,6 +13,7 @@ import (
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
+	"github.com/halfkey/halfkey/internal/fault"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -139,6 +140,9 @@ func TestHostileChainState(t *testing.T) {
 			got, err := w.payer.Resume(ctx, order.ID)
 			if err == nil && got.State != authorized || p.called("GetBlockHash") != asked || p.called("CreatePayment") != made {
 				t.Errorf("resuming: got %v, %v, and another message", got, err)
+			}
+			if shown, err := w.payer.Payment(ctx, order.ID); err == nil && shown.State != authorized {
+				t.Errorf("it is shown as %v, %v", shown, err)
 			}
 			p.honest()
 			a := w.reopened(t) // What was answered may have been of another time.
@@ -335,4 +339,25 @@ func TestCrashWhilePayingOnSolana(t *testing.T) {
 			}
 			w.clock.Advance(6 * time.Second)
 		})
+}
+
+// TestRefusedQuestions: whoever refuses to answer says NO of its own call, and nothing of what was sent to the chain before.
+func TestRefusedQuestions(t *testing.T) {
+	var p *proxy
+	w := newChainWorld(t, proxied(t, &p))
+	ctx := testContext(t)
+	order := w.order("sent", usd)
+	mustPay(t, w.payer, order, authorized)
+	for _, reason := range []typev1.Reason{typev1.Reason_REASON_PERMISSION_DENIED, typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.Reason_REASON_REVOKED} {
+		p.set(func(string, proto.Message) error { return fault.New(reason, notMoved, "not now") }, nil)
+		if _, err := w.payer.Resume(ctx, order.ID); client.ReasonOf(err) != reason || client.MoneyMovedOf(err) != unknown {
+			t.Errorf("resuming by %v: %v, %v", reason, err, client.MoneyMovedOf(err))
+		}
+		if _, err := w.payer.Pay(ctx, order); client.ReasonOf(err) != reason || client.MoneyMovedOf(err) != unknown {
+			t.Errorf("paying again by %v: %v, %v", reason, err, client.MoneyMovedOf(err))
+		}
+	}
+	p.honest()
+	w.chain.Finalize()
+	comesTo(t, w.payer, order.ID, settled)
 }
