@@ -295,6 +295,9 @@ func (a *Agent) saveFetch(r *FetchRecord, risk typev1.MoneyMoved) error {
 	}
 	err := a.c.fetches.SaveFetch(r)
 	if errors.Is(err, ErrConflict) {
+		if risk == notMoved {
+			risk = unknown // That of the other process may have been paid meanwhile.
+		}
 		return failure(op, typev1.Reason_REASON_ABORTED, risk, "another process works on this fetch")
 	}
 	return wrap(op, err, risk)

@@ -336,6 +336,26 @@ func TestTransport(t *testing.T) {
 	}
 }
 
+// TestConfirmedTooLate: a fetch that was confirmed and could not be paid before its payment's deadline ends, and nothing was paid.
+func TestConfirmedTooLate(t *testing.T) {
+	clock := halfkeytest.NewClock(time.Now())
+	m := newMarket(t, halfkeytest.WithClock(clock))
+	ctx := testContext(t)
+	before, late := balance(t, m.buyer), m.fetch()
+	if _, err := m.buyer.Freeze(ctx, "late"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.buyer.ConfirmFetch(ctx, late.ID, io.Discard)
+	wantReason(t, err, typev1.Reason_REASON_FROZEN, notMoved)
+	clock.Advance(25 * time.Hour)
+	_, err = m.buyer.ConfirmFetch(ctx, late.ID, io.Discard)
+	wantReason(t, err, typev1.Reason_REASON_DEADLINE_EXPIRED, notMoved)
+	f, err := m.buyer.ConfirmFetch(ctx, late.ID, io.Discard)
+	if err != nil || f.State != client.FetchEnded || f.MoneyMoved != notMoved || balance(t, m.buyer) != before {
+		t.Errorf("got %+v, %v", f, err)
+	}
+}
+
 // TestOldPrices lets time pass between a price and its confirmation.
 func TestOldPrices(t *testing.T) {
 	clock := halfkeytest.NewClock(time.Now())

@@ -139,9 +139,21 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 			"field", "recipient")
 	}
 	if p, err = a.Pay(ctx, order); err != nil {
+		if a.neverSigned(r.Name, err) {
+			return nil, a.endFetch(ctx, r, nil, err)
+		}
 		return nil, err
 	}
 	return p, a.followPayment(r, p)
+}
+
+// neverSigned reports whether a payment failed for ever, its deadline having passed before anything of it was signed.
+func (a *Agent) neverSigned(name string, err error) bool {
+	if ReasonOf(err) != typev1.Reason_REASON_DEADLINE_EXPIRED {
+		return false
+	}
+	r, err := a.c.payments.LoadPayment(name)
+	return err == nil && r.State == expired && len(r.Pinned) == 0 && len(r.Signature) == 0
 }
 
 // followPayment takes over what became of a fetch's payment.
