@@ -68,6 +68,9 @@ type Fetch struct {
 	Description, Resource string
 	// Elsewhere says that by its words the server sells what is at another origin than the one that was asked.
 	Elsewhere bool
+	// Memo is what the server wants written on the chain with the payment, where all can read it for ever: its words, like the two above.
+	// Empty if it asks for none.
+	Memo string
 	// Refused are the server's other offers, and why each was not chosen.
 	Refused []string
 	// Judged is the state that the payment would have come to first when the price was fetched, and DryRun how every rule judged it
@@ -254,6 +257,9 @@ func (a *Agent) view(r *FetchRecord) *Fetch {
 	if q, o, err := r.chosen(); err == nil {
 		f.Description, f.Resource = q.Resource.Description.String(), q.Resource.URL.String()
 		f.Scheme, f.FeePayer = o.Scheme, o.FeePayer
+		if o.Memo != "" {
+			f.Memo = o.Memo.String()
+		}
 		f.Elsewhere = elsewhere(string(q.Resource.URL), r.URL)
 	}
 	if r.unproven() {

@@ -226,6 +226,9 @@ func TestFetchExact(t *testing.T) {
 				f.FeePayer != m.seller.FeePayer().String() || f.Elsewhere != (row.version == 2) || f.Judged != authorized || f.DryRun == nil {
 				t.Errorf("the price is %+v", f)
 			}
+			if memo, _ := row.extra["memo"].(string); (memo == "") != (f.Memo == "") || !strings.Contains(f.Memo, memo) {
+				t.Errorf("the memo is shown as %q", f.Memo)
+			}
 			done, out := m.confirm(f)
 			if done.State != delivered || done.MoneyMoved != unknown || out != "sunny\n" || done.Until.IsZero() || done.LastValidHeight == 0 ||
 				!strings.HasPrefix(done.Answer.Claim, "paid") || done.Payment.State != authorized {

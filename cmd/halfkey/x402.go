@@ -92,6 +92,8 @@ type fetchServerWords struct {
 	// Resource and Description are what it says that it sells.
 	Resource    string `json:"resource"`
 	Description string `json:"description"`
+	// Memo is what it wants written on the chain with the payment, public for ever; empty if it asks for none.
+	Memo string `json:"memo"`
 	// Elsewhere says that it names a resource of another origin than the one that was asked.
 	Elsewhere bool `json:"elsewhere"`
 	// Receipt is what its receipt claims; empty if it sent none.
@@ -103,8 +105,10 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 		ID: f.ID, Payment: f.Name, State: string(f.State), MoneyMoved: enumText(f.MoneyMoved, "MONEY_MOVED_"), Method: f.Method, URL: f.URL,
 		Asset: f.Asset, Units: resource.FormatUnits(f.Units), Amount: formatAmount(f.Units, f.Asset, c.Installation().ID()),
 		PayTo: f.PayTo, Recipient: f.RecipientName, RecipientKey: keyText(f.Recipient[:]), Scheme: f.Scheme, FeePayer: f.FeePayer,
-		ServerSays: fetchServerWords{Resource: f.Resource, Description: f.Description, Elsewhere: f.Elsewhere, Receipt: f.Answer.Claim},
-		Judged:     paymentState(f.Judged), RefusedOffers: append([]string{}, f.Refused...), Ended: f.Ended, Attempts: f.Attempts,
+		ServerSays: fetchServerWords{
+			Resource: f.Resource, Description: f.Description, Memo: f.Memo, Elsewhere: f.Elsewhere, Receipt: f.Answer.Claim,
+		},
+		Judged: paymentState(f.Judged), RefusedOffers: append([]string{}, f.Refused...), Ended: f.Ended, Attempts: f.Attempts,
 		HTTPStatus: f.Answer.Status, Problem: f.Answer.Problem, Next: fetchNext(f), money: f.MoneyMoved,
 	}
 	if f.Payment != nil {
@@ -198,6 +202,9 @@ func (r *fetchResult) people(p *printer) {
 	}
 	for _, o := range r.RefusedOffers {
 		p.line("Not taken %s", o)
+	}
+	if r.ServerSays.Memo != "" {
+		p.line("Writes    on the chain, public for ever, what the server wants there: %s", r.ServerSays.Memo)
 	}
 	for _, s := range [][2]string{{"resource", r.ServerSays.Resource}, {"description", r.ServerSays.Description}, {"receipt", r.ServerSays.Receipt}} {
 		if s[1] != "" && s[1] != `""` {
