@@ -442,7 +442,7 @@ func (a *audit) income(e *typev1.Entry) error {
 		return refusal("settlement", "payment", "is another payment")
 	case s.GetAsset() != e.GetAsset() || s.GetUnits() != e.GetUnits():
 		return refusal("settlement", "units", "are not the entry's")
-	case chainAsset(e.GetAsset()):
+	case guardrails.RailOf(e.GetAsset()) == railSolana:
 		return refusal("entry", "kind", "brings what comes in on a chain, by the transaction that brought it and not by a payment")
 	case a.incoming[e.GetPayment()]:
 		return refusal("entry", "payment", "came in before")

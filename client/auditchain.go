@@ -7,6 +7,7 @@ import (
 
 	"github.com/halfkey/halfkey/frost"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -46,12 +47,6 @@ func (m *pinnedMessage) names(transaction []byte) bool {
 
 // onChain reports whether a payment settles by a chain's proof.
 func (p *auditedPayment) onChain() bool { return p.intent.GetRail() != typev1.Rail_RAIL_BOOK }
-
-// chainAsset reports whether an asset is moved by a chain's transactions.
-func chainAsset(asset string) bool {
-	_, is := resource.TokenOf(asset)
-	return is
-}
 
 // pin notes the message of a payment that was authorized on a chain. Its bytes name no payment, so they stand for one alone.
 func (a *audit) pin(p *auditedPayment, m evidence.Message) error {
@@ -176,7 +171,7 @@ func (a *audit) recount(quarter int64) {
 // stated is the balance that entries state. What left a chain past the ledger may have been held: nothing is available then, and what
 // comes in makes good for it first.
 func stated(asset string, b Balance) Balance {
-	if chainAsset(asset) {
+	if guardrails.RailOf(asset) == railSolana {
 		b.Available = max(0, b.Available)
 	}
 	return b

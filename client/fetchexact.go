@@ -8,6 +8,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/x402"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -18,7 +19,7 @@ const landingTime = 2 * time.Minute
 
 // onChain reports whether the chosen offer is paid on a chain, so that the seller brings the payment there and the ledger proves what
 // became of it afterwards.
-func (r *FetchRecord) onChain() bool { return railOf(r.Asset) == railSolana }
+func (r *FetchRecord) onChain() bool { return guardrails.RailOf(r.Asset) == railSolana }
 
 // chainTerms are what the chosen offer adds to the payment's intent; nil on the book. The server's hint at a block hash is not used:
 // the ledger hands out the one whose end it can prove.

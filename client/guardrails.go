@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -249,7 +250,7 @@ func (r Rules) document(i *evidence.Installation, head *evidence.Head) (*typev1.
 	}
 	slices.Sort(doc.Assets)
 	for _, asset := range doc.Assets {
-		if rail := railOf(asset); !slices.Contains(doc.Rails, rail) {
+		if rail := guardrails.RailOf(asset); !slices.Contains(doc.Rails, rail) {
 			doc.Rails = append(doc.Rails, rail)
 		}
 	}

@@ -34,11 +34,8 @@ const (
 	deadBlockHashDomain = "halfkey: the hash of no block, for messages that can never be paid"
 )
 
-// railSolana and railBook are the rails, short.
-const (
-	railBook   = typev1.Rail_RAIL_BOOK
-	railSolana = typev1.Rail_RAIL_SOLANA
-)
+// railSolana is the rail on Solana, short.
+const railSolana = typev1.Rail_RAIL_SOLANA
 
 // chainTerms are what the message of an x402 offer on Solana has besides the intent: who pays the fee, the memo, and the digest of
 // the offer, which the bytes do not hold.
@@ -55,14 +52,6 @@ type signedMessage struct {
 	signature solana.Signature
 	// offerDigest is that of the offer which the message was made for.
 	offerDigest []byte
-}
-
-// railOf is the rail that an asset is paid on.
-func railOf(asset string) typev1.Rail {
-	if _, known := resource.TokenOf(asset); known {
-		return railSolana
-	}
-	return railBook
 }
 
 // throughSeller reports whether an intent's message is brought to the chain by who sells the HTTP resource, and not by the ledger.

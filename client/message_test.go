@@ -85,7 +85,7 @@ func TestMessagesOfBothRails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := m.checked(t, book, b, nil); got.Rail != railBook || got.Units != 7 {
+	if got := m.checked(t, book, b, nil); got.Rail != typev1.Rail_RAIL_BOOK || got.Units != 7 {
 		t.Errorf("on the book: got %+v", got)
 	}
 

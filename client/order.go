@@ -11,6 +11,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -65,7 +66,7 @@ func newIntent(i *evidence.Installation, wallet string, o Order, recipient [32]b
 		Installation:   i.ID(),
 		Wallet:         wallet,
 		Payment:        resource.Payment(wallet, o.ID),
-		Rail:           railOf(o.Asset),
+		Rail:           guardrails.RailOf(o.Asset),
 		Asset:          o.Asset,
 		Units:          resource.FormatUnits(o.Units),
 		Recipient:      recipient[:],
@@ -97,7 +98,7 @@ func (a *Agent) complete(ctx context.Context, o Order) (Order, [32]byte, error) 
 	if o.Asset == "" {
 		o.Asset = a.c.Installation().BookUSD()
 	}
-	if o.X402 != nil && o.chain == nil && railOf(o.Asset) == railSolana {
+	if o.X402 != nil && o.chain == nil && guardrails.RailOf(o.Asset) == railSolana {
 		return o, [32]byte{}, local("pay", typev1.Reason_REASON_INVALID_ARGUMENT, unquoted, "field", "x402")
 	}
 	key, err := a.c.resolve(ctx, a.who, o.Recipient)

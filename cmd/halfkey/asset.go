@@ -61,14 +61,6 @@ func assetOf(word, installation string) (string, bool) {
 	return "", false
 }
 
-// railOf is the rail that an asset is paid on.
-func railOf(asset string) typev1.Rail {
-	if _, known := resource.TokenOf(asset); known {
-		return typev1.Rail_RAIL_SOLANA
-	}
-	return typev1.Rail_RAIL_BOOK
-}
-
 // amountUnit is how an asset's amounts are followed: by USD, or by the token's symbol.
 func amountUnit(asset, installation string) (unit string, decimals int, ok bool) {
 	if t, known := resource.TokenOf(asset); known {

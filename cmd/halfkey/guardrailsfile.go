@@ -170,7 +170,7 @@ func railWord(r typev1.Rail) string { return strings.ToLower(enumText(r, "RAIL_"
 func railsOf(assets []string) []typev1.Rail {
 	var rails []typev1.Rail
 	for _, asset := range assets {
-		rails = append(rails, railOf(asset))
+		rails = append(rails, guardrails.RailOf(asset))
 	}
 	slices.Sort(rails)
 	return slices.Compact(rails)
@@ -339,8 +339,8 @@ func railRemarks(doc *typev1.GuardRails) []string {
 	var out []string
 	networks := make(map[string]bool)
 	for _, asset := range doc.GetAssets() {
-		if !slices.Contains(doc.GetRails(), railOf(asset)) {
-			out = append(out, assetWord(asset, doc.GetInstallation())+" is never paid: it is allowed, and the rail "+railWord(railOf(asset))+" is not")
+		if !slices.Contains(doc.GetRails(), guardrails.RailOf(asset)) {
+			out = append(out, assetWord(asset, doc.GetInstallation())+" is never paid: it is allowed, and the rail "+railWord(guardrails.RailOf(asset))+" is not")
 		}
 		if t, known := resource.TokenOf(asset); known {
 			networks[t.Network] = true

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/guardrails"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -48,7 +49,7 @@ type reviewEntry struct {
 
 func (a *app) reviewEntry(r *client.Review) reviewEntry {
 	address := ""
-	if railOf(r.Asset) == typev1.Rail_RAIL_SOLANA {
+	if guardrails.RailOf(r.Asset) == typev1.Rail_RAIL_SOLANA {
 		address = addressText(r.Recipient[:])
 	}
 	return reviewEntry{

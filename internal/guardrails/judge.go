@@ -130,11 +130,11 @@ func judgeRail(doc *typev1.GuardRails, f Facts) typev1.Light {
 func judgeAsset(doc *typev1.GuardRails, f Facts) typev1.Light {
 	unit, _, ok := resource.UnitOf(f.Asset, doc.GetInstallation())
 	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit) &&
-		railOf(f.Asset) == f.Rail)
+		RailOf(f.Asset) == f.Rail)
 }
 
-// railOf is the one rail that an asset with a unit of account settles on.
-func railOf(asset string) typev1.Rail {
+// RailOf is the one rail that an asset with a unit of account settles on.
+func RailOf(asset string) typev1.Rail {
 	if _, token := resource.TokenOf(asset); token {
 		return typev1.Rail_RAIL_SOLANA
 	}
