@@ -18,6 +18,8 @@ const (
 	freshenTimeout = 3 * time.Second
 	// accountsPerTick bounds the accounts of one round.
 	accountsPerTick = 64
+	// looksKept bounds the looks that are remembered; what was looked at lately is kept beyond it.
+	looksKept = 1 << 14
 	// partsPerLook bounds the parts of an account's history that one look takes in; the next look goes on.
 	partsPerLook = 8
 )
@@ -75,7 +77,7 @@ func (l *lookout) end(look *accountLook, now time.Time, aborted bool) {
 	close(look.done)
 	// What ended long ago is as good as never looked at.
 	for k, one := range l.accounts {
-		if len(l.accounts) <= livePage*accountsPerTick {
+		if len(l.accounts) <= looksKept {
 			break
 		}
 		if !one.ended.IsZero() && now.Sub(one.ended) > accountEvery {
@@ -87,7 +89,7 @@ func (l *lookout) end(look *accountLook, now time.Time, aborted bool) {
 // lookAtAccounts takes in what happened to accounts: to all, or to the next ones in turn that were not looked at just now.
 func (s *Service) lookAtAccounts(ctx context.Context, all bool) error {
 	l := &s.chain.lookout
-	fresh, after := accountEvery, l.turn()
+	fresh, after := accountEvery, l.accountTurn()
 	if all {
 		fresh, after = 0, balanceKey{}
 	}
@@ -115,17 +117,17 @@ func (s *Service) lookAtAccounts(ctx context.Context, all bool) error {
 	}
 }
 
-// turn is after which account the round goes on, goOn moves it.
-func (l *lookout) turn() balanceKey {
+// accountTurn is after which account the next round begins, goOn moves it.
+func (l *lookout) accountTurn() balanceKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.after
+	return l.afterAccount
 }
 
 func (l *lookout) goOn(after balanceKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.after = after
+	l.afterAccount = after
 }
 
 // freshen takes in what happened to a wallet's account on the chain, if it was not looked at just now. It is bounded in time, and what

@@ -3,7 +3,8 @@ package ledger
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,9 +19,9 @@ const (
 	outcomeTimeout = 20 * time.Second
 	// looksAtOnce is how many messages, and how many accounts, are looked at at the same time: endpoints count calls.
 	looksAtOnce = 4
-	// messagesPerTick bounds the messages of one round, those that have waited longest first.
+	// messagesPerTick bounds the messages that one round asks about.
 	messagesPerTick = 64
-	// livePage is how many rows are read at once.
+	// livePage bounds the rows that one round reads. Some of them are looked at rarely, so it is more.
 	livePage = 256
 	// slowest is how rarely a message is looked at that has stayed unproven for long: what is missing then is an endpoint.
 	slowest = time.Minute
@@ -35,8 +36,9 @@ type lookout struct {
 	mu       sync.Mutex
 	messages map[messageKey]pace
 	accounts map[balanceKey]*accountLook
-	// after is where the round of accounts goes on.
-	after balanceKey
+	// afterMessage and afterAccount are where the rounds of messages and of accounts go on.
+	afterMessage messageKey
+	afterAccount balanceKey
 	// complained is when the log was last told that something cannot be proven.
 	complained time.Time
 }
@@ -91,46 +93,75 @@ func (s *Service) LookAtChain(ctx context.Context) error {
 	return errors.Join(s.lookAtMessages(ctx, true), s.lookAtAccounts(ctx, true))
 }
 
-// lookAtMessages asks what has become of messages, of all or of those that are due.
+// lookAtMessages asks what has become of messages: of all, or of the next ones in turn that are due. A round reads a page and goes on
+// where the last one ended, so that it costs the same however many wait, and each has its turn.
 func (s *Service) lookAtMessages(ctx context.Context, all bool) error {
-	var live []liveMessage
-	var after messageKey
+	l := &s.chain.lookout
+	after := messageKey{}
+	if !all {
+		after = l.messageTurn()
+	}
+	var failures []error
 	for {
-		n := len(live)
+		var page []liveMessage
 		err := s.store.look(ctx, func(v *view) error {
-			return v.liveMessages(ctx, after, livePage, func(k messageKey, m chainMessage) { live = append(live, liveMessage{k, m}) })
+			return v.liveMessages(ctx, after, livePage, func(k messageKey, m chainMessage) { page = append(page, liveMessage{k, m}) })
 		})
 		if err != nil {
 			return err
 		}
-		if len(live)-n < livePage {
-			break
+		var due []liveMessage
+		due, after = l.due(after, page, time.Now(), all)
+		// What is wrong with one message keeps no other from its turn.
+		failures = append(failures, forEach(ctx, due, func(one liveMessage) error { return s.lookAtMessage(ctx, one) }))
+		if all && after != (messageKey{}) {
+			continue
 		}
-		after = live[len(live)-1].key
+		return errors.Join(failures...)
 	}
-	due := s.chain.lookout.due(live, time.Now(), all)
-	return forEach(ctx, due, func(one liveMessage) error { return s.lookAtMessage(ctx, one) })
 }
 
-// due chooses the messages of a round, and forgets those that are no longer live.
-func (l *lookout) due(live []liveMessage, now time.Time, all bool) []liveMessage {
+// messageTurn is after which message the next round begins.
+func (l *lookout) messageTurn() messageKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.messages
-	l.messages = make(map[messageKey]pace, len(live))
-	var due []liveMessage
-	for _, one := range live {
-		p := before[one.key]
-		l.messages[one.key] = p
-		if all || p.due(now) {
-			due = append(due, one)
+	return l.afterMessage
+}
+
+// due chooses the messages of a page that are looked at now, and says after which one the next page begins: zero is from the first one on.
+// What lies within the page and was not read is live no more, and is forgotten.
+func (l *lookout) due(after messageKey, page []liveMessage, now time.Time, all bool) (due []liveMessage, next messageKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(page) == livePage {
+		next = page[livePage-1].key
+	}
+	within := func(k messageKey) bool {
+		return compareMessage(k, after) > 0 && (next == messageKey{} || compareMessage(k, next) <= 0)
+	}
+	read := make(map[messageKey]pace, len(page))
+	for _, one := range page {
+		read[one.key] = l.messages[one.key]
+	}
+	maps.DeleteFunc(l.messages, func(k messageKey, _ pace) bool { return within(k) })
+	if l.messages == nil {
+		l.messages = make(map[messageKey]pace, len(page))
+	}
+	maps.Copy(l.messages, read)
+	for i, one := range page {
+		if !all && !read[one.key].due(now) {
+			continue
+		}
+		due = append(due, one)
+		if !all && len(due) == messagesPerTick && i+1 < len(page) {
+			next = one.key
+			break
 		}
 	}
-	if all {
-		return due
+	if !all {
+		l.afterMessage = next
 	}
-	slices.SortStableFunc(due, func(a, b liveMessage) int { return l.messages[a.key].last.Compare(l.messages[b.key].last) })
-	return due[:min(len(due), messagesPerTick)]
+	return due, next
 }
 
 // looked notes a look at a message whose units have been held since a time of the ledger's, and says for how long nothing came of it.
@@ -222,10 +253,10 @@ func (s *Service) lookAtMessage(ctx context.Context, one liveMessage) error {
 	if err != nil {
 		return err
 	}
-	account, ok := s.tokenAccount(w, p.asset)
-	if !ok {
+	watch, err := s.watch(one, w, p.asset)
+	if err != nil {
 		s.chain.lookout.looked(one.key, time.Now(), p.updatedMillis)
-		return errors.New("a message waits for another network than the one that is configured: " + key.name())
+		return fmt.Errorf("%s: %w", key.name(), err)
 	}
 	o := &outcome{key: one.key}
 	asking, cancel := context.WithTimeout(ctx, outcomeTimeout)
@@ -234,12 +265,7 @@ func (s *Service) lookAtMessage(ctx context.Context, one liveMessage) error {
 	if one.signature != nil && !frozen {
 		sending.Go(func() { s.sendAgain(asking, one) })
 	}
-	o.Outcome, err = s.chain.client.Outcome(asking, solanarpc.Watch{
-		Account: account, Payer: w.groupKey, Message: one.message,
-		BlockHash: solanarpc.BlockHash{
-			Hash: blockHashOf(one.message), Slot: uint64(one.slot), LastValidHeight: uint64(one.lastValidHeight),
-		},
-	})
+	o.Outcome, err = s.chain.client.Outcome(asking, watch)
 	sending.Wait()
 	if err != nil && asking.Err() != nil && ctx.Err() == nil {
 		o.Outcome, err = solanarpc.Outcome{Why: "the endpoints took longer than " + outcomeTimeout.String()}, nil
@@ -289,17 +315,20 @@ func (s *Service) sendTransfer(ctx context.Context, message, signature []byte) e
 	return s.chain.client.Send(ctx, wire)
 }
 
-// blockHashOf is the block hash that a message of version 0 names, or zero. The message was decoded when it was pinned.
-func blockHashOf(message []byte) (hash [32]byte) {
-	const before = 1 + 3 // Version, and the header.
-	if len(message) <= before {
-		return hash
+// watch says what is looked for on the chain for a message of a wallet's.
+func (s *Service) watch(one liveMessage, w wallet, asset string) (solanarpc.Watch, error) {
+	account, ok := s.tokenAccount(w, asset)
+	if !ok {
+		return solanarpc.Watch{}, errors.New("a message waits for another network than the one that is configured")
 	}
-	at := before + 1 + int(message[before])*len(solana.Key{})
-	if len(message) < at+len(hash) {
-		return hash
+	hash, err := solana.BlockHash(one.message)
+	if err != nil {
+		return solanarpc.Watch{}, fmt.Errorf("a message that was pinned is none: %w", err)
 	}
-	return [32]byte(message[at:])
+	return solanarpc.Watch{
+		Account: account, Payer: w.groupKey, Message: one.message,
+		BlockHash: solanarpc.BlockHash{Hash: hash, Slot: uint64(one.slot), LastValidHeight: uint64(one.lastValidHeight)},
+	}, nil
 }
 
 // tokenAccount is the account that a wallet pays an asset from, whether new payments in it are taken or not; ok is false for an asset of

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -311,5 +312,106 @@ func TestByItself(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	f.settledBy(p)
+}
+
+// TestPace: a message is looked at each time while it is young, and ever more rarely when nothing comes of it.
+func TestPace(t *testing.T) {
+	var l lookout
+	now := time.Unix(1_800_000_000, 0)
+	live := []liveMessage{{key: messageKey{wallet: "wallets/w"}}}
+	looks := 0
+	for range 3600 {
+		now = now.Add(time.Second)
+		due, next := l.due(messageKey{}, live, now, false)
+		if len(due) == 1 {
+			l.looked(live[0].key, now, 1)
+			looks++
+		}
+		if next != (messageKey{}) {
+			t.Fatalf("the next round begins after the only message: %v", next)
+		}
+	}
+	// Each time by the age's eighth, up to a minute.
+	if looks < 70 || looks > 130 {
+		t.Errorf("looked %d times in an hour", looks)
+	}
+	l.over(live[0].key)
+	if got := l.oldestMillis(); got != 0 {
+		t.Errorf("the oldest of none is of %d", got)
+	}
+	l.looked(live[0].key, now, 1) // By a look that was under way meanwhile.
+	l.due(messageKey{}, nil, now, false)
+	if got := l.oldestMillis(); got != 0 {
+		t.Errorf("what is live no more is remembered, of %d", got)
+	}
+}
+
+// TestRoundsAreBounded: however many messages wait, a round reads a page and asks about a part of it; each message has its turn before any
+// has a second one, also after a restart. A message among few is looked at by the next round.
+func TestRoundsAreBounded(t *testing.T) {
+	f := startChain(t)
+	p := f.authorize("p1", usdc)
+	round := func() {
+		t.Helper()
+		if err := f.ledger.lookAtMessages(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What the rounds have read, and what they have looked at once and more often.
+	counts := func() (read, once, again int) {
+		l := &f.ledger.chain.lookout
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, p := range l.messages {
+			switch {
+			case p.last.IsZero():
+			case p.last.Equal(p.first):
+				once++
+			default:
+				again++
+			}
+		}
+		return len(l.messages), once, again
+	}
+	before := f.nodes[0].Asked("getSignaturesForAddress")
+	if round(); f.nodes[0].Asked("getSignaturesForAddress") == before {
+		t.Error("a round has not looked at the only message")
+	}
+	// The thousands that wait are one payment's message under other digests. The endpoints are down, so that nothing comes of them.
+	const many = 2000
+	f.sql(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO chain_message (wallet, digest, id, message, slot, last_valid_height, signature, seen, state)
+		SELECT wallet, unhex(printf('%064x', i)), id, message, slot, last_valid_height, signature, seen, state FROM chain_message, n`, many-1)
+	for _, n := range f.nodes {
+		n.Become(solanarpctest.Down(503))
+	}
+	for range 2 {
+		f.reopen()
+		for read := 0; read == 0; read, _, _ = counts() { // The ledger's own first round.
+			time.Sleep(time.Millisecond)
+		}
+		for i := 1; i <= many/messagesPerTick; i++ {
+			round()
+			read, once, again := counts()
+			if rounds := i + 1; read > i*messagesPerTick+livePage || once+again > rounds*messagesPerTick {
+				t.Fatalf("%d rounds have read %d messages and looked at %d", rounds, read, once+again)
+			}
+			if again != 0 && once+again < many {
+				t.Fatalf("%d messages had a second turn, and only %d of %d a first one", again, once+again, many)
+			}
+		}
+		if _, once, again := counts(); once+again != many {
+			t.Errorf("%d of %d messages had a turn in as many rounds as that takes", once+again, many)
+		}
+	}
+	digest := evidence.MessageDigest(p.MessageBytes)
+	f.sql(`DELETE FROM chain_message WHERE digest <> ?`, digest[:])
+	for _, n := range f.nodes {
+		n.Become()
+	}
+	f.settling(p)
+	f.chain.Finalize()
+	round()
 	f.settledBy(p)
 }

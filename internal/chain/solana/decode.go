@@ -45,6 +45,16 @@ func Decode(b []byte, recipient Key, mints []Mint) (Message, error) {
 	return m, nil
 }
 
+// BlockHash is the block hash that a message of version 0 names. All of the message has to be well-formed, and nothing else of it is
+// judged: this is for bytes that Decode took when they were signed, and for whoever no longer knows what it compared them with.
+func BlockHash(b []byte) (hash [32]byte, err error) {
+	p, err := parse(b)
+	if err != nil {
+		return hash, err
+	}
+	return [32]byte(p.blockHash), nil
+}
+
 // layout finds the layout by the number of signers, and checks that the message has its form.
 func (p *parsed) layout(m *Message) error {
 	// A durable nonce must be the first instruction. It would let the message land at any time, also after its hold has ended.

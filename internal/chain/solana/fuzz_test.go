@@ -32,6 +32,9 @@ func FuzzDecode(f *testing.F) {
 		if again, err := m.Encode(); err != nil || !bytes.Equal(again, b) {
 			t.Errorf("Decode(%x) = %+v, which encodes to %x, %v", b, m, again, err)
 		}
+		if hash, err := solana.BlockHash(b); err != nil || hash != m.BlockHash {
+			t.Errorf("BlockHash(%x) = %x, %v, want %x", b, hash, err, m.BlockHash)
+		}
 		if len(b) > solana.Size || b[0] != 0x80 || m.Recipient != recipient {
 			t.Errorf("Decode takes %x as %+v", b, m)
 		}

@@ -74,6 +74,23 @@ func TestGoldenMessages(t *testing.T) {
 	}
 }
 
+// TestBlockHash: a message's block hash is read where both layouts have it, and from nothing that is less than a message.
+func TestBlockHash(t *testing.T) {
+	for _, layout := range layouts {
+		want := sample(t, layout)
+		b := encode(t, want)
+		if got, err := solana.BlockHash(b); err != nil || got != want.BlockHash {
+			t.Errorf("%v: %x, %v, want %x", layout, got, err, want.BlockHash)
+		}
+		for n := range len(b) {
+			var refused *solana.Error
+			if got, err := solana.BlockHash(b[:n]); !errors.As(err, &refused) || got != [32]byte{} {
+				t.Errorf("%v: of the first %d bytes: %x, %v", layout, n, got, err)
+			}
+		}
+	}
+}
+
 func TestLayoutsHaveNames(t *testing.T) {
 	for layout, want := range map[solana.Layout]string{0: "unknown", solana.X402: "x402", solana.Transfer: "transfer", 3: "unknown"} {
 		if got := layout.String(); got != want {
