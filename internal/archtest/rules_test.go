@@ -155,7 +155,7 @@ func rules() []rule {
 			// Its own listener and what holds that; etcd's server has a gateway of its own.
 			except: []string{
 				"./gateway/httpjson/...", "./gateway/edge/...", "./cmd/gateway/...", "./internal/etcdstore/embedded/...", "./internal/allinone/...",
-				"./halfkeytest/...", "./cmd/halfkey-dev/...", "./test/...", "./deploy/etcd",
+				"./halfkeytest/...", "./cmd/halfkey-dev/...", "./internal/servicetest", "./test/...", "./deploy/etcd",
 			},
 			reason: "nobody else serves it, and its runtime in generated code would reach every importer",
 			deny:   slices.Concat(gatewayRT, []string{"./gateway/httpjson/...", "./docs/openapi/..."}),
@@ -164,7 +164,8 @@ func rules() []rule {
 		{
 			name: "etcd's server only where it is embedded", scope: linked, from: []string{"./..."},
 			except: []string{
-				"./internal/etcdstore/embedded/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/...", "./test/...", "./deploy/etcd",
+				"./internal/etcdstore/embedded/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/...", "./internal/servicetest",
+				"./test/...", "./deploy/etcd",
 			},
 			reason: "it is a large share of a build and of what can be attacked; services take a client",
 			deny:   etcdServer,
@@ -281,12 +282,12 @@ func rules() []rule {
 			name: "test helpers only in tests", scope: direct, from: []string{"./..."},
 			except: []string{
 				"./halfkeytest/...", "./test/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
-				"./internal/chain/solanarpc/solanarpctest/...",
+				"./internal/chain/solanarpc/solanarpctest/...", "./internal/servicetest/...",
 			},
 			reason: "testing in a shipped binary means that a helper went along, with its keys",
 			deny: []string{
 				"testing/...", "pgregory.net/...", "go.uber.org/goleak/...", "./internal/evidence/evidencetest/...", "./internal/rpc/rpctest/...",
-				"./internal/canary/...", "./internal/chain/solanarpc/solanarpctest/...",
+				"./internal/canary/...", "./internal/chain/solanarpc/solanarpctest/...", "./internal/sellertest/...", "./internal/servicetest/...",
 			},
 			breaks: []string{"./services/ledger", "./internal/evidence/evidencetest"},
 		},

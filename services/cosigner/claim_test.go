@@ -15,6 +15,7 @@ import (
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/cosigner"
@@ -158,7 +159,7 @@ func TestClaimRacesEnd(t *testing.T) {
 	sealed, ended := 0, 0
 	f := newFixture(t)
 	late := *f
-	late.clock = &clock{now: start.Add(cosigner.RegistrationLife + time.Millisecond)}
+	late.clock = servicetest.NewClock(start.Add(cosigner.RegistrationLife + time.Millisecond))
 	late.config.Clock = late.clock.Now
 	after := late.replica()
 	for n := range rounds {

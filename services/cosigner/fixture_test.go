@@ -7,10 +7,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,76 +16,22 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/halfkey/halfkey/frost"
-	"github.com/halfkey/halfkey/internal/etcdstore/embedded"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	cosignerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/cosigner/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/cosigner"
 )
 
-// etcd is one member for all tests; each has a namespace of its own.
-var (
-	etcd       *embedded.Server
-	namespaces atomic.Int64
-)
-
-func TestMain(m *testing.M) { os.Exit(withEtcd(m)) }
-
-func withEtcd(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "halfkey-cosigner-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o700); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if etcd, err = embedded.Start(ctx, embedded.Config{Dir: dir}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := etcd.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(servicetest.WithEtcd(m)) }
 
 var start = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 
 const usd = 1_000_000
-
-// clock is a clock that tests set.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Set(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = now
-}
-
-func (c *clock) Advance(d time.Duration) { c.Set(c.Now().Add(d)) }
 
 // fixture is a co-signer behind a real gRPC server, with its store at hand.
 type fixture struct {
@@ -97,7 +41,7 @@ type fixture struct {
 	t      testing.TB
 	config cosigner.Config
 	kv     clientv3.KV
-	clock  *clock
+	clock  *servicetest.Clock
 	log    *bytes.Buffer
 }
 
@@ -117,17 +61,13 @@ func newKEK(t testing.TB) tink.AEAD {
 // newFixture starts a co-signer of an own installation on an empty store.
 func newFixture(t testing.TB, edit ...func(*cosigner.Config)) *fixture {
 	t.Helper()
-	kv, err := etcd.KV(fmt.Sprintf("test/%d", namespaces.Add(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	world := evidencetest.New(t)
-	f := &fixture{World: world, t: t, kv: kv, clock: &clock{now: start}, log: new(bytes.Buffer)}
+	world, kv := evidencetest.New(t), servicetest.Namespace(t)
+	f := &fixture{World: world, t: t, kv: kv, clock: servicetest.NewClock(start), log: new(bytes.Buffer)}
 	f.config = cosigner.Config{
 		Installations: world.Installations,
 		Key:           world.Cosigner,
 		KV:            kv,
-		Lease:         etcd.Client().Lease,
+		Lease:         servicetest.Lease(),
 		KEK:           newKEK(t),
 		Clock:         f.clock.Now,
 		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{to: f.log}, nil)),
@@ -158,28 +98,12 @@ func (f *fixture) replica() cosignerv1.CosignerServiceClient {
 	if err != nil {
 		f.t.Fatalf("New: %v", err)
 	}
-	server := grpc.NewServer()
-	service.Register(server)
-	listener := bufconn.Listen(1 << 20)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///cosigner",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	f.t.Cleanup(func() {
-		conn.Close()
-		server.Stop()
-		if err := <-served; err != nil {
-			f.t.Errorf("Serve: %v", err)
-		}
 		if err := service.Close(); err != nil {
 			f.t.Errorf("Close: %v", err)
 		}
 	})
-	return cosignerv1.NewCosignerServiceClient(conn)
+	return cosignerv1.NewCosignerServiceClient(servicetest.Connect(f.t, service))
 }
 
 // keygen is the agent's side of one key generation.

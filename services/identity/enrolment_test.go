@@ -11,6 +11,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/identity"
@@ -111,7 +112,7 @@ func TestCreateRegistrationByToken(t *testing.T) {
 					f.must(f.complete(l))
 					return
 				}
-				refused(t, err, tt.want)
+				servicetest.Refused(t, err, tt.want)
 				if _, err := f.get(l.Name); err == nil {
 					t.Error("the wallet was begun")
 				}
@@ -125,14 +126,14 @@ func TestDemandEnrolment(t *testing.T) {
 	f := withOwner(t)
 	f.demandEnrolment, f.bounds = true, identity.Bounds{PerSource: 2}
 	f.restart()
-	refused(t, f.create(f.start(f.wallet("w"), 1, email), "192.0.2.1"), denied)
+	servicetest.Refused(t, f.create(f.start(f.wallet("w"), 1, email), "192.0.2.1"), denied)
 	enrolment := f.Sign(f.Key("owner/first"), f.terms("token"))
 	begin := func(id, source string) error {
 		return f.enrol(f.cosign(f.start(f.wallet(id), 1, email), f.Key("token")), enrolment, source)
 	}
 	f.must(begin("a", "192.0.2.1"))
 	f.must(begin("b", "192.0.2.1"))
-	refused(t, begin("c", "192.0.2.1"), limit)
+	servicetest.Refused(t, begin("c", "192.0.2.1"), limit)
 	f.must(begin("c", "192.0.2.2"))
 }
 
@@ -157,7 +158,7 @@ func TestTokenOfReplacedKeys(t *testing.T) {
 	f.must(begin("before"))
 	_, err = f.setKeys(f.Sign(first, own(2, first, f.Key("next"))))
 	f.must(err)
-	refused(t, begin("after"), mismatch)
+	servicetest.Refused(t, begin("after"), mismatch)
 	if _, err := f.get("wallets/after"); err == nil {
 		t.Error("the wallet was begun")
 	}
@@ -207,12 +208,12 @@ func TestInvitedOwnerOnce(t *testing.T) {
 	bare := proto.CloneOf(good)
 	bare.Signatures = bare.GetSignatures()[:1]
 	_, err = f.accept(bare, invitation)
-	refused(t, err, badStatement)
+	servicetest.Refused(t, err, badStatement)
 	f.clock.Advance(-2 * time.Hour)
 	_, err = f.accept(f.invitedStatement("third", "third@example.com", "invitation"), invitation)
-	refused(t, err, codeUsed)
+	servicetest.Refused(t, err, codeUsed)
 	_, err = f.accept(f.invitedStatement("second", "moved@example.com", "invitation"), invitation)
-	refused(t, err, codeUsed)
+	servicetest.Refused(t, err, codeUsed)
 	// The bootstrap code is another code, and an invited owner invites.
 	_, err = f.createOwner(f.ownerStatement("first", email))
 	f.must(err)
@@ -268,7 +269,7 @@ func TestInvitationRefusals(t *testing.T) {
 				f.must(err)
 				return
 			}
-			refused(t, err, tt.want)
+			servicetest.Refused(t, err, tt.want)
 			// What was refused has used nothing up.
 			f.clock.Advance(-tt.later)
 			_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"), f.Sign(f.Key("owner/first"), f.invitation("invitation")))
@@ -282,9 +283,9 @@ func TestInvitationWithoutBootstrapCode(t *testing.T) {
 	f := withOwner(t)
 	s, err := identity.New(identity.Config{Installations: f.Installations, KV: f.kv, Clock: f.clock.Now})
 	f.must(err)
-	f.identity = identityv1.NewIdentityServiceClient(connect(t, s))
+	f.identity = identityv1.NewIdentityServiceClient(servicetest.Connect(t, s))
 	_, err = f.createOwner(f.ownerStatement("second", "second@example.com"))
-	refused(t, err, denied)
+	servicetest.Refused(t, err, denied)
 	_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"), f.Sign(f.Key("owner/first"), f.invitation("invitation")))
 	f.must(err)
 }
@@ -312,7 +313,7 @@ func TestInvitationRace(t *testing.T) {
 		t.Errorf("one invitation made %d owners", len(won))
 	}
 	for err := range lost {
-		refused(t, err, codeUsed)
+		servicetest.Refused(t, err, codeUsed)
 	}
 }
 
@@ -329,10 +330,10 @@ func TestReplacedKeyEndsWhatItSigned(t *testing.T) {
 	begin := func(enrolment *typev1.Envelope) error {
 		return f.enrol(f.cosign(f.start(f.wallet("w"), 1, email), f.Key("token")), enrolment, "192.0.2.1")
 	}
-	refused(t, begin(enrolment), badStatement)
+	servicetest.Refused(t, begin(enrolment), badStatement)
 	registration := f.invitedStatement("second", "second@example.com", "invitation")
 	_, err = f.accept(registration, invitation)
-	refused(t, err, badStatement)
+	servicetest.Refused(t, err, badStatement)
 
 	terms.OwnerKeys = [][]byte{evidencetest.Public(next)}
 	f.must(begin(f.Sign(next, terms)))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -36,7 +37,7 @@ type fixture struct {
 	*evidencetest.World
 	t        testing.TB
 	kv       clientv3.KV
-	clock    *clock
+	clock    *servicetest.Clock
 	bounds   identity.Bounds
 	identity identityv1.IdentityServiceClient
 	// demandEnrolment is what the next start demands.
@@ -45,7 +46,7 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{World: evidencetest.New(t), t: t, kv: namespace(t), clock: &clock{now: start}}
+	f := &fixture{World: evidencetest.New(t), t: t, kv: servicetest.Namespace(t), clock: servicetest.NewClock(start)}
 	f.restart()
 	return f
 }
@@ -65,7 +66,7 @@ func (f *fixture) replica() identityv1.IdentityServiceClient {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return identityv1.NewIdentityServiceClient(connect(f.t, s))
+	return identityv1.NewIdentityServiceClient(servicetest.Connect(f.t, s))
 }
 
 // ownerStatement is an owner's registration, signed by its key and by the bootstrap key.
@@ -150,7 +151,7 @@ func TestCreateOwner(t *testing.T) {
 			e := proto.CloneOf(good)
 			tt.edit(e)
 			_, err := f.createOwner(e)
-			refused(t, err, badStatement)
+			servicetest.Refused(t, err, badStatement)
 		})
 	}
 	first, err := f.createOwner(good)
@@ -162,9 +163,9 @@ func TestCreateOwner(t *testing.T) {
 		t.Error("a repeat answers something else")
 	}
 	_, err = f.createOwner(f.ownerStatement("second", "second@example.com"))
-	refused(t, err, codeUsed)
+	servicetest.Refused(t, err, codeUsed)
 	_, err = f.createOwner(f.ownerStatement("first", "moved@example.com")) // the same owner, another statement
-	refused(t, err, codeUsed)
+	servicetest.Refused(t, err, codeUsed)
 	got, err := f.identity.GetOwner(t.Context(), &identityv1.GetOwnerRequest{Name: "owners/first"})
 	f.must(err)
 	if got.GetOwner().GetEmail() != email {
@@ -241,7 +242,7 @@ func TestBoundsUnderConcurrency(t *testing.T) {
 				t.Errorf("%d opened, want %d", len(opened), tt.want)
 			}
 			for err := range refusals {
-				refused(t, err, limit)
+				servicetest.Refused(t, err, limit)
 			}
 		})
 	}
@@ -254,10 +255,10 @@ func TestOverdueKeyGenerationFreesItsPlace(t *testing.T) {
 	f.restart()
 	slow, next := f.wallet("slow"), f.wallet("next")
 	f.must(f.create(f.start(slow, 1, email), "192.0.2.1"))
-	refused(t, f.create(f.start(next, 1, email), "192.0.2.1"), limit)
+	servicetest.Refused(t, f.create(f.start(next, 1, email), "192.0.2.1"), limit)
 	f.clock.Advance(10 * time.Minute)
 	f.must(f.create(f.start(next, 1, email), "192.0.2.1"))
-	refused(t, f.complete(slow), limit)
+	servicetest.Refused(t, f.complete(slow), limit)
 	f.must(f.complete(next))
 	f.must(f.activate(next)) // a claimed one is not open
 	f.must(f.complete(slow))
@@ -275,9 +276,9 @@ func TestCreateRegistrationIDs(t *testing.T) {
 	f.must(f.create(first, "s"))
 	f.must(f.create(first, "s"))                // a repeat takes no second place
 	f.must(f.create(f.start(l, 2, email), "s")) // nor does another run
-	refused(t, f.create(f.start(&thief, 1, email), "s"), exists)
+	servicetest.Refused(t, f.create(f.start(&thief, 1, email), "s"), exists)
 	f.must(f.complete(l))
-	refused(t, f.create(f.start(l, 3, email), "s"), exists)
+	servicetest.Refused(t, f.create(f.start(l, 3, email), "s"), exists)
 	if w, err := f.get(l.Name); err != nil || w.GetState() != typev1.WalletState_WALLET_STATE_UNCLAIMED {
 		t.Errorf("wallet %v, %v", w.GetState(), err)
 	}
@@ -287,7 +288,7 @@ func TestCreateRegistrationIDs(t *testing.T) {
 func TestLifeOfAWallet(t *testing.T) {
 	f := newFixture(t)
 	l := f.wallet("w")
-	refused(t, f.complete(l), notFound)
+	servicetest.Refused(t, f.complete(l), notFound)
 	f.must(f.create(f.start(l, 1, email), "s"))
 	if _, err := f.get("@" + l.Handle); err == nil {
 		t.Error("an unclaimed wallet is found by handle")
@@ -305,7 +306,7 @@ func TestLifeOfAWallet(t *testing.T) {
 		t.Error("a made-up code has a wallet")
 	}
 	_, err = f.identity.SetGuardRails(t.Context(), &identityv1.SetGuardRailsRequest{GuardRails: l.Claim})
-	refused(t, err, notActive)
+	servicetest.Refused(t, err, notActive)
 	f.must(f.activate(l))
 	first, err := f.get(l.Name)
 	f.must(err)
@@ -375,7 +376,7 @@ func TestHandleRace(t *testing.T) {
 	}
 	late := f.ClaimedWallet(evidencetest.WalletConfig{ID: "late", Handle: "raced"})
 	f.must(f.create(f.start(late, 1, email), "s"))
-	refused(t, f.complete(late), handleTaken)
+	servicetest.Refused(t, f.complete(late), handleTaken)
 }
 
 // An unclaimed registration ends by the co-signer's word alone; then nothing makes it a wallet.
@@ -409,9 +410,9 @@ func TestEndRegistration(t *testing.T) {
 		_, err := f.identity.EndRegistration(t.Context(), &identityv1.EndRegistrationRequest{End: e})
 		return err
 	}
-	refused(t, end(statement(f.Policy, l.Registration)), badStatement)
-	refused(t, end(statement(f.Cosigner, other.Registration)), mismatch)
-	refused(t, f.create(f.start(other, 1, email), "s"), limit)
+	servicetest.Refused(t, end(statement(f.Policy, l.Registration)), badStatement)
+	servicetest.Refused(t, end(statement(f.Cosigner, other.Registration)), mismatch)
+	servicetest.Refused(t, f.create(f.start(other, 1, email), "s"), limit)
 	good := statement(f.Cosigner, l.Registration)
 	f.must(end(good))
 	f.must(end(good))
@@ -419,12 +420,12 @@ func TestEndRegistration(t *testing.T) {
 		t.Errorf("ended, and still listed: %v", got)
 	}
 	f.must(f.create(f.start(other, 1, email), "s")) // its place is free
-	refused(t, f.complete(l), notActive)
-	refused(t, f.activate(l), notActive)
+	servicetest.Refused(t, f.complete(l), notActive)
+	servicetest.Refused(t, f.activate(l), notActive)
 	r := new(typev1.Registration)
 	f.Decode(l.Registration, r)
 	_, err := f.identity.GetClaim(t.Context(), &identityv1.GetClaimRequest{Code: evidence.ClaimCode(f.Installation.ID(), r)})
-	refused(t, err, notActive)
+	servicetest.Refused(t, err, notActive)
 }
 
 // Documents that do not name each other make no wallet ACTIVE, and other documents do not replace the pinned ones.
@@ -456,13 +457,13 @@ func TestActivateWalletRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bad := *l
 			tt.edit(&bad)
-			refused(t, f.activate(&bad), tt.want)
+			servicetest.Refused(t, f.activate(&bad), tt.want)
 			_, err := f.get(l.Name)
-			refused(t, err, notFound)
+			servicetest.Refused(t, err, notFound)
 		})
 	}
 	f.must(f.activate(l))
-	refused(t, f.activate(f.ClaimedWallet(evidencetest.WalletConfig{ID: "w", Handle: "other"})), exists)
+	servicetest.Refused(t, f.activate(f.ClaimedWallet(evidencetest.WalletConfig{ID: "w", Handle: "other"})), exists)
 }
 
 // A directory that lost a wallet takes it back on its documents, led forward over a change of request key; an older set of
@@ -473,7 +474,7 @@ func TestRestoredDirectory(t *testing.T) {
 	newKey := f.Key("request-2")
 	one := l.SetGuardRails(nil)
 	two := l.SetGuardRails(func(d *typev1.GuardRails) { d.RequestKey = evidencetest.Public(newKey) })
-	refused(t, f.activate(l, two), typev1.Reason_REASON_GUARD_RAILS_CHANGED) // not out of order
+	servicetest.Refused(t, f.activate(l, two), typev1.Reason_REASON_GUARD_RAILS_CHANGED) // not out of order
 	f.must(f.activate(l, one, two))
 	f.must(f.activate(l))
 	w, err := f.get(l.Name)
@@ -488,7 +489,7 @@ func TestRestoredDirectory(t *testing.T) {
 		})
 		return err
 	}
-	refused(t, auth(p.Request), unauthenticated) // under the replaced key
+	servicetest.Refused(t, auth(p.Request), unauthenticated) // under the replaced key
 	r := new(typev1.Request)
 	f.Decode(p.Request, r)
 	f.must(auth(f.Sign(newKey, r)))
@@ -582,7 +583,7 @@ func TestAuthenticateToken(t *testing.T) {
 			})
 			resp, err := f.identity.Authenticate(t.Context(), &identityv1.AuthenticateRequest{Token: e, Method: c.askMethod, Resource: c.askResource})
 			if tt.want != 0 {
-				refused(t, err, tt.want)
+				servicetest.Refused(t, err, tt.want)
 				return
 			}
 			if err != nil {
@@ -620,7 +621,7 @@ func TestAuthenticateRequest(t *testing.T) {
 				Request: tt.request, Method: gatewayv1.GatewayService_CreatePayment_FullMethodName, Resource: tt.resource,
 			})
 			if tt.want != 0 {
-				refused(t, err, tt.want)
+				servicetest.Refused(t, err, tt.want)
 				return
 			}
 			if err != nil || resp.GetCaller().GetName() != "agents/w" {

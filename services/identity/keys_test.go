@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -42,7 +43,7 @@ func TestSetOwnerKeys(t *testing.T) {
 		t.Helper()
 		err := f.token("owners/owner", "", listWallets, "owners/owner", key)
 		if len(want) > 0 {
-			refused(t, err, want...)
+			servicetest.Refused(t, err, want...)
 		} else if err != nil {
 			t.Error(err)
 		}
@@ -86,7 +87,7 @@ func TestSetOwnerKeys(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := f.setKeys(tt.e)
-			refused(t, err, tt.want)
+			servicetest.Refused(t, err, tt.want)
 			itself(second)
 			itself(first, unauthenticated)
 		})
@@ -94,7 +95,7 @@ func TestSetOwnerKeys(t *testing.T) {
 	_, err = f.setKeys(f.Sign(third, f.ownerKeys(5, first))) // Numbers may leave some out.
 	f.must(err)
 	_, err = f.setKeys(f.Sign(first, f.ownerKeys(3, first)))
-	refused(t, err, typev1.Reason_REASON_EVIDENCE_STALE)
+	servicetest.Refused(t, err, typev1.Reason_REASON_EVIDENCE_STALE)
 	itself(first)
 	itself(second, unauthenticated)
 }

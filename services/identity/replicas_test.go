@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -28,11 +29,11 @@ func TestReplicasAuthenticateByTheRow(t *testing.T) {
 	each(func() { f.must(f.request(l, old)) })
 	f.setHead(l, func(d *typev1.GuardRails) { d.RequestKey = evidencetest.Public(next) })
 	each(func() {
-		refused(t, f.request(l, old), unauthenticated)
+		servicetest.Refused(t, f.request(l, old), unauthenticated)
 		f.must(f.request(l, next))
 	})
 	f.must(f.revoke(f.Sign(l.OwnerKey, f.revocation(l))))
-	each(func() { refused(t, f.request(l, next), revoked) })
+	each(func() { servicetest.Refused(t, f.request(l, next), revoked) })
 }
 
 func BenchmarkAuthenticate(b *testing.B) {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	identityv1 "github.com/halfkey/halfkey/proto/gen/halfkey/identity/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -76,7 +77,7 @@ func TestRevoke(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				if len(want) > 0 {
-					refused(t, err, want...)
+					servicetest.Refused(t, err, want...)
 				} else if err != nil {
 					t.Error(err)
 				}
@@ -136,11 +137,11 @@ func TestRevokeRefusals(t *testing.T) {
 		{"unknown wallet", sign(l.OwnerKey, func(m *typev1.Revocation) { m.Wallet = "wallets/nobody" }), notFound},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			refused(t, f.revoke(tt.e), tt.want)
+			servicetest.Refused(t, f.revoke(tt.e), tt.want)
 			f.must(f.request(l, l.RequestKey))
 		})
 	}
 	old := l.OwnerKey
 	f.setHead(l, func(doc *typev1.GuardRails) { doc.OwnerKeys = [][]byte{evidencetest.Public(f.Key("owner/next"))} })
-	refused(t, f.revoke(f.Sign(old, f.revocation(l))), badStatement)
+	servicetest.Refused(t, f.revoke(f.Sign(old, f.revocation(l))), badStatement)
 }

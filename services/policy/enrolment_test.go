@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -20,7 +21,7 @@ func TestOpenWalletByToken(t *testing.T) {
 			t.Errorf("%s: pinned", name)
 			continue
 		}
-		refused(t, err, typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_EVIDENCE_MISMATCH)
+		servicetest.Refused(t, err, typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_EVIDENCE_MISMATCH)
 	}
 	if _, err := f.policy.OpenWallet(t.Context(), &policyv1.OpenWalletRequest{Documents: documents(l)}); err != nil {
 		t.Fatal(err)

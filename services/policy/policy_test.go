@@ -14,6 +14,7 @@ import (
 
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 	"github.com/halfkey/halfkey/services/policy"
@@ -24,13 +25,13 @@ type fixture struct {
 	*evidencetest.World
 	t      *testing.T
 	kv     clientv3.KV
-	clock  *clock
+	clock  *servicetest.Clock
 	policy policyv1.PolicyServiceClient
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{World: evidencetest.New(t), t: t, kv: namespace(t), clock: &clock{now: start}}
+	f := &fixture{World: evidencetest.New(t), t: t, kv: servicetest.Namespace(t), clock: servicetest.NewClock(start)}
 	f.restart()
 	return f
 }
@@ -42,7 +43,7 @@ func (f *fixture) restart() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.policy = policyv1.NewPolicyServiceClient(connect(f.t, s))
+	f.policy = policyv1.NewPolicyServiceClient(servicetest.Connect(f.t, s))
 }
 
 func documents(l *evidencetest.Wallet) *typev1.WalletDocuments {
@@ -143,9 +144,9 @@ func TestOpenWalletRefusesWhatDisagrees(t *testing.T) {
 			d := documents(l)
 			tt.edit(d, l)
 			_, err := f.policy.OpenWallet(t.Context(), &policyv1.OpenWalletRequest{Documents: d})
-			refused(t, err, tt.want)
+			servicetest.Refused(t, err, tt.want)
 			_, err = f.policy.GetDocuments(t.Context(), &policyv1.GetDocumentsRequest{Wallet: l.Name})
-			refused(t, err, notActive)
+			servicetest.Refused(t, err, notActive)
 		})
 	}
 }
@@ -172,7 +173,7 @@ func TestOpenWalletPinsOnce(t *testing.T) {
 		{"same handle", evidencetest.WalletConfig{ID: "second", Handle: "first"}},
 		{"same group key", evidencetest.WalletConfig{ID: "third", GroupKey: first.GroupKey[:]}},
 	} {
-		t.Run(tt.name, func(t *testing.T) { refused(t, open(f.ClaimedWallet(tt.c)), exists) })
+		t.Run(tt.name, func(t *testing.T) { servicetest.Refused(t, open(f.ClaimedWallet(tt.c)), exists) })
 	}
 	var wg sync.WaitGroup
 	won := make(chan string, 8)
@@ -284,7 +285,7 @@ func TestSetGuardRailsRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := f.documents(l, 0)
 			_, err := f.set(tt.e())
-			refused(t, err, tt.want...)
+			servicetest.Refused(t, err, tt.want...)
 			if after := f.documents(l, 0); !proto.Equal(before, after) {
 				t.Error("a refused document changed what is held")
 			}
@@ -346,7 +347,7 @@ func TestLedForward(t *testing.T) {
 		t.Errorf("from number 2 there are %d", len(from.GetDocuments().GetGuardRails()))
 	}
 
-	f.kv = namespace(t)
+	f.kv = servicetest.Namespace(t)
 	f.restart()
 	if _, err := f.policy.OpenWallet(t.Context(), &policyv1.OpenWalletRequest{Documents: documents(l)}); err != nil {
 		t.Fatal(err)
@@ -536,7 +537,7 @@ func TestJudgeRefusals(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e, err := f.judge(tt.p())
-			refused(t, err, tt.want)
+			servicetest.Refused(t, err, tt.want)
 			if e != nil {
 				t.Error("a verdict came with the refusal")
 			}
@@ -595,7 +596,7 @@ func TestRestart(t *testing.T) {
 // A service that could not sign as policy does not start.
 func TestNewRefusesAnotherKey(t *testing.T) {
 	w := evidencetest.New(t)
-	if _, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Ledger, KV: namespace(t)}); err == nil {
+	if _, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Ledger, KV: servicetest.Namespace(t)}); err == nil {
 		t.Error("started under the ledger's key")
 	}
 }
@@ -647,7 +648,7 @@ func BenchmarkJudge(b *testing.B) {
 	for _, recipients := range []int{1, 256} {
 		b.Run(fmt.Sprintf("recipients=%d", recipients), func(b *testing.B) {
 			w := evidencetest.New(b)
-			s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: namespace(b), Clock: func() time.Time { return start }})
+			s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: servicetest.Namespace(b), Clock: func() time.Time { return start }})
 			if err != nil {
 				b.Fatal(err)
 			}

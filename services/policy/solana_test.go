@@ -7,6 +7,7 @@ import (
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
+	"github.com/halfkey/halfkey/internal/servicetest"
 	policyv1 "github.com/halfkey/halfkey/proto/gen/halfkey/policy/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -79,7 +80,7 @@ func TestJudgeRefusesOnSolana(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.c.To, tt.c.Now, tt.c.Rail = recipient, start, typev1.Rail_RAIL_SOLANA
 			e, err := f.judge(l.Payment(tt.c))
-			refused(t, err, tt.want)
+			servicetest.Refused(t, err, tt.want)
 			if e != nil {
 				t.Error("a verdict came with the refusal")
 			}
