@@ -26,7 +26,7 @@ BUYS ?= 100
 
 .PHONY: help
 help: ## list every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: ## everything CI runs, from format to lint, in its order
