@@ -82,6 +82,23 @@ func unsure(err error) error {
 	return &told
 }
 
+// damaged is the error of a record that is there and cannot be read, or nil. It may be one of a payment that was made, and what became of
+// that the ledger knows.
+func damaged(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	told := &Error{Op: op, MoneyMoved: unknown, Message: "the record of " + name + " cannot be read", Metadata: map[string]string{"payment": name}}
+	var e *Error
+	if errors.As(wrap(op, err, unknown), &e) {
+		told.Reason, told.Message = e.Reason, told.Message+": "+e.Message
+	}
+	told.Next = "put the record right, by the message or from a copy of the home, and repeat the same call; " +
+		"until then ask what became of this payment, and do not pay it under another id"
+	told.err = errors.Join(ErrDamaged, err)
+	return told
+}
+
 const (
 	notMoved = typev1.MoneyMoved_MONEY_MOVED_NO
 	unknown  = typev1.MoneyMoved_MONEY_MOVED_UNKNOWN

@@ -83,6 +83,8 @@ type Fetch struct {
 	Payment *Payment
 	// Ended says why nothing was paid, once ENDED.
 	Ended string
+	// Damaged says why the record cannot be read, if DAMAGED: nothing but ID and Name is known then.
+	Damaged string
 	// Attempts counts the times that the paid request was, or may have been, sent, and Answer is what came back the last time.
 	Attempts int
 	Answer   FetchAnswer
@@ -131,7 +133,8 @@ func (a *Agent) Fetch(ctx context.Context, req FetchRequest) (*Fetch, error) {
 const forgottenPin = "fetches/"
 
 // forgetOldPrices ends this wallet's fetches whose price is too old to be confirmed, so that what they would have sent is not kept
-// for ever. Ids are drawn in ascending order, so each fetch is looked at once.
+// for ever. Ids are drawn in ascending order, so each fetch is looked at once. One whose record cannot be read is passed over: nobody can
+// end it. No payment rests on what is read here, for that a fetch is paid once is by its own record and by its payment's id.
 func (a *Agent) forgetOldPrices() error {
 	const op = "forget old prices"
 	names, err := a.c.fetches.Fetches(a.wallet)
@@ -148,13 +151,10 @@ func (a *Agent) forgetOldPrices() error {
 			continue
 		}
 		r, err := a.c.fetches.LoadFetch(name)
-		if err != nil {
-			return wrap(op, err, notMoved)
-		}
-		if !a.tooOld(r) {
+		if err == nil && !a.tooOld(r) {
 			break
 		}
-		if r.State == FetchQuoted {
+		if err == nil && r.State == FetchQuoted {
 			r.State, r.Ended = FetchEnded, tooOldText
 			// Another program that was faster, or that confirms it at this moment, is right.
 			if err := a.saveFetch(r, notMoved); err != nil && ReasonOf(err) != typev1.Reason_REASON_ABORTED {
@@ -289,7 +289,7 @@ func (a *Agent) loadFetch(op, id string) (*FetchRecord, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, local(op, typev1.Reason_REASON_NOT_FOUND, "this home made no fetch of this id", "fetch", name)
 	}
-	return r, wrap(op, err, unknown) // It may be one that was sent.
+	return r, damaged(op, name, err) // It may be one that was sent.
 }
 
 // saveFetch stores a fetch. A conflict means that another process works on the same one: whoever lost repeats the call and goes on

@@ -247,7 +247,7 @@ func (a *Agent) fetchPayment(ctx context.Context, name string) (*Payment, error)
 		return nil, nil // A payment is stored before anything of it is sent.
 	}
 	if err != nil {
-		return nil, wrap(op, err, unknown)
+		return nil, damaged(op, name, err)
 	}
 	told, err := a.ask(ctx, r)
 	if err != nil || told == nil {
@@ -270,7 +270,7 @@ func (a *Agent) readStored(ctx context.Context, r *PaymentRecord, told *typev1.P
 func (a *Agent) resumeFetched(ctx context.Context, r *PaymentRecord, err error) (*Payment, error) {
 	const op = "resume payment"
 	if err != nil {
-		return nil, wrap(op, err, a.risk(r))
+		return nil, damaged(op, r.Name, err)
 	}
 	told, err := a.ask(ctx, r)
 	switch {

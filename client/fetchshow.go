@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -97,7 +99,7 @@ func (a *Agent) untilKnown(r *FetchRecord, err error) error {
 }
 
 // ListFetches lists this home's fetches of the wallet, newest first, as the home has them: nobody is asked, so what is CONFIRMED
-// may have been paid.
+// may have been paid. So may what is DAMAGED: a record that cannot be read hides no other.
 func (a *Agent) ListFetches() ([]*Fetch, error) {
 	const op = "list fetches"
 	names, err := a.c.fetches.Fetches(a.wallet)
@@ -108,7 +110,11 @@ func (a *Agent) ListFetches() ([]*Fetch, error) {
 	for i := len(names) - 1; i >= 0; i-- { // Ids are drawn in ascending order.
 		r, err := a.c.fetches.LoadFetch(names[i])
 		if err != nil {
-			return nil, wrap(op, err, notMoved)
+			_, id, _ := resource.ParsePayment(names[i]) // It was listed by this name.
+			all = append(all, &Fetch{
+				ID: id, Name: names[i], State: FetchDamaged, MoneyMoved: unknown, Damaged: strings.ReplaceAll(err.Error(), "halfkey: ", ""),
+			})
+			continue
 		}
 		if r, err = a.endOld(r); err != nil {
 			return nil, err

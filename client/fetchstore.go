@@ -10,7 +10,7 @@ import (
 // FetchStore keeps what must survive between fetching the price of a resource and having the resource. Home is one. SaveFetch is
 // durable when it returns.
 type FetchStore interface {
-	// LoadFetch returns a fetch's record, or an error that is fs.ErrNotExist.
+	// LoadFetch returns a fetch's record, or an error that is fs.ErrNotExist. Any other error says that there is one, which cannot be read.
 	LoadFetch(name string) (*FetchRecord, error)
 	// SaveFetch puts a record whose Revision is the stored one's (0 for the first) and raises it; else ErrConflict.
 	SaveFetch(r *FetchRecord) error
@@ -37,6 +37,8 @@ const (
 	FetchDelivered FetchState = "DELIVERED"
 	// FetchEnded was not paid and never will be.
 	FetchEnded FetchState = "ENDED"
+	// FetchDamaged is one in a list whose record cannot be read: what became of it is not known. No record has this state.
+	FetchDamaged FetchState = "DAMAGED"
 )
 
 // FetchRecord is what a client keeps of one fetch: the request, what its server asked for, and how far it has come. Header and

@@ -75,6 +75,18 @@ func readFile(path string) ([]byte, error) {
 	return b, nil
 }
 
+// readJSON reads one of this package's own files that are not secrets: an error names the file.
+func readJSON(path string, v any) error {
+	b, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	if err := decodeJSON(b, v); err != nil {
+		return fileErrorf("halfkey: %s is damaged: it is not as this program writes it", path)
+	}
+	return nil
+}
+
 // writeFile puts a file whole or not at all, and durably: a synced temporary file in the same directory, renamed, and the
 // directory synced, without which the rename itself can be lost.
 func writeFile(path string, b []byte) (err error) {

@@ -64,12 +64,8 @@ func (h *Home) LoadFetch(name string) (*FetchRecord, error) {
 }
 
 func loadFetch(path, name string) (*FetchRecord, error) {
-	b, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
 	var f fetchFile
-	if err := decodeJSON(b, &f); err != nil {
+	if err := readJSON(path, &f); err != nil {
 		return nil, err
 	}
 	judged, ok := typev1.PaymentState_value[f.Judged]

@@ -49,12 +49,8 @@ func (h *Home) LoadPayment(name string) (*PaymentRecord, error) {
 }
 
 func loadRecord(path, name string) (*PaymentRecord, error) {
-	b, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
 	var f recordFile
-	if err := decodeJSON(b, &f); err != nil {
+	if err := readJSON(path, &f); err != nil {
 		return nil, err
 	}
 	state, ok := typev1.PaymentState_value[f.State]
@@ -137,7 +133,7 @@ func (h *Home) mark(marker string) error {
 	return writeFile(marker, nil)
 }
 
-// Unfinished lists a wallet's payments that have not ended.
+// Unfinished lists a wallet's payments that have not ended. One whose record cannot be read is among them: nobody knows that it has.
 func (h *Home) Unfinished(wallet string) ([]string, error) {
 	id, err := resource.ParseWallet(wallet)
 	if err != nil {
@@ -153,9 +149,7 @@ func (h *Home) Unfinished(wallet string) ([]string, error) {
 		r, err := h.LoadPayment(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return nil, err
-		case !r.Ended():
+		case err != nil || !r.Ended():
 			names = append(names, name)
 		}
 	}
@@ -220,15 +214,11 @@ func (h *Home) moveSeen(wallet string, may func(now seenFile) bool, entry uint64
 }
 
 func loadSeen(path string) (seenFile, error) {
-	b, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return seenFile{}, nil
-	}
-	if err != nil {
-		return seenFile{}, err
-	}
 	var f seenFile
-	if err := decodeJSON(b, &f); err != nil {
+	switch err := readJSON(path, &f); {
+	case errors.Is(err, fs.ErrNotExist):
+		return seenFile{}, nil
+	case err != nil:
 		return seenFile{}, err
 	}
 	if f.Version != fileVersion {

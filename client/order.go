@@ -117,7 +117,7 @@ func (a *Agent) complete(ctx context.Context, o Order) (Order, [32]byte, error) 
 func sameOrder(r *PaymentRecord, o Order, recipient [32]byte) error {
 	m := new(typev1.Intent)
 	if err := evidence.Unmarshal(r.Intent, m); err != nil {
-		return wrap("pay", err, notMoved)
+		return damaged("pay", r.Name, err)
 	}
 	field := ""
 	switch {

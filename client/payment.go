@@ -64,7 +64,7 @@ func (a *Agent) Pay(ctx context.Context, o Order) (*Payment, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, wrap("pay", err, notMoved)
+		return nil, damaged("pay", name, err) // An earlier call may have paid it.
 	default:
 		if err := sameOrder(r, o, recipient); err != nil {
 			return nil, err
@@ -100,7 +100,7 @@ func (a *Agent) Resume(ctx context.Context, id string) (*Payment, error) {
 		return nil, local("resume payment", typev1.Reason_REASON_NOT_FOUND, "this home made no payment of this id", "payment", name)
 	}
 	if err != nil {
-		return nil, wrap("resume payment", err, notMoved)
+		return nil, damaged("resume payment", name, err)
 	}
 	if fetched, err := a.ofFetch(name); err != nil || fetched {
 		return a.resumeFetched(ctx, r, err)

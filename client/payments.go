@@ -26,7 +26,8 @@ const (
 	watchRetryMax = 5 * time.Second
 )
 
-// Payment returns a payment as the ledger has it, without continuing it.
+// Payment returns a payment as the ledger has it, without continuing it. Where this home's record of it cannot be read it is returned if
+// it settled, by the ledger's signature; of any other state the record would say whether it can be.
 func (a *Agent) Payment(ctx context.Context, id string) (*Payment, error) {
 	name, err := a.paymentName("get payment", id)
 	if err != nil {
@@ -42,17 +43,21 @@ func (a *Agent) Payment(ctx context.Context, id string) (*Payment, error) {
 		return nil, distrust("get payment", unknown, "the answer is about another payment", nil)
 	}
 	r, err := a.c.payments.LoadPayment(name)
-	if err == nil {
-		err = a.checkTold(ctx, r, told) // A message that was signed is alive until the ledger has signed that it is dead.
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, wrap("get payment", err, unknown)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err != nil && told.GetState() == settled:
+	case err != nil:
+		return nil, damaged("get payment", name, err)
+	default:
+		// A message that was signed is alive until the ledger has signed that it is dead.
+		if err := a.checkTold(ctx, r, told); err != nil {
+			return nil, wrap("get payment", err, unknown)
+		}
 	}
 	return a.readOwn(ctx, a.c.ledgerWord(a.who, a.wallet), told)
 }
 
 // readOwn reads an answer about a payment of this wallet: one that this home stored, that settled by the ledger's signature,
-// or that this agent's request key signed.
+// or that this agent's request key signed. A record that cannot be read proves as little as one that is not there.
 func (a *Agent) readOwn(ctx context.Context, word *ledgerWord, told *typev1.Payment) (*Payment, error) {
 	const op = "check payment"
 	p, err := a.c.readPayment(ctx, word, told, a.wallet, &a.groupKey)
@@ -67,8 +72,6 @@ func (a *Agent) readOwn(ctx context.Context, word *ledgerWord, told *typev1.Paym
 		}
 		p.RecipientName = r.RecipientName
 		return p, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, wrap(op, err, notMoved)
 	case p.Settlement != nil:
 		return p, nil
 	}
@@ -139,7 +142,7 @@ func (a *Agent) Cancel(ctx context.Context, id string) (*Payment, error) {
 		return a.readOwn(ctx, a.c.ledgerWord(a.who, a.wallet), told)
 	}
 	if err != nil {
-		return nil, wrap(op, err, notMoved)
+		return nil, damaged(op, name, err)
 	}
 	if err := a.checkTold(ctx, r, told); err != nil {
 		return nil, err

@@ -193,12 +193,8 @@ type soldFile struct {
 }
 
 func loadSold(path, payment string) (*soldFile, error) {
-	b, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
 	f := new(soldFile)
-	if err := decodeJSON(b, f); err != nil {
+	if err := readJSON(path, f); err != nil {
 		return nil, err
 	}
 	if f.Version != fileVersion || f.Payment != payment {

@@ -26,14 +26,19 @@ type KeyStore interface {
 // ErrConflict says that a payment's record was changed since it was read, by another process on the same home.
 var ErrConflict = errors.New("halfkey: the payment was changed by another process")
 
+// ErrDamaged says that a record is there and cannot be read, so that nothing is known of what it says: neither can the payment go on
+// from it, nor is it one that was never made.
+var ErrDamaged = errors.New("halfkey: the record is damaged")
+
 // PaymentStore keeps what must survive between two calls about one payment, and what was seen and may not be unseen. Home
 // is one. Every method that writes is durable when it returns.
 type PaymentStore interface {
-	// LoadPayment returns a payment's record, or an error that is fs.ErrNotExist.
+	// LoadPayment returns a payment's record, or an error that is fs.ErrNotExist. Any other error says that there is one, which cannot be
+	// read.
 	LoadPayment(name string) (*PaymentRecord, error)
 	// SavePayment puts a record whose Revision is the stored one's (0 for the first) and raises it; else ErrConflict.
 	SavePayment(r *PaymentRecord) error
-	// Unfinished lists the names of a wallet's payments that have not ended, ascending.
+	// Unfinished lists the names of a wallet's payments that have not ended, those whose record cannot be read among them, ascending.
 	Unfinished(wallet string) ([]string, error)
 	// Seen returns number and hash of the newest journal entry of a wallet that this store has seen; 0 if none.
 	Seen(wallet string) (entry uint64, hash []byte, err error)

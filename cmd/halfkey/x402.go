@@ -34,6 +34,7 @@ type fetchResult struct {
 	// Payment is the payment's name, wallets/{wallet}/payments/{id}; empty where the server asked for no payment.
 	Payment string `json:"payment"`
 	// State is QUOTED, CONFIRMED, SENT, PAID, DELIVERED or ENDED: how far this home has come with it. FREE is a resource that cost nothing.
+	// DAMAGED, in a list, is one whose record cannot be read: nothing but id, payment and problem is known of it.
 	State string `json:"state"`
 	// PaymentState is the payment's state by the ledger; empty while there is none, or where the ledger did not have to be asked.
 	PaymentState string `json:"payment_state"`
@@ -76,7 +77,7 @@ type fetchResult struct {
 	Attempts int `json:"attempts"`
 	// HTTPStatus is that of the server's last answer to the paid request, or where nothing was asked for, to the request; 0 if none came.
 	HTTPStatus int `json:"http_status"`
-	// Problem says why the resource did not come, once paid.
+	// Problem says why the resource did not come, once paid, or why a DAMAGED record cannot be read.
 	Problem string `json:"problem"`
 	// Output is the file that the resource was written to, and Bytes its size; empty and 0 if it was not.
 	Output string `json:"output"`
@@ -110,6 +111,10 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 		},
 		Judged: paymentState(f.Judged), RefusedOffers: append([]string{}, f.Refused...), Ended: f.Ended, Attempts: f.Attempts,
 		HTTPStatus: f.Answer.Status, Problem: f.Answer.Problem, Next: fetchNext(f), money: f.MoneyMoved,
+	}
+	if f.State == client.FetchDamaged {
+		r.Units, r.Amount, r.RecipientKey, r.Judged, r.Problem = "", "", "", "", f.Damaged
+		return r
 	}
 	if f.Payment != nil {
 		r.PaymentState = paymentState(f.Payment.State)
@@ -158,6 +163,8 @@ func fetchNext(f *client.Fetch) string {
 		}
 	case client.FetchEnded:
 		return "Nothing was paid, and nothing will be. Fetch it again for a new price."
+	case client.FetchDamaged:
+		return "Its record cannot be read: put it right, by the problem or from a copy of the home. `halfkey payments show " + f.ID + "` says whether it was paid."
 	}
 	switch {
 	case f.Payment == nil:
@@ -491,4 +498,9 @@ func (r *fetchListResult) people(p *printer) {
 		rows = append(rows, []string{f.ID, f.State, f.MoneyMoved, f.Amount, f.payee(), f.URL})
 	}
 	p.table(rows)
+	for _, f := range r.Fetches {
+		if f.State == string(client.FetchDamaged) {
+			p.line("%s: %s (%s)", f.ID, f.Next, f.Problem)
+		}
+	}
 }

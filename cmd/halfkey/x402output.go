@@ -22,6 +22,10 @@ func confirmable(err error, id string) error {
 		return err
 	}
 	told := *e
+	if errors.Is(err, client.ErrDamaged) {
+		told.Next = fmt.Sprintf("%s; `halfkey payments show %s` says whether it was paid", e.Next, id)
+		return &told
+	}
 	told.Next = fmt.Sprintf("%s; `halfkey x402 show %s` says what became of it, and `halfkey x402 fetch confirm %s` goes on with the same payment", e.Next, id, id)
 	return &told
 }
