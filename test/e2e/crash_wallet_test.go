@@ -21,10 +21,12 @@ import (
 var (
 	stepExpired = step{name: "expired registrations", method: identityv1.IdentityService_ListExpired_FullMethodName}
 
-	freezeInLedger   = step{name: "ledger", method: ledgerv1.LedgerService_Freeze_FullMethodName, beside: cosignerv1.CosignerService_Freeze_FullMethodName}
-	freezeInCosigner = step{name: "cosigner", method: cosignerv1.CosignerService_Freeze_FullMethodName, beside: ledgerv1.LedgerService_Freeze_FullMethodName}
-	unfreezeLedger   = step{name: "ledger", method: ledgerv1.LedgerService_Unfreeze_FullMethodName, beside: cosignerv1.CosignerService_Unfreeze_FullMethodName}
-	unfreezeCosigner = step{name: "cosigner", method: cosignerv1.CosignerService_Unfreeze_FullMethodName, beside: ledgerv1.LedgerService_Unfreeze_FullMethodName}
+	freezeSteps = atOnce(
+		step{name: "ledger", method: ledgerv1.LedgerService_Freeze_FullMethodName},
+		step{name: "cosigner", method: cosignerv1.CosignerService_Freeze_FullMethodName})
+	unfreezeSteps = atOnce(
+		step{name: "ledger", method: ledgerv1.LedgerService_Unfreeze_FullMethodName},
+		step{name: "cosigner", method: cosignerv1.CosignerService_Unfreeze_FullMethodName})
 )
 
 var registrationOperations = []operation{
@@ -87,8 +89,8 @@ func freezeOperations() []operation {
 	var operations []operation
 	for _, k := range freezeKinds {
 		operations = append(operations,
-			operation{name: k.name + ": freeze", steps: []step{stepCaller, freezeInLedger, freezeInCosigner}, begin: k.beginFreeze},
-			operation{name: k.name + ": unfreeze", steps: []step{unfreezeLedger, unfreezeCosigner}, begin: k.beginUnfreeze})
+			operation{name: k.name + ": freeze", steps: slices.Concat([]step{stepCaller}, freezeSteps), begin: k.beginFreeze},
+			operation{name: k.name + ": unfreeze", steps: unfreezeSteps, begin: k.beginUnfreeze})
 	}
 	return operations
 }
@@ -392,20 +394,20 @@ var freezeKinds = []freezeKind{
 	},
 }
 
-// held says what a holder has of a freeze, past the gateway.
+// held says what a holder has of a freeze of a wallet, past the gateway.
 type held struct{ frozen, ended bool }
 
-func (w *world) freezeIn(ctx context.Context, t *testing.T, holder, id string) held {
+func (w *world) freezeIn(ctx context.Context, t *testing.T, holder, wallet, id string) held {
 	t.Helper()
 	var freezes []*typev1.Freeze
 	if holder == "ledger" {
-		resp, err := ledgerv1.NewLedgerServiceClient(w.crasher.conn(holder)).ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: w.payer.Wallet()})
+		resp, err := ledgerv1.NewLedgerServiceClient(w.crasher.conn(holder)).ListFreezes(ctx, &ledgerv1.ListFreezesRequest{Wallet: wallet})
 		if err != nil {
 			t.Fatal(err)
 		}
 		freezes = resp.GetFreezes()
 	} else {
-		resp, err := cosignerv1.NewCosignerServiceClient(w.crasher.conn(holder)).ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: w.payer.Wallet()})
+		resp, err := cosignerv1.NewCosignerServiceClient(w.crasher.conn(holder)).ListFreezes(ctx, &cosignerv1.ListFreezesRequest{Wallet: wallet})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -419,14 +421,14 @@ func (w *world) freezeIn(ctx context.Context, t *testing.T, holder, id string) h
 	return held{}
 }
 
-// acted says whether a crash at a point of a freeze or its end came after a service had acted.
+// acted says whether a crash at a point of a freeze, its end or a revocation came after a service had acted.
 func acted(p point, service string) bool {
 	switch {
-	case p.both:
+	case p.all:
 		return true
 	case p.name == service:
 		return p.after
-	case p.beside != "":
+	case len(p.beside) > 0:
 		return !p.after
 	default:
 		return false
@@ -459,7 +461,7 @@ func (k freezeKind) beginFreeze(ctx context.Context, t *testing.T, w *world, n i
 				t.Errorf("the caller was told %v, %v; want money_moved NO and the freeze's id", told, e)
 			}
 			for _, service := range []string{"ledger", "cosigner"} {
-				if got, want := w.freezeIn(ctx, t, service, id), (held{frozen: acted(p, service)}); got != want {
+				if got, want := w.freezeIn(ctx, t, service, w.payer.Wallet(), id), (held{frozen: acted(p, service)}); got != want {
 					t.Errorf("%s has %+v, want %+v", service, got, want)
 				}
 			}
@@ -469,7 +471,7 @@ func (k freezeKind) beginFreeze(ctx context.Context, t *testing.T, w *world, n i
 				t.Errorf("the freeze is %+v, want %s in force", status, id)
 			}
 			for _, service := range []string{"ledger", "cosigner"} {
-				if got := w.freezeIn(ctx, t, service, id); got != (held{frozen: true}) {
+				if got := w.freezeIn(ctx, t, service, w.payer.Wallet(), id); got != (held{frozen: true}) {
 					t.Errorf("%s has %+v, want a freeze", service, got)
 				}
 			}
@@ -500,7 +502,7 @@ func (k freezeKind) beginUnfreeze(ctx context.Context, t *testing.T, w *world, n
 				t.Errorf("the end of a freeze is said to have moved money: %v", told)
 			}
 			for _, service := range []string{"ledger", "cosigner"} {
-				if got, want := w.freezeIn(ctx, t, service, id), (held{frozen: true, ended: acted(p, service)}); got != want {
+				if got, want := w.freezeIn(ctx, t, service, w.payer.Wallet(), id), (held{frozen: true, ended: acted(p, service)}); got != want {
 					t.Errorf("%s has %+v, want %+v", service, got, want)
 				}
 			}
@@ -510,7 +512,7 @@ func (k freezeKind) beginUnfreeze(ctx context.Context, t *testing.T, w *world, n
 				t.Errorf("the freeze is %+v, want the end of %s in force", status, id)
 			}
 			for _, service := range []string{"ledger", "cosigner"} {
-				if got := w.freezeIn(ctx, t, service, id); got != (held{frozen: true, ended: true}) {
+				if got := w.freezeIn(ctx, t, service, w.payer.Wallet(), id); got != (held{frozen: true, ended: true}) {
 					t.Errorf("%s has %+v, want a freeze that has ended", service, got)
 				}
 			}

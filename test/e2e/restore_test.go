@@ -162,7 +162,7 @@ func TestRevocationOutlivesARestore(t *testing.T) {
 			restore()
 			w.Restart()
 			w.nameRequestKey(ctx, t, newKey(t)) // Another version, which the holders meet for.
-			if got := w.freezeIn(ctx, t, tt.holder, revocation.FreezeID); got != (held{frozen: true}) {
+			if got := w.freezeIn(ctx, t, tt.holder, w.payer.Wallet(), revocation.FreezeID); got != (held{frozen: true}) {
 				t.Errorf("%s holds %+v, want the revocation in force", tt.holder, got)
 			}
 			w.nameRequestKey(ctx, t, old) // By an owner's slip.
