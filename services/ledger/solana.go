@@ -38,6 +38,8 @@ type rail struct {
 	assets   []string              // In order.
 	interval time.Duration
 	hashes   hashes
+	lamports answers[int64] // By key.
+	opens    answers[bool]  // By the recipient's key and the asset; true where a transfer opens the account.
 	lookout  lookout
 }
 
