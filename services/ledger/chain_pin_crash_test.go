@@ -89,13 +89,14 @@ func (f *chainFixture) overHash(id string, hash [32]byte) *evidencetest.Payment 
 	})
 }
 
-// killedPaying runs the ledger as another process until it is killed at its n-th question. It returns the block hash that it was about to be
-// asked to pay over, if it got so far, and whether it was killed at all.
+// killedPaying runs the ledger as another process until it is killed at its n-th question. It returns the block hash that it was about to
+// be asked to pay over, if it got so far, and whether it was killed at all.
 func (f *chainFixture) killedPaying(path string, n int) (killed bool, hash []byte) {
 	f.t.Helper()
 	var said strings.Builder
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPinCrash$", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), pinCrashRound+"="+fmt.Sprint(n), chainCrashPath+"="+path, chainCrashNodes+"="+f.nodes[0].URL+" "+f.nodes[1].URL)
+	cmd.Env = append(os.Environ(), pinCrashRound+"="+fmt.Sprint(n), chainCrashPath+"="+path,
+		chainCrashNodes+"="+f.nodes[0].URL+" "+f.nodes[1].URL)
 	cmd.Stdout = &said
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)

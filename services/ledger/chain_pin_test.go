@@ -71,7 +71,9 @@ func TestBlockHashRefused(t *testing.T) {
 		make func(f *chainFixture) [32]byte
 		want typev1.Reason
 	}{
-		{"a block of the chain's that was not handed out", func(f *chainFixture) [32]byte { return f.chain.Final().Hash }, typev1.Reason_REASON_MESSAGE_EXPIRED},
+		{"a block of the chain's that was not handed out", func(f *chainFixture) [32]byte {
+			return f.chain.Final().Hash
+		}, typev1.Reason_REASON_MESSAGE_EXPIRED},
 		{"no block's", func(*chainFixture) [32]byte { return [32]byte{1} }, typev1.Reason_REASON_MESSAGE_EXPIRED},
 		{"a minute ago", func(f *chainFixture) [32]byte {
 			hash, _ := f.blockHash()
@@ -161,7 +163,8 @@ func TestRailRefused(t *testing.T) {
 				_, err := f.client.CreatePayment(t.Context(), &ledgerv1.CreatePaymentRequest{
 					Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, ValidateOnly: dry,
 				})
-				if got := wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, movedNo); got.Metadata["field"] != "intent.asset" || got.Metadata["why"] != tt.why {
+				got := wantReason(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, movedNo)
+				if got.Metadata["field"] != "intent.asset" || got.Metadata["why"] != tt.why {
 					t.Errorf("%s: refused with %v", tt.name, got.Metadata)
 				}
 			})
@@ -177,8 +180,8 @@ func TestRailRefused(t *testing.T) {
 	wantReason(t, err, typev1.Reason_REASON_NOT_ACTIVE, movedNo)
 }
 
-// TestPinnedOnce: equal bytes are one message on the chain, so they are authorized for one payment, ever; also after they have landed, failed
-// or are dead.
+// TestPinnedOnce: equal bytes are one message on the chain, so they are authorized for one payment, ever; also after they have landed,
+// failed or are dead.
 func TestPinnedOnce(t *testing.T) {
 	for name, end := range map[string]func(f *chainFixture, p *evidencetest.Payment){
 		"live": func(*chainFixture, *evidencetest.Payment) {},
@@ -250,7 +253,8 @@ func TestFees(t *testing.T) {
 		f.unchanged(func() {
 			_, err := pay("refused", tt.to, usdc)
 			got := wantReason(t, err, typev1.Reason_REASON_INSUFFICIENT_FUNDS, movedNo)
-			if got.Metadata["needed_lamports"] != tt.needs || got.Metadata["available_lamports"] == "" || got.Metadata["address"] != solana.Key(poor.GroupKey).String() {
+			if got.Metadata["needed_lamports"] != tt.needs || got.Metadata["available_lamports"] == "" ||
+				got.Metadata["address"] != solana.Key(poor.GroupKey).String() {
 				t.Errorf("%s: refused with %v", tt.name, got.Metadata)
 			}
 		})
@@ -369,7 +373,8 @@ func TestAdopt(t *testing.T) {
 	}
 	f.wantUnits(5*usdc, 0)
 	resp, err := f.client.GetAccount(t.Context(), &ledgerv1.GetAccountRequest{Wallet: f.payer.Name})
-	if err != nil || len(resp.GetBalances()) != 1 || resp.GetBalances()[0].GetSlot() == 0 || resp.GetBalances()[0].GetAsset() != evidencetest.USDC {
+	if err != nil || len(resp.GetBalances()) != 1 || resp.GetBalances()[0].GetSlot() == 0 ||
+		resp.GetBalances()[0].GetAsset() != evidencetest.USDC {
 		t.Errorf("the account is %v, %v", resp.GetBalances(), err)
 	}
 	resp, err = f.client.GetAccount(t.Context(), &ledgerv1.GetAccountRequest{Wallet: bystander.Name})
@@ -596,8 +601,8 @@ func TestFreezeOnChain(t *testing.T) {
 	}
 }
 
-// TestRestoredOnChain: a ledger that was put back to an older copy reads the chain's history on from there. What came in meanwhile counts once,
-// what was authorized before settles, and what was paid after the copy has left without a payment that it knows.
+// TestRestoredOnChain: a ledger that was put back to an older copy reads the chain's history on from there. What came in meanwhile counts
+// once, what was authorized before settles, and what was paid after the copy has left without a payment that it knows.
 func TestRestoredOnChain(t *testing.T) {
 	f := startChain(t)
 	before := f.authorize("before", 10*usdc)
@@ -625,7 +630,8 @@ func TestRestoredOnChain(t *testing.T) {
 	f.look()
 	f.wantState(before, settled)
 	f.wantUnits(funded-25*usdc, 0)
-	if got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW); len(got) != 1 || got[0].GetUnits() != fmt.Sprint(20*usdc) || got[0].GetPayment() != "" {
+	got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW)
+	if len(got) != 1 || got[0].GetUnits() != fmt.Sprint(20*usdc) || got[0].GetPayment() != "" {
 		t.Errorf("outflows: %v", got)
 	}
 	if got := f.entries(typev1.EntryKind_ENTRY_KIND_CHAIN_DEPOSIT); len(got) != 2 {
@@ -633,8 +639,8 @@ func TestRestoredOnChain(t *testing.T) {
 	}
 }
 
-// TestRailTakenAway: payments that wait for a chain keep their holds when its configuration is gone, the ledger says so, and they end when it
-// is back.
+// TestRailTakenAway: payments that wait for a chain keep their holds when its configuration is gone, the ledger says so, and they end when
+// it is back.
 func TestRailTakenAway(t *testing.T) {
 	f := startChain(t)
 	p := f.authorize("p1", usdc)

@@ -18,7 +18,7 @@ func (s *Service) settleOnChain(ctx context.Context, a *settlement, p payment) (
 	}
 	if p.x402() != nil {
 		return nil, refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the seller sends this payment to the chain", "field", "name",
-			"why", "is a payment for an HTTP resource on a chain: its signature goes to the seller, who sends it").about(p).about(p)
+			"why", "is a payment for an HTTP resource on a chain: its signature goes to the seller, who sends it").about(p)
 	}
 	err := s.write(ctx, &op{
 		needs:  needs{payments: []paymentKey{a.key}, wallets: []string{a.key.wallet}},

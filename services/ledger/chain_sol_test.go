@@ -86,8 +86,8 @@ func TestSOLShared(t *testing.T) {
 	})
 }
 
-// TestSOLRefusedAfresh: nothing is refused by what was heard before, and nothing passes for longer by it than it is shared. An endpoint that
-// gave no answer has given none for the next transfer, too.
+// TestSOLRefusedAfresh: nothing is refused by what was heard before, and nothing passes for longer by it than it is shared. An endpoint
+// that gave no answer has given none for the next transfer, too.
 func TestSOLRefusedAfresh(t *testing.T) {
 	f := startChain(t)
 	poor := f.wallet("poor", func(doc *typev1.GuardRails) {

@@ -144,8 +144,8 @@ func (s *Service) freshen(ctx context.Context, wallet, asset string) {
 }
 
 // lookAtAccount takes in what happened to an account, unless that was done less than fresh ago. Whoever comes while somebody looks waits
-// for that look, if it has not already been going on for so long that an endpoint must be down. What the
-// endpoints do not show is no error: it is taken in when they do.
+// for that look, if it has not already been going on for so long that an endpoint must be down. What the endpoints do not show is no
+// error: it is taken in when they do.
 func (s *Service) lookAtAccount(ctx context.Context, k balanceKey, fresh time.Duration) error {
 	own, look := s.chain.lookout.begin(k, time.Now(), fresh)
 	for !own {

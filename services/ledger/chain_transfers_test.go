@@ -265,8 +265,8 @@ func TestOneAccountStopsNoOther(t *testing.T) {
 	}
 }
 
-// TestAbortedLookDoesNotCount: somebody who did not wait for the endpoints keeps others from asking them at once, and never the ledger's own
-// round.
+// TestAbortedLookDoesNotCount: somebody who did not wait for the endpoints keeps others from asking them at once, and never the ledger's
+// own round.
 func TestAbortedLookDoesNotCount(t *testing.T) {
 	var l lookout
 	k := balanceKey{"wallets/w", evidencetest.USDC}
