@@ -176,6 +176,15 @@ var refusals = []struct {
 		g.SetGuardRails(nil)
 		g.again(false)
 	}, typev1.Reason_REASON_GUARD_RAILS_CHANGED},
+	{"guard rails of another wallet", func(g *gate) {
+		g.f.payable("other")
+		g.f.put("heads/research", g.f.value("heads/other"))
+	}, typev1.Reason_REASON_INTERNAL},
+	{"guard rails tampered with", func(g *gate) {
+		head := g.f.value("heads/research")
+		head[len(head)/2] ^= 1
+		g.f.put("heads/research", head)
+	}, typev1.Reason_REASON_INTERNAL},
 	{"guard rails deny: over the hard cap, approved by everybody", func(g *gate) {
 		g.again(true, units(101*usd))
 		g.a.Judge(g.at, func(v *typev1.Verdict) { v.Light, v.Results, v.ReviewDigest = green, nil, nil })
@@ -277,6 +286,9 @@ var refusals = []struct {
 		g.a.Record(g.at, nil)
 		g.req = g.a.request()
 	}, bad},
+	{"review stale: its intent's deadline had passed", func(g *gate) {
+		g.again(true, units(20*usd), func(c *evidencetest.PaymentConfig) { c.Deadline = g.at.Add(-time.Millisecond) })
+	}, typev1.Reason_REASON_DEADLINE_EXPIRED},
 	{"review of another payment", func(g *gate) {
 		o := g.other(units(20 * usd))
 		g.again(true, units(20*usd))

@@ -241,6 +241,10 @@ func TestSetGuardRailsRefusals(t *testing.T) {
 		{"other key", func() *typev1.Envelope { return l.Sign(f.Key("thief"), next(nil)) }, []typev1.Reason{badStatement}},
 		{"replaced key", func() *typev1.Envelope { return l.Sign(replaced, next(nil)) }, []typev1.Reason{badStatement}},
 		{"the agent's key", func() *typev1.Envelope { return l.Sign(l.RequestKey, next(nil)) }, []typev1.Reason{badStatement}},
+		{"a key that it brings itself", func() *typev1.Envelope {
+			own := f.Key("thief")
+			return l.Sign(own, next(func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{evidencetest.Public(own)} }))
+		}, []typev1.Reason{badStatement}},
 		{"tampered", func() *typev1.Envelope {
 			e := l.Sign(owner, next(nil))
 			e.Payload = bytes.Clone(e.GetPayload())
