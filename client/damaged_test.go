@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -128,4 +132,103 @@ func TestDamagedPayment(t *testing.T) {
 	if got := before - balance(t, m.buyer); got != usd {
 		t.Errorf("paid %d, want the other payment", got)
 	}
+}
+
+// TestFetchWithoutItsPayment: a home that was put back has a fetch and no record of its payment. What became of that the ledger is asked,
+// and its settlement alone is believed: nothing is paid twice, and what was paid is had.
+func TestFetchWithoutItsPayment(t *testing.T) {
+	m := newMarket(t)
+	proxy := newProxy(t, m.h)
+	ctx := testContext(t)
+	buyer, c, home := proxy.agent(m.h, "Restored Buyer")
+	m.h.GuardRails(buyer, client.StandardRules(m.seller.GroupKey()))
+	m.h.Fund(buyer, 10*usd)
+	for _, lost := range []struct {
+		name, method string
+		answer       bool
+		// shown is what is said of the money then; UNKNOWN comes as an error.
+		shown typev1.MoneyMoved
+	}{
+		{"never made", "CreatePayment", false, notMoved},
+		{"settled", "SettlePayment", true, moved},
+		{"authorized", "SettlePayment", false, unknown},
+	} {
+		t.Run(lost.name, func(t *testing.T) {
+			before := balance(t, buyer)
+			f, err := buyer.Fetch(ctx, m.request())
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy.lose(lost.method, lost.answer)
+			if _, err = buyer.ConfirmFetch(ctx, f.ID, io.Discard); err == nil || client.MoneyMovedOf(err) != unknown {
+				t.Fatalf("got %v", err)
+			}
+			wallet := strings.TrimPrefix(buyer.Wallet(), "wallets/")
+			for _, path := range []string{f.ID + ".json", filepath.Join("unfinished", f.ID)} {
+				if err := os.Remove(filepath.Join(home.Dir(), "payments", wallet, path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a, err := c.Agent("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy.set(func(method string, _ proto.Message) error {
+				if method == "GetPayment" {
+					return status.Error(codes.DataLoss, "lost")
+				}
+				return nil
+			}, nil)
+			_, err = a.ShowFetch(ctx, f.ID)
+			if err == nil || client.MoneyMovedOf(err) != unknown {
+				t.Errorf("while the ledger cannot be asked: %v", err)
+			}
+			proxy.honest()
+			shown, err := a.ShowFetch(ctx, f.ID)
+			if lost.shown == unknown {
+				e := wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, unknown)
+				if e.Metadata["state"] != "AUTHORIZED" || e.Metadata["payment"] != f.Name {
+					t.Errorf("got %v", e.Metadata)
+				}
+				_, err = a.ConfirmFetch(ctx, f.ID, io.Discard)
+				wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, unknown)
+				return
+			}
+			if err != nil || shown.MoneyMoved != lost.shown {
+				t.Errorf("shown %+v, %v", shown, err)
+			}
+			if done, err := a.ConfirmFetch(ctx, f.ID, io.Discard); err != nil || done.State != client.FetchDelivered {
+				t.Errorf("got %+v, %v", done, err)
+			}
+			if got := before - balance(t, buyer); got != usd/2 {
+				t.Errorf("paid %d, want %d", got, usd/2)
+			}
+		})
+	}
+
+	// A payment that settled under the fetch's id for something else buys nothing of the fetch.
+	f, err := buyer.Fetch(ctx, m.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.lose("CreatePayment", false)
+	if _, err := buyer.ConfirmFetch(ctx, f.ID, io.Discard); err == nil {
+		t.Fatal("a lost call went through")
+	}
+	proxy.honest()
+	record := filepath.Join(home.Dir(), "payments", strings.TrimPrefix(buyer.Wallet(), "wallets/"), f.ID+".json")
+	for range 2 {
+		if err := os.Remove(record); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := buyer.ShowFetch(ctx, f.ID); err != nil {
+			e := wantReason(t, err, typev1.Reason_REASON_PAYMENT_DIFFERS, notMoved)
+			if !strings.Contains(e.Message, "made for something else") {
+				t.Errorf("got %q", e)
+			}
+			return
+		}
+		mustPay(t, buyer, client.Order{ID: f.ID, Recipient: m.seller.Wallet(), Units: usd / 2}, settled)
+	}
+	t.Error("another payment was taken for the fetch's")
 }

@@ -88,6 +88,8 @@ type Fetch struct {
 	// Attempts counts the times that the paid request was, or may have been, sent, and Answer is what came back the last time.
 	Attempts int
 	Answer   FetchAnswer
+	// Delivered is when the resource had been handed over whole, by this machine's clock; zero if it was not, or if that is not known.
+	Delivered time.Time
 	// Response is the server's answer where it asked for no payment, redirects followed; the caller closes its body.
 	Response *http.Response
 }
@@ -240,7 +242,7 @@ func (a *Agent) view(r *FetchRecord) *Fetch {
 	f := &Fetch{
 		ID: id, Name: r.Name, Method: r.Method, URL: r.URL, State: r.State, Asset: r.Asset, Units: r.Units,
 		PayTo: r.PayTo, Recipient: r.Recipient, RecipientName: a.c.NameOf(r.Recipient), Judged: r.Judged,
-		Expires: r.Quoted.Add(QuoteLife), Ended: r.Ended, Attempts: r.Attempts, Answer: r.Answer,
+		Expires: r.Quoted.Add(QuoteLife), Ended: r.Ended, Attempts: r.Attempts, Answer: r.Answer, Delivered: r.Delivered,
 	}
 	switch r.State {
 	case FetchPaid:

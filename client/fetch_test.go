@@ -169,8 +169,16 @@ func TestFetch(t *testing.T) {
 		if r, err := m.home.LoadFetch(f.Name); err != nil || len(r.Header) > 0 || len(r.Body) > 0 {
 			t.Errorf("what was sent is kept: %+v, %v", r, err)
 		}
+		if shown, err := m.buyer.ShowFetch(ctx, f.ID); err != nil || shown.MoneyMoved != moved || shown.Delivered.IsZero() {
+			t.Errorf("got %+v, %v", shown, err)
+		}
 		_, err = m.buyer.ConfirmFetch(ctx, f.ID, &out)
-		wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+		e := wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+		if e.Metadata["state"] != "DELIVERED" || e.Metadata["paid"] != "YES" || e.Metadata["units"] != "500000" || e.Metadata["delivered"] == "" ||
+			e.Metadata["request"] != "POST "+m.url+"/weather" || e.Metadata["recipient"] != m.seller.Wallet() ||
+			!strings.HasPrefix(e.Message, "the fetch was paid and its resource delivered before: nothing moved now") {
+			t.Errorf("got %q with %v", e, e.Metadata)
+		}
 		if got := before - balance(t, m.buyer); got != usd/2 {
 			t.Errorf("paid %d in all, want %d", got, usd/2)
 		}

@@ -76,7 +76,7 @@ func (f *fetchAnswer) finish(n int64, problem string) (*Fetch, error) {
 	}
 	if problem == "" {
 		// It is the user's whether or not it was paid: what a chain comes to is proved later.
-		f.r.State, f.r.Money = FetchDelivered, risk
+		f.r.State, f.r.Money, f.r.Delivered = FetchDelivered, risk, f.a.c.clock()
 	}
 	err := f.a.saveFetch(f.r, risk)
 	return f.a.paidView(f.r, f.payment), err

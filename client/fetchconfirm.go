@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/book"
+	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
 
@@ -60,8 +62,7 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 	case FetchEnded:
 		return a.view(r), nil, nil
 	case FetchDelivered:
-		return nil, nil, localNext(op, typev1.Reason_REASON_WRONG_STATE,
-			"the resource of this fetch was delivered: it buys nothing again", "fetch it again to buy it again", "fetch", r.Name)
+		return nil, nil, a.boughtBefore(r)
 	case FetchSent:
 		if p, err = a.prove(ctx, r); err == nil && r.State == FetchSent {
 			err = a.unfrozen(ctx, r)
@@ -91,6 +92,30 @@ func (a *Agent) confirm(ctx context.Context, id string) (*Fetch, *fetchAnswer, e
 	return nil, answer, nil
 }
 
+// boughtBefore refuses to confirm a fetch that was delivered, and says what it was and whether that is paid: only this call moves nothing.
+func (a *Agent) boughtBefore(r *FetchRecord) error {
+	f := a.view(r)
+	why := "the fetch was paid and its resource delivered before"
+	switch f.MoneyMoved {
+	case unknown:
+		why = "the resource was delivered before, and the ledger has not proved yet whether its payment landed"
+	case notMoved:
+		why = "the resource was delivered before, and its payment moved nothing"
+	}
+	metadata := []string{
+		"fetch", r.Name, "state", string(r.State), "paid", strings.TrimPrefix(f.MoneyMoved.String(), "MONEY_MOVED_"),
+		"asset", r.Asset, "units", resource.FormatUnits(r.Units), "recipient", r.PayTo,
+	}
+	if m, err := r.context(); err == nil {
+		metadata = append(metadata, "request", m.GetMethod()+" "+m.GetScheme()+"://"+m.GetHost()+m.GetPath()) // Its query may hold a secret.
+	}
+	if !r.Delivered.IsZero() {
+		metadata = append(metadata, "delivered", r.Delivered.UTC().Format(time.RFC3339))
+	}
+	return localNext("confirm fetch", typev1.Reason_REASON_WRONG_STATE, why+": nothing moved now, and it buys nothing again",
+		"show the fetch to see what became of it, or fetch it again to buy it again", metadata...)
+}
+
 // payFetch brings the payment of a fetch as far as it goes without a person, and the record with it.
 func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) {
 	const op = "confirm fetch"
@@ -107,7 +132,7 @@ func (a *Agent) payFetch(ctx context.Context, r *FetchRecord) (*Payment, error) 
 		if err := a.saveFetch(r, notMoved); err != nil {
 			return nil, err
 		}
-	} else if p, err = a.fetchPayment(ctx, r.Name); err != nil {
+	} else if p, err = a.fetchPayment(ctx, r); err != nil {
 		return nil, err
 	}
 	switch {
@@ -235,25 +260,51 @@ func (a *Agent) quoteAgain(ctx context.Context, r *FetchRecord, p *Payment) erro
 
 // fetchPayment is a fetch's payment by the ledger's word, checked against what this home has stored of it; nil if there is none.
 // It signs nothing and continues nothing.
-func (a *Agent) fetchPayment(ctx context.Context, name string) (*Payment, error) {
+func (a *Agent) fetchPayment(ctx context.Context, f *FetchRecord) (*Payment, error) {
 	const op = "get payment"
-	unlock, err := a.c.work.lock(ctx, name)
+	unlock, err := a.c.work.lock(ctx, f.Name)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
 	defer unlock()
-	r, err := a.c.payments.LoadPayment(name)
+	r, err := a.c.payments.LoadPayment(f.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // A payment is stored before anything of it is sent.
+		return a.lostPayment(ctx, f)
 	}
 	if err != nil {
-		return nil, damaged(op, name, err)
+		return nil, damaged(op, f.Name, err)
 	}
 	told, err := a.ask(ctx, r)
 	if err != nil || told == nil {
 		return nil, named(err, r)
 	}
 	return a.readStored(ctx, r, told)
+}
+
+// lostPayment is a fetch's payment where this home has no record of it. A payment is stored before anything of it is sent, so it was
+// never made, or the home is a copy that lacks it: the ledger says which. Only its settlement proves anything then, for nobody here knows
+// which messages were signed.
+func (a *Agent) lostPayment(ctx context.Context, f *FetchRecord) (*Payment, error) {
+	const op = "get payment"
+	p, err := a.Payment(ctx, f.Name)
+	switch {
+	case ReasonOf(err) == typev1.Reason_REASON_NOT_FOUND:
+		return nil, nil
+	case err != nil:
+		return nil, unsure(err)
+	case p.State != settled:
+		return nil, advised(failure(op, typev1.Reason_REASON_WRONG_STATE, unknown,
+			"this home has lost the record of the fetch's payment, and cannot continue it without", "payment", f.Name, "state", stateWord(p.State)),
+			"put the record back from a copy of the home; or cancel the payment if it waits, and fetch anew once it has ended without being paid")
+	}
+	order, err := f.order()
+	if err == nil {
+		err = sameOrder(&PaymentRecord{Name: f.Name, Intent: p.Proto.GetIntent()}, order, f.Recipient)
+	}
+	if ReasonOf(err) == typev1.Reason_REASON_PAYMENT_DIFFERS {
+		err = localNext(op, typev1.Reason_REASON_PAYMENT_DIFFERS, "the payment of this id was made for something else than the fetch", fetchAgain, "payment", f.Name)
+	}
+	return p, err
 }
 
 // readStored reads what the ledger says of a stored payment.

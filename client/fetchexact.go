@@ -94,7 +94,7 @@ func (a *Agent) prove(ctx context.Context, r *FetchRecord) (*Payment, error) {
 // anything: both were verified.
 func (a *Agent) learnEnd(ctx context.Context, r *FetchRecord) (*Payment, error) {
 	const op = "confirm fetch"
-	p, err := a.fetchPayment(ctx, r.Name)
+	p, err := a.fetchPayment(ctx, r)
 	switch {
 	case err != nil:
 		return nil, a.untilKnown(r, unsure(err))

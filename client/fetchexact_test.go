@@ -188,6 +188,16 @@ func (m *chainMarket) confirm(f *client.Fetch) (*client.Fetch, string) {
 	return done, out.String()
 }
 
+// boughtBefore confirms a fetch that was delivered: that moves nothing, and says what became of the payment that was made before.
+func (m *chainMarket) boughtBefore(f *client.Fetch, paid string) {
+	m.t.Helper()
+	_, err := m.buyer.ConfirmFetch(testContext(m.t), f.ID, io.Discard)
+	e := wantReason(m.t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+	if e.Metadata["paid"] != paid || e.Metadata["state"] != "DELIVERED" || e.Metadata["delivered"] == "" {
+		m.t.Errorf("got %q with %v, want %s", e, e.Metadata, paid)
+	}
+}
+
 // proved waits for the ledger's word on a fetch.
 func (m *chainMarket) proved(f *client.Fetch) (shown *client.Fetch) {
 	m.t.Helper()
@@ -234,6 +244,7 @@ func TestFetchExact(t *testing.T) {
 				!strings.HasPrefix(done.Answer.Claim, "paid") || done.Payment.State != authorized {
 				t.Errorf("confirmed %+v and %q", done, out)
 			}
+			m.boughtBefore(f, "UNKNOWN")
 			if m.left() != before {
 				t.Error("money left before there was a block")
 			}
@@ -248,8 +259,7 @@ func TestFetchExact(t *testing.T) {
 			if all, err := m.buyer.ListFetches(); err != nil || all[0].MoneyMoved != moved {
 				t.Errorf("lists %+v, %v", all[0], err)
 			}
-			_, err := m.buyer.ConfirmFetch(testContext(t), f.ID, io.Discard)
-			wantReason(t, err, typev1.Reason_REASON_WRONG_STATE, notMoved)
+			m.boughtBefore(f, "YES")
 			p := m.seller.Payments()[payments]
 			if row.version == 2 {
 				extensions, _ := p.Header["extensions"].(map[string]any)
@@ -310,6 +320,7 @@ func TestFetchExactUnknown(t *testing.T) {
 		if shown := m.proved(f); shown.State != delivered || shown.MoneyMoved != notMoved || m.left() != before {
 			t.Errorf("shown %+v", shown)
 		}
+		m.boughtBefore(f, "NO")
 	})
 
 	t.Run("refuses, and the payment dies", func(t *testing.T) {

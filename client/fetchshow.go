@@ -40,7 +40,7 @@ func (a *Agent) ShowFetch(ctx context.Context, id string) (*Fetch, error) {
 		// Nothing was signed, or the ledger's settlement is there, or its word that the payment ended.
 		return a.view(r), nil
 	}
-	p, err := a.fetchPayment(ctx, r.Name)
+	p, err := a.fetchPayment(ctx, r)
 	if err != nil {
 		return nil, a.untilKnown(r, err)
 	}

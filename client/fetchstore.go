@@ -84,6 +84,8 @@ type FetchRecord struct {
 	PaymentHeader, PaymentValue string
 	// Attempts counts the times that the header was, or may have been, sent.
 	Attempts int
+	// Delivered is when the resource had been handed over whole, by this machine's clock; zero before, and in records of before it was kept.
+	Delivered time.Time
 	// Answer is what the server answered to the last of them, as far as it is known.
 	Answer FetchAnswer
 }

@@ -20,7 +20,7 @@ func TestFetchStore(t *testing.T) {
 		Name: "wallets/w/payments/f", Method: "POST", URL: "https://shop.example/", Header: http.Header{"X": {"1"}}, Body: []byte{1},
 		Reach: client.Reach{Loopback: true}, Created: time.UnixMilli(1), Quoted: time.UnixMilli(2), Version: 2, Required: []byte("{}"), Offer: 1,
 		Asset: "a", Units: 3, PayTo: "p", Recipient: [32]byte{4}, Memo: "memo", Judged: authorized, State: client.FetchSent, Money: unknown,
-		LastValidHeight: 1<<63 + 5, Until: time.UnixMilli(6), PaymentHeader: "PAYMENT-SIGNATURE", PaymentValue: "v", Attempts: 7,
+		LastValidHeight: 1<<63 + 5, Until: time.UnixMilli(6), Delivered: time.UnixMilli(9), PaymentHeader: "PAYMENT-SIGNATURE", PaymentValue: "v", Attempts: 7,
 		Answer: client.FetchAnswer{Status: 402, Problem: "problem", Claim: "claim", Bytes: 8},
 	}
 	if err := h.SaveFetch(r); err != nil || r.Revision != 1 {
@@ -43,7 +43,7 @@ func TestFetchStore(t *testing.T) {
 	if err := json.Unmarshal(b, &file); err != nil {
 		t.Fatal(err)
 	}
-	for _, later := range []string{"memo", "money", "last_valid_height", "until_millis"} {
+	for _, later := range []string{"memo", "money", "last_valid_height", "until_millis", "delivered_millis"} {
 		if _, there := file[later]; !there {
 			t.Errorf("the file has no %s", later)
 		}
@@ -61,7 +61,7 @@ func TestFetchStore(t *testing.T) {
 		}
 	}
 	write()
-	if old, err := h.LoadFetch(r.Name); err != nil || old.State != client.FetchDelivered || old.Money != 0 || !old.Until.IsZero() || old.PayTo != "p" {
+	if old, err := h.LoadFetch(r.Name); err != nil || old.State != client.FetchDelivered || old.Money != 0 || !old.Until.IsZero() || !old.Delivered.IsZero() || old.PayTo != "p" {
 		t.Errorf("got %+v, %v", old, err)
 	}
 	file["money"] = "MONEY_MOVED_PERHAPS"

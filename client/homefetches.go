@@ -49,6 +49,7 @@ type fetchFile struct {
 	AnswerProblem string              `json:"answer_problem"`
 	AnswerClaim   string              `json:"answer_claim"`
 	AnswerBytes   int64               `json:"answer_bytes"`
+	DeliveredAt   int64               `json:"delivered_millis"`
 }
 
 // fetchStates are the states that a record on disk may have.
@@ -86,6 +87,9 @@ func loadFetch(path, name string) (*FetchRecord, error) {
 	if f.UntilMillis != 0 {
 		r.Until = time.UnixMilli(f.UntilMillis)
 	}
+	if f.DeliveredAt != 0 {
+		r.Delivered = time.UnixMilli(f.DeliveredAt)
+	}
 	return r, nil
 }
 
@@ -110,6 +114,9 @@ func (h *Home) SaveFetch(r *FetchRecord) error {
 	}
 	if !r.Until.IsZero() {
 		f.UntilMillis = r.Until.UnixMilli()
+	}
+	if !r.Delivered.IsZero() {
+		f.DeliveredAt = r.Delivered.UnixMilli()
 	}
 	b, err := encodeJSON(f)
 	if err != nil {

@@ -82,6 +82,8 @@ type fetchResult struct {
 	// Output is the file that the resource was written to, and Bytes its size; empty and 0 if it was not.
 	Output string `json:"output"`
 	Bytes  int64  `json:"bytes"`
+	// Delivered is when the resource had been handed over whole; null if it was not, or if that is not known.
+	Delivered *time.Time `json:"delivered"`
 	// Next says what that means and what to do, for people.
 	Next string `json:"next"`
 
@@ -125,6 +127,10 @@ func newFetchResult(f *client.Fetch, c *client.Client) *fetchResult {
 	}
 	if f.LastValidHeight > 0 {
 		r.LastValidHeight = strconv.FormatUint(f.LastValidHeight, 10)
+	}
+	if !f.Delivered.IsZero() {
+		delivered := f.Delivered.UTC()
+		r.Delivered = &delivered
 	}
 	expires := f.Expires.UTC()
 	r.Expires = &expires
@@ -229,6 +235,9 @@ func (r *fetchResult) people(p *printer) {
 	}
 	if r.State == string(client.FetchQuoted) {
 		p.line("Good until %s", timeText(*r.Expires))
+	}
+	if r.Delivered != nil {
+		p.line("Delivered %s", timeText(*r.Delivered))
 	}
 	if r.Output != "" {
 		p.line("Resource  %d bytes in %s", r.Bytes, r.Output)
