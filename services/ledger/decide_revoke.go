@@ -41,6 +41,7 @@ func decideRevoke(s *state, r *revoking) (stopped, error) {
 	case all.inForceCount() >= FreezesMax+RevocationsMax:
 		return stopped{}, refuse(typev1.Reason_REASON_LIMIT_EXCEEDED, "the subject is frozen already, too many times")
 	}
+	at++ // Of its own, so that what was authorized before it is known by its time, with any clock.
 	row.held, row.caller, row.createdMillis, row.revocation = true, w.owner, at, &r.revocation
 	s.putFreeze(r.subject, id, row)
 	n := len(s.newFreezes)

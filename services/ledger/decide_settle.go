@@ -26,7 +26,8 @@ type settlement struct {
 }
 
 // decideSettle moves the money, exactly once: from the payer's hold to the recipient's balance, with an entry in both
-// journals. It needs an AUTHORIZED payment whose message has not expired, and a wallet that is not frozen.
+// journals. It needs an AUTHORIZED payment whose message has not expired, a wallet that is not frozen, and an agent that was not
+// revoked since it signed.
 func decideSettle(s *state, a *settlement) error {
 	a.moved, a.paid = false, nil // A batch that could not be stored is decided again.
 	p, ok := s.payments.get(a.key)
@@ -61,6 +62,9 @@ func decideSettle(s *state, a *settlement) error {
 	}
 	if by, id, is := s.frozen(w); is {
 		return refuseFrozen(by, id)
+	}
+	if r := s.checkSigner(p, at); r != nil {
+		return r
 	}
 	if r := s.checkTakes(p.payee); r != nil {
 		return r

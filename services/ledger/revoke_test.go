@@ -174,6 +174,65 @@ func TestRevokedTakesNothing(t *testing.T) {
 	f.wantBalance(payee, usd+5, 0)
 }
 
+// What the revoked agent has signed does not settle when its revocation has ended either, unless the new agent asks for it again.
+func TestRevokedSignerSettlesNothing(t *testing.T) {
+	f := start(t)
+	payer, payee := f.two()
+	c := evidencetest.PaymentConfig{ID: "held", To: payee.GroupKey, Units: usd, Expiry: noon.Add(90 * time.Second), Deadline: noon.Add(time.Hour)}
+	held := f.payment(payer, c)
+	f.must(held, authorized)
+	f.mustRevoke(f.Sign(payer.OwnerKey, f.revocation(payer, "r1")))
+	f.takeOver(payer)
+	f.setGuardRails(payer, paying([]*evidencetest.Wallet{payee}, loose))
+	if err := f.unfreeze(payer, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() {
+		t.Helper()
+		f.unchanged(func() {
+			_, err := f.settle(held)
+			if got := wantReason(t, err, typev1.Reason_REASON_REVOKED, movedNo).Metadata; got["wallet"] != payer.Name || got["freeze_id"] != "r1" {
+				t.Errorf("metadata %v", got)
+			}
+		})
+	}
+	refused()
+	f.reopen()
+	refused()
+	again := f.payment(payer, evidencetest.PaymentConfig{ID: "new", To: payee.GroupKey, Units: usd})
+	f.must(again, authorized)
+	if _, err := f.settle(again); err != nil {
+		t.Errorf("the new agent's own payment, at the same time by the clock: %v", err)
+	}
+	f.clock.advance(time.Second)
+	f.must(f.payment(payer, c), authorized)
+	if _, err := f.settle(held); err != nil {
+		t.Errorf("asked for again by the new agent: %v", err)
+	}
+	f.wantBalance(payee, 2*usd, 0)
+
+	// A revocation from before the wallet's time was set back stands in no payment's way.
+	f.clock.advance(time.Hour)
+	f.mustRevoke(f.Sign(payer.OwnerKey, f.revocation(payer, "r2")))
+	payer.RequestKey = f.Key("taken over again")
+	f.setGuardRails(payer, func(doc *typev1.GuardRails) { doc.RequestKey = evidencetest.Public(payer.RequestKey) })
+	f.setGuardRails(payer, paying([]*evidencetest.Wallet{payee}, loose))
+	if err := f.unfreeze(payer, "r2"); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(-time.Hour)
+	if err := f.apply(&typev1.SetTime{
+		Installation: f.Installation.ID(), Wallet: payer.Name, StatementId: "back", TimeMillis: f.clock.now().UnixMilli(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	late := f.payment(payer, evidencetest.PaymentConfig{ID: "late", To: payee.GroupKey, Units: usd})
+	f.must(late, authorized)
+	if _, err := f.settle(late); err != nil {
+		t.Errorf("after the time was set back: %v", err)
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestRevokeRefusals(t *testing.T) {

@@ -398,6 +398,18 @@ func (s *state) checkTakes(account string) *refusal {
 	return nil
 }
 
+// checkSigner refuses what an agent signed that was revoked since, also when its revocation has ended. Whoever took the wallet over
+// may repeat the payment: that authorizes it after the revocation. A revocation from the future is one from before the wallet's time
+// was set back, which left no authorized payment of the book.
+func (s *state) checkSigner(p payment, at int64) *refusal {
+	for id, f := range s.freezes.value(subject{typev1.Scope_SCOPE_WALLET, p.wallet}) {
+		if f.revocation != nil && p.updatedMillis < f.createdMillis && f.createdMillis <= at {
+			return refuse(typev1.Reason_REASON_REVOKED, "the agent was revoked after it signed this", "wallet", p.wallet, "freeze_id", id)
+		}
+	}
+	return nil
+}
+
 // inForce says which freeze has not ended, the first by id.
 func (f freezes) inForce(ended func(freeze) bool) (id string, is bool) {
 	for candidate, row := range f {
