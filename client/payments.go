@@ -177,7 +177,7 @@ func (a *Agent) wait(ctx context.Context, id string, rests func(typev1.PaymentSt
 			if p.State != authorized {
 				risk = notMoved // It waits for a person.
 			}
-			moved, err = a.watch(ctx, p)
+			moved, err = a.watchByNewestKey(ctx, p)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -218,6 +218,24 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// watchByNewestKey is watch that goes on where the request key it was refused under has been replaced meanwhile by another that this home
+// has: the payment is asked for again then, by that one.
+func (a *Agent) watchByNewestKey(ctx context.Context, p *Payment) (moved bool, err error) {
+	used := a.state.now()
+	moved, err = a.watch(ctx, p)
+	if ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED {
+		return moved, err
+	}
+	renewed, failed := a.renew(ctx, used.request.public)
+	switch {
+	case failed != nil:
+		return false, failed
+	case !renewed:
+		return false, err
+	}
+	return true, nil
 }
 
 // watch follows a payment until its state is another than p's, or the stream ends; what it then is, Resume asks and verifies.

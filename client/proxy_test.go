@@ -119,6 +119,51 @@ func (p *proxy) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	return resp, nil
 }
 
+// WatchPayment and WatchPayments carry a stream, and do to it what a test says.
+func (p *proxy) WatchPayment(req *gatewayv1.WatchPaymentRequest, stream grpc.ServerStreamingServer[typev1.Payment]) error {
+	return carry(p, "WatchPayment", req, stream, gatewayv1.GatewayServiceClient.WatchPayment)
+}
+
+func (p *proxy) WatchPayments(req *gatewayv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchPaymentsResponse]) error {
+	return carry(p, "WatchPayments", req, stream, gatewayv1.GatewayServiceClient.WatchPayments)
+}
+
+func carry[Req any, Resp any](
+	p *proxy, method string, req *Req, stream grpc.ServerStreamingServer[Resp],
+	open func(gatewayv1.GatewayServiceClient, context.Context, *Req, ...grpc.CallOption) (grpc.ServerStreamingClient[Resp], error),
+) error {
+	p.mu.Lock()
+	before, after := p.before, p.after
+	p.calls[method]++
+	p.mu.Unlock()
+	if before != nil {
+		if err := before(method, any(req).(proto.Message)); err != nil {
+			return err
+		}
+	}
+	incoming, _ := metadata.FromIncomingContext(stream.Context())
+	outgoing := metadata.MD{}
+	outgoing.Set("halfkey-token-bin", incoming.Get("halfkey-token-bin")...)
+	inner, err := open(gatewayv1.NewGatewayServiceClient(p.real), metadata.NewOutgoingContext(stream.Context(), outgoing), req)
+	if err != nil {
+		return err
+	}
+	for {
+		resp, err := inner.Recv()
+		if err != nil {
+			return err
+		}
+		if after != nil {
+			if err := after(method, any(req).(proto.Message), any(resp).(proto.Message)); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(resp); err != nil {
+			return err
+		}
+	}
+}
+
 // alter makes the proxy change the answers of one method.
 func alter[Resp proto.Message](p *proxy, method string, change func(resp Resp)) {
 	p.set(nil, func(m string, _, resp proto.Message) error {

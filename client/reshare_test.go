@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/halfkeytest"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -180,4 +184,50 @@ func TestRefresh(t *testing.T) {
 	}
 	// A program that was started before and knows the old share follows too.
 	mustPay(t, fresh, client.Order{Recipient: w.shop.Wallet(), Units: usd}, settled)
+}
+
+// TestWaitFollowsRequestKey: a wait whose stream is refused, because another program on the home has given the wallet a new request key
+// meanwhile, goes on by that one. A key that nobody has replaced is refused as before.
+func TestWaitFollowsRequestKey(t *testing.T) {
+	h := halfkeytest.Start(t)
+	p := newProxy(t, h)
+	w := newResharingWorld(t, p.home(h), h)
+	ctx := testContext(t)
+	waits := mustPay(t, w.payer, client.Order{Recipient: w.shop.Wallet(), Units: 20 * usd}, pending)
+	other, err := h.Client(w.home).Agent("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := *w
+	behind.payer = other
+	asked := 0
+	p.set(func(method string, _ proto.Message) error {
+		if method != "WatchPayment" {
+			return nil
+		}
+		if asked++; asked == 1 {
+			// The token was made before, by the key that this replaces.
+			behind.refresh(t)
+		} else if _, err := h.Owner().Approve(ctx, waits.Name); err != nil {
+			t.Error(err)
+		}
+		return nil
+	}, nil)
+	if paid, err := w.payer.Wait(ctx, waits.ID); err != nil || paid.State != settled || asked < 2 {
+		t.Errorf("got %+v, %v after %d streams", paid, err, asked)
+	}
+
+	waits = mustPay(t, w.payer, client.Order{Recipient: w.shop.Wallet(), Units: 20 * usd}, pending)
+	asked = 0
+	p.set(func(method string, _ proto.Message) error {
+		if method != "WatchPayment" {
+			return nil
+		}
+		asked++
+		return status.Error(codes.Unauthenticated, "no")
+	}, nil)
+	_, err = w.payer.Wait(ctx, waits.ID)
+	if err == nil || client.ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED || asked != 1 {
+		t.Errorf("got %v after %d streams", err, asked)
+	}
 }

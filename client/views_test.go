@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,35 +20,6 @@ import (
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
-
-// WatchPayments carries a stream, and does to its answers what a test says.
-func (p *proxy) WatchPayments(req *gatewayv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchPaymentsResponse]) error {
-	p.mu.Lock()
-	after := p.after
-	p.calls["WatchPayments"]++
-	p.mu.Unlock()
-	incoming, _ := metadata.FromIncomingContext(stream.Context())
-	outgoing := metadata.MD{}
-	outgoing.Set("halfkey-token-bin", incoming.Get("halfkey-token-bin")...)
-	inner, err := gatewayv1.NewGatewayServiceClient(p.real).WatchPayments(metadata.NewOutgoingContext(stream.Context(), outgoing), req)
-	if err != nil {
-		return err
-	}
-	for {
-		resp, err := inner.Recv()
-		if err != nil {
-			return err
-		}
-		if after != nil {
-			if err := after("WatchPayments", req, resp); err != nil {
-				return err
-			}
-		}
-		if err := stream.Send(resp); err != nil {
-			return err
-		}
-	}
-}
 
 // total is how many calls were made.
 func (p *proxy) total() (n int) {
