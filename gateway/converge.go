@@ -280,7 +280,9 @@ func carryFreezes(freezes []*typev1.Freeze, to holder) error {
 				return err
 			}
 		default:
-			asked := &typev1.Freeze{FreezeId: f.GetFreezeId(), Scope: f.GetScope(), Wallet: f.GetWallet(), Owner: f.GetOwner(), Caller: f.GetCaller()}
+			asked := &typev1.Freeze{
+				FreezeId: f.GetFreezeId(), Scope: f.GetScope(), Wallet: f.GetWallet(), Owner: f.GetOwner(), Caller: f.GetCaller(),
+			}
 			if err := to.freeze(asked); err != nil && !refusedFreeze(err) {
 				return err
 			}

@@ -53,7 +53,9 @@ func (s *Service) StartResharing(ctx context.Context, req *gatewayv1.StartReshar
 }
 
 // ExchangeResharing is the second step.
-func (s *Service) ExchangeResharing(ctx context.Context, req *gatewayv1.ExchangeResharingRequest) (*gatewayv1.ExchangeResharingResponse, error) {
+func (s *Service) ExchangeResharing(
+	ctx context.Context, req *gatewayv1.ExchangeResharingRequest,
+) (*gatewayv1.ExchangeResharingResponse, error) {
 	resp, err := s.cosigner.ExchangeResharing(ctx, &cosignerv1.ExchangeResharingRequest{
 		Wallet: req.GetWallet(), Run: req.GetRun(), Dealing: req.GetDealing(),
 	})
@@ -64,7 +66,9 @@ func (s *Service) ExchangeResharing(ctx context.Context, req *gatewayv1.Exchange
 }
 
 // ConfirmResharing is the third step.
-func (s *Service) ConfirmResharing(ctx context.Context, req *gatewayv1.ConfirmResharingRequest) (*gatewayv1.ConfirmResharingResponse, error) {
+func (s *Service) ConfirmResharing(
+	ctx context.Context, req *gatewayv1.ConfirmResharingRequest,
+) (*gatewayv1.ConfirmResharingResponse, error) {
 	resp, err := s.cosigner.ConfirmResharing(ctx, &cosignerv1.ConfirmResharingRequest{
 		Wallet: req.GetWallet(), Run: req.GetRun(), Certificate: req.GetCertificate(), Commitment: req.GetCommitment(),
 	})
@@ -75,7 +79,9 @@ func (s *Service) ConfirmResharing(ctx context.Context, req *gatewayv1.ConfirmRe
 }
 
 // CompleteResharing puts the new shares in force.
-func (s *Service) CompleteResharing(ctx context.Context, req *gatewayv1.CompleteResharingRequest) (*gatewayv1.CompleteResharingResponse, error) {
+func (s *Service) CompleteResharing(
+	ctx context.Context, req *gatewayv1.CompleteResharingRequest,
+) (*gatewayv1.CompleteResharingResponse, error) {
 	resp, err := s.cosigner.CompleteResharing(ctx, &cosignerv1.CompleteResharingRequest{
 		Wallet: req.GetWallet(), Run: req.GetRun(), Signature: req.GetSignature(),
 	})

@@ -64,7 +64,8 @@ func New(c Config) (*Service, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if first := c.Installations[0].Number(); first != 1 {
-		return nil, fmt.Errorf("gateway: the installation files begin at number %d: a client that holds an earlier one needs all of them, from number 1 on", first)
+		return nil, fmt.Errorf("gateway: the installation files begin at number %d: "+
+			"a client that holds an earlier one needs all of them, from number 1 on", first)
 	}
 	if c.Identity == nil || c.Policy == nil || c.Ledger == nil || c.Cosigner == nil {
 		return nil, errors.New("gateway: a connection to each of identity, policy, ledger and cosigner is needed")

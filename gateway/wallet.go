@@ -15,7 +15,8 @@ import (
 
 // CreateOwner makes the first owner by the bootstrap code, or a further one by an invitation.
 func (s *Service) CreateOwner(ctx context.Context, req *gatewayv1.CreateOwnerRequest) (*typev1.Owner, error) {
-	resp, err := s.identity.CreateOwner(ctx, &identityv1.CreateOwnerRequest{Registration: req.GetRegistration(), Invitation: req.GetInvitation()})
+	resp, err := s.identity.CreateOwner(ctx,
+		&identityv1.CreateOwnerRequest{Registration: req.GetRegistration(), Invitation: req.GetInvitation()})
 	return resp.GetOwner(), err
 }
 
@@ -26,7 +27,9 @@ func (s *Service) SetOwnerKeys(ctx context.Context, req *gatewayv1.SetOwnerKeysR
 }
 
 // StartRegistration begins key generation: identity takes a place for it, then the co-signer makes its static key.
-func (s *Service) StartRegistration(ctx context.Context, req *gatewayv1.StartRegistrationRequest) (*gatewayv1.StartRegistrationResponse, error) {
+func (s *Service) StartRegistration(
+	ctx context.Context, req *gatewayv1.StartRegistrationRequest,
+) (*gatewayv1.StartRegistrationResponse, error) {
 	s.endExpired(ctx)
 	_, err := s.identity.CreateRegistration(ctx, &identityv1.CreateRegistrationRequest{
 		Start: req.GetStart(), DisplayName: req.GetDisplayName(), Source: source(ctx), Enrolment: req.GetEnrolment(),
@@ -42,7 +45,9 @@ func (s *Service) StartRegistration(ctx context.Context, req *gatewayv1.StartReg
 }
 
 // ExchangeRegistration is key generation's second step.
-func (s *Service) ExchangeRegistration(ctx context.Context, req *gatewayv1.ExchangeRegistrationRequest) (*gatewayv1.ExchangeRegistrationResponse, error) {
+func (s *Service) ExchangeRegistration(
+	ctx context.Context, req *gatewayv1.ExchangeRegistrationRequest,
+) (*gatewayv1.ExchangeRegistrationResponse, error) {
 	resp, err := s.cosigner.ExchangeKeyGeneration(ctx, &cosignerv1.ExchangeKeyGenerationRequest{
 		Wallet: req.GetWallet(), Run: req.GetRun(), Round1: req.GetRound1(),
 	})
@@ -53,7 +58,9 @@ func (s *Service) ExchangeRegistration(ctx context.Context, req *gatewayv1.Excha
 }
 
 // ConfirmRegistration is key generation's third step.
-func (s *Service) ConfirmRegistration(ctx context.Context, req *gatewayv1.ConfirmRegistrationRequest) (*gatewayv1.ConfirmRegistrationResponse, error) {
+func (s *Service) ConfirmRegistration(
+	ctx context.Context, req *gatewayv1.ConfirmRegistrationRequest,
+) (*gatewayv1.ConfirmRegistrationResponse, error) {
 	resp, err := s.cosigner.ConfirmKeyGeneration(ctx, &cosignerv1.ConfirmKeyGenerationRequest{
 		Wallet: req.GetWallet(), Run: req.GetRun(), Certificate: req.GetCertificate(), Commitment: req.GetCommitment(),
 	})

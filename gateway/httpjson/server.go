@@ -77,7 +77,8 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{connect: c.Connect, tls: c.ConnectTLS, healthy: c.Healthy, logger: c.Logger}
 	s.mux = newMux()
-	if err := httpgen.RegisterGatewayServiceHandlerClient(context.Background(), s.mux, gatewayv1.NewGatewayServiceClient(byCaller{})); err != nil {
+	if err := httpgen.RegisterGatewayServiceHandlerClient(context.Background(), s.mux,
+		gatewayv1.NewGatewayServiceClient(byCaller{})); err != nil {
 		return nil, err
 	}
 	s.http = &http.Server{

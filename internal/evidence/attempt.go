@@ -82,7 +82,9 @@ func CheckRequest(i *Installation, e *typev1.Envelope, requestKey []byte) (*Atte
 	case intent.GetPayment() != r.GetPayment():
 		return nil, mismatch(piece, "payment", "is not the intent's")
 	case intent.GetDeadlineMillis()-r.GetTimeMillis() > DeadlineMax.Milliseconds():
-		return nil, &Error{Reason: typev1.Reason_REASON_DEADLINE_EXPIRED, Piece: "intent", Field: "deadline_millis", Why: "is more than 7 days after the request"}
+		return nil, &Error{
+			Reason: typev1.Reason_REASON_DEADLINE_EXPIRED, Piece: "intent", Field: "deadline_millis", Why: "is more than 7 days after the request",
+		}
 	}
 	if err := checkAdded(r, intent); err != nil {
 		return nil, err
@@ -223,5 +225,7 @@ func (a *Attempt) names(piece, installation, wallet, payment string, intent, mes
 
 // otherHead has a reason of its own: holders differ for a moment after every change, and the gateway leads them forward.
 func otherHead(piece string) error {
-	return &Error{Reason: typev1.Reason_REASON_GUARD_RAILS_CHANGED, Piece: piece, Field: "guard_rails_digest", Why: "is another version than the head"}
+	return &Error{
+		Reason: typev1.Reason_REASON_GUARD_RAILS_CHANGED, Piece: piece, Field: "guard_rails_digest", Why: "is another version than the head",
+	}
 }

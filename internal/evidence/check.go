@@ -356,7 +356,8 @@ func (f *fields) entryPayment(m *typev1.Entry) {
 		f.refuse("payment", "is given, and what came in on a chain is no payment")
 	case m.GetKind() == typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW:
 		f.payment(m.GetPayment(), m.GetWallet())
-		f.check(m.GetPaymentState() == typev1.PaymentState_PAYMENT_STATE_UNSPECIFIED, "payment_state", "is given, and an outflow changes no payment")
+		f.check(m.GetPaymentState() == typev1.PaymentState_PAYMENT_STATE_UNSPECIFIED, "payment_state",
+			"is given, and an outflow changes no payment")
 	default:
 		f.payment(m.GetPayment(), m.GetWallet())
 	}

@@ -194,7 +194,9 @@ func Accept(i *Installation, head *Head, e *typev1.Envelope) (*Head, error) {
 	case doc.GetOwner() != old.GetOwner():
 		return nil, mismatch(piece, "owner", "is not the one that claimed the wallet")
 	case doc.GetNumber() == old.GetNumber():
-		return nil, &Error{Reason: typev1.Reason_REASON_ALREADY_EXISTS, Piece: piece, Field: "number", Why: "is the head's, and the content is another"}
+		return nil, &Error{
+			Reason: typev1.Reason_REASON_ALREADY_EXISTS, Piece: piece, Field: "number", Why: "is the head's, and the content is another",
+		}
 	case doc.GetNumber() < old.GetNumber():
 		return nil, &Error{Reason: typev1.Reason_REASON_GUARD_RAILS_CHANGED, Piece: piece, Field: "number", Why: "is lower than the head's"}
 	case !names:

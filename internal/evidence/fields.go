@@ -236,7 +236,8 @@ func (f *fields) results(results []*typev1.RuleResult) {
 		f.amount("results", r.GetObserved())
 		f.amount("results", r.GetLimit())
 		f.amount("results", r.GetRoom())
-		f.check(len(r.GetLastRecipient()) == 0 || (len(r.GetLastRecipient()) == keySize && r.GetRule() == typev1.Rule_RULE_X402_CHANGED_RECIPIENT),
+		f.check(len(r.GetLastRecipient()) == 0 ||
+			(len(r.GetLastRecipient()) == keySize && r.GetRule() == typev1.Rule_RULE_X402_CHANGED_RECIPIENT),
 			"results", "hold a recipient that is not 32 bytes, or not of the rule that has one")
 	}
 }

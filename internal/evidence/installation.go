@@ -79,7 +79,8 @@ func Succeed(old *Installation, e *typev1.Envelope) (*Installation, error) {
 	case i.ID() != old.ID():
 		return nil, mismatch(piece, "installation", "is another installation")
 	case i.Number() != old.Number()+1:
-		return nil, mismatch(piece, "number", "is "+strconv.FormatUint(i.Number(), 10)+", not the next one after "+strconv.FormatUint(old.Number(), 10))
+		return nil, mismatch(piece, "number",
+			"is "+strconv.FormatUint(i.Number(), 10)+", not the next one after "+strconv.FormatUint(old.Number(), 10))
 	case !old.digest.Is(i.content.GetPredecessor()):
 		return nil, mismatch(piece, "predecessor", "is another file")
 	}

@@ -82,7 +82,9 @@ func bookMessage(b []byte, a *Attempt) (Message, error) {
 	const piece = "message"
 	m, err := book.Decode(b)
 	if err != nil {
-		return Message{}, &Error{Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: piece, Why: "is not a book message in its one encoding", err: err}
+		return Message{}, &Error{
+			Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: piece, Why: "is not a book message in its one encoding", err: err,
+		}
 	}
 	switch {
 	case m.Installation != a.Intent.GetInstallation():
@@ -107,7 +109,9 @@ func solanaMessage(b []byte, a *Attempt) (Message, error) {
 	}
 	mint, err := solana.ParseKey(token.Mint)
 	if err != nil {
-		return Message{}, &Error{Reason: typev1.Reason_REASON_INTERNAL, Piece: "intent", Field: "asset", Why: "has a mint that is no address", err: err}
+		return Message{}, &Error{
+			Reason: typev1.Reason_REASON_INTERNAL, Piece: "intent", Field: "asset", Why: "has a mint that is no address", err: err,
+		}
 	}
 	m, err := solana.Decode(b, solana.Key(a.Intent.GetRecipient()), []solana.Mint{{Key: mint, Decimals: uint8(token.Decimals)}})
 	if err != nil {
@@ -144,7 +148,8 @@ func refuseSolana(err error) error {
 		}
 	}
 	return &Error{
-		Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: piece, Why: "is not a message on Solana of a layout that is signed, in its one encoding", err: err,
+		Reason: typev1.Reason_REASON_BAD_STATEMENT, Piece: piece,
+		Why: "is not a message on Solana of a layout that is signed, in its one encoding", err: err,
 	}
 }
 

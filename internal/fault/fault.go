@@ -104,7 +104,10 @@ func Invalid(violations ...Violation) error {
 
 func build(r typev1.Reason, moved typev1.MoneyMoved, msg string, kv ...string) *Fault {
 	r, found := rowOf(r)
-	f := &Fault{Code: found.code, Reason: r, MoneyMoved: known(moved), unsaid: moved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED, Message: msg, Metadata: make(map[string]string)}
+	f := &Fault{
+		Code: found.code, Reason: r, Message: msg, Metadata: make(map[string]string),
+		MoneyMoved: known(moved), unsaid: moved == typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED,
+	}
 	for i := 0; i+1 < len(kv) && len(f.Metadata) < pairsMax; i += 2 {
 		if key := kv[i]; validKey(key) {
 			f.Metadata[key] = clean(kv[i+1])

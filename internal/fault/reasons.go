@@ -101,7 +101,8 @@ var reasons = map[typev1.Reason]row{
 	},
 	typev1.Reason_REASON_MESSAGE_EXPIRED: {
 		code: codes.FailedPrecondition,
-		next: "repeat the payment by its id with a fresh message: on the book with an expiry reckoned from ledger_time_millis, on a chain with a fresh block hash",
+		next: "repeat the payment by its id with a fresh message: on the book with an expiry reckoned from ledger_time_millis, " +
+			"on a chain with a fresh block hash",
 	},
 	typev1.Reason_REASON_DEADLINE_EXPIRED: {
 		code: codes.FailedPrecondition,

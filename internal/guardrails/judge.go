@@ -129,7 +129,8 @@ func judgeRail(doc *typev1.GuardRails, f Facts) typev1.Light {
 
 func judgeAsset(doc *typev1.GuardRails, f Facts) typev1.Light {
 	unit, _, ok := resource.UnitOf(f.Asset, doc.GetInstallation())
-	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(doc.GetLimits(), unit) && sumsPayments(doc.GetLimits(), unit) &&
+	limits := doc.GetLimits()
+	return greenIf(ok && slices.Contains(doc.GetAssets(), f.Asset) && deniesPayment(limits, unit) && sumsPayments(limits, unit) &&
 		RailOf(f.Asset) == f.Rail)
 }
 

@@ -77,7 +77,8 @@ func (e *Environment) StatementKey(path string, purpose typev1.Purpose) (ed25519
 	if err != nil {
 		return nil, err
 	}
-	if current := e.Installation().Key(purpose); !bytes.Equal(current, key.Public().(ed25519.PublicKey)) { //nolint:forcetypeassert // crypto/ed25519 says so
+	public := key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // crypto/ed25519 says so
+	if current := e.Installation().Key(purpose); !bytes.Equal(current, public) {
 		return nil, fmt.Errorf("statement_key: %s is not the key that installation file number %d names for the %s, %x",
 			path, e.Installation().Number(), e.Name, current)
 	}
@@ -93,7 +94,9 @@ func (e *Environment) Observe(t *telemetry.Telemetry) {
 
 // NewServer makes a gRPC server for one kind of listener. The validation engine is given by who has one, and a quota for strangers
 // by who listens to them.
-func (e *Environment) NewServer(on authz.Listener, shows *rpc.Credentials, validate func(proto.Message) error, from *quota.Quota) (*rpc.Server, error) {
+func (e *Environment) NewServer(
+	on authz.Listener, shows *rpc.Credentials, validate func(proto.Message) error, from *quota.Quota,
+) (*rpc.Server, error) {
 	observer := e.ServerStats
 	if on == authz.Public {
 		observer = e.PublicStats

@@ -60,7 +60,8 @@ func ListenOperations(address string, metrics map[string]http.Handler, fail func
 		mux.Handle("GET "+path, handler)
 	}
 	o.http = &http.Server{
-		Handler: mux, ReadTimeout: operationsTimeout, WriteTimeout: operationsTimeout, IdleTimeout: operationsTimeout, MaxHeaderBytes: operationsHeaderMax,
+		Handler: mux, MaxHeaderBytes: operationsHeaderMax,
+		ReadTimeout: operationsTimeout, WriteTimeout: operationsTimeout, IdleTimeout: operationsTimeout,
 	}
 	go func() {
 		if err := o.http.Serve(rpc.Limit(l)); !errors.Is(err, http.ErrServerClosed) {

@@ -235,7 +235,8 @@ func NewTelemetry(
 		return nil, err
 	}
 	return telemetry.New(ctx, telemetry.Config{
-		Service: string(name), Installation: installation, Version: Version(), OTLP: otlp, SampleRatio: c.Sample, LogLevel: level, LogOutput: logs,
+		Service: string(name), Installation: installation, Version: Version(),
+		OTLP: otlp, SampleRatio: c.Sample, LogLevel: level, LogOutput: logs,
 	})
 }
 

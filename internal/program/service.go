@@ -28,7 +28,9 @@ type Served struct {
 
 // ServeService answers for a service on an address. below are closed after the service when it shuts down, in this order: the
 // stores that it uses. All are closed too when it cannot listen.
-func (e *Environment) ServeService(address string, service Service, validate func(proto.Message) error, below ...func() error) (*Served, error) {
+func (e *Environment) ServeService(
+	address string, service Service, validate func(proto.Message) error, below ...func() error,
+) (*Served, error) {
 	s := &Served{below: append([]func() error{service.Close}, below...)}
 	server, err := e.NewServer(authz.Internal, e.Credentials, validate, nil)
 	if err != nil {

@@ -47,7 +47,10 @@ const serviceConfig = `{
 		{
 			"name": [{}],
 			"timeout": "30s",
-			"retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
+			"retryPolicy": {
+				"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2,
+				"retryableStatusCodes": ["UNAVAILABLE"]
+			}
 		},
 		{
 			"name": [
@@ -57,7 +60,10 @@ const serviceConfig = `{
 				{"service": "halfkey.ledger.v1.LedgerService", "method": "WatchPayments"},
 				{"service": "grpc.health.v1.Health", "method": "Watch"}
 			],
-			"retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}
+			"retryPolicy": {
+				"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2,
+				"retryableStatusCodes": ["UNAVAILABLE"]
+			}
 		}
 	],
 	"retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}

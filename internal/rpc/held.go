@@ -71,7 +71,9 @@ func (h *holding) Clone() credentials.TransportCredentials {
 	return &clone
 }
 
-func (h *holding) hold(raw net.Conn, own *material, conn net.Conn, info credentials.AuthInfo, err error) (net.Conn, credentials.AuthInfo, error) {
+func (h *holding) hold(
+	raw net.Conn, own *material, conn net.Conn, info credentials.AuthInfo, err error,
+) (net.Conn, credentials.AuthInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}

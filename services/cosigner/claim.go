@@ -100,7 +100,8 @@ func (s *Service) seal(ctx context.Context, c *claiming) (record *typev1.Envelop
 	}
 	switch {
 	case evidence.EnvelopeDigest(r.envelope) != c.registrationDigest:
-		return nil, false, refusal(typev1.Reason_REASON_EVIDENCE_MISMATCH, "the registration is another than the agent completed", "evidence", "registration")
+		return nil, false, refusal(typev1.Reason_REASON_EVIDENCE_MISMATCH, "the registration is another than the agent completed",
+			"evidence", "registration")
 	case s.clock().UnixMilli() > r.EndMillis:
 		// Past its end it can only be ended. Doing that here makes the answer final.
 		if _, ended, err := s.end(ctx, c.registration.GetWallet(), c.id); err != nil || !ended {
@@ -174,7 +175,9 @@ func (s *Service) sealedBefore(pinned row, c *claiming) (*typev1.Envelope, error
 }
 
 // EndRegistration ends a registration that nobody claimed in time, or says that somebody did.
-func (s *Service) EndRegistration(ctx context.Context, req *cosignerv1.EndRegistrationRequest) (*cosignerv1.EndRegistrationResponse, error) {
+func (s *Service) EndRegistration(
+	ctx context.Context, req *cosignerv1.EndRegistrationRequest,
+) (*cosignerv1.EndRegistrationResponse, error) {
 	id, err := walletID(req.GetWallet())
 	if err != nil {
 		return nil, err

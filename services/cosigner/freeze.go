@@ -98,7 +98,8 @@ func (s *Service) Freeze(ctx context.Context, req *cosignerv1.FreezeRequest) (*c
 	}); err != nil {
 		return nil, refused(err)
 	}
-	result, err := s.acknowledge(ctx, &typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, nil)
+	result, err := s.acknowledge(ctx,
+		&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_FREEZE, FreezeId: f.GetFreezeId()}, sub, nil)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -187,7 +188,8 @@ func (s *Service) Unfreeze(ctx context.Context, req *cosignerv1.UnfreezeRequest)
 	if err != nil {
 		return nil, refused(err)
 	}
-	result, err := s.acknowledge(ctx, &typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, FreezeId: u.GetFreezeId()}, sub, signer)
+	result, err := s.acknowledge(ctx,
+		&typev1.Acknowledgement{Kind: typev1.Acknowledged_ACKNOWLEDGED_UNFREEZE, FreezeId: u.GetFreezeId()}, sub, signer)
 	if err != nil {
 		return nil, refused(err)
 	}

@@ -30,7 +30,9 @@ const (
 
 // StartKeyGeneration begins a run: a static key and a polynomial of this run only. A repeat of the same start answers the
 // same; another start under the same request key, with another run id, takes the place of a run that has not ended.
-func (s *Service) StartKeyGeneration(ctx context.Context, req *cosignerv1.StartKeyGenerationRequest) (*cosignerv1.StartKeyGenerationResponse, error) {
+func (s *Service) StartKeyGeneration(
+	ctx context.Context, req *cosignerv1.StartKeyGenerationRequest,
+) (*cosignerv1.StartKeyGenerationResponse, error) {
 	start, err := evidence.CheckKeyGenerationStart(s.installation, req.GetStart())
 	if err != nil {
 		return nil, refused(err)
@@ -158,7 +160,9 @@ func (s *Service) putRun(ctx context.Context, id string, k *keygenRow, unchanged
 
 // ExchangeKeyGeneration verifies the agent's round-1 message and answers with the own certificate, once the state that made
 // it is durable: a certificate commits to one transcript.
-func (s *Service) ExchangeKeyGeneration(ctx context.Context, req *cosignerv1.ExchangeKeyGenerationRequest) (*cosignerv1.ExchangeKeyGenerationResponse, error) {
+func (s *Service) ExchangeKeyGeneration(
+	ctx context.Context, req *cosignerv1.ExchangeKeyGenerationRequest,
+) (*cosignerv1.ExchangeKeyGenerationResponse, error) {
 	if n := len(req.GetRound1()); n == 0 || n > round1Max {
 		return nil, invalid("round1", "is not 1 byte to 2 KiB")
 	}
@@ -210,7 +214,9 @@ func (s *Service) exchange(wallet string, k *keygenRow, peer []byte) error {
 
 // ConfirmKeyGeneration verifies the agent's certificate, seals the share, erases the run's secrets, and answers with the
 // co-signer's half of the test signature.
-func (s *Service) ConfirmKeyGeneration(ctx context.Context, req *cosignerv1.ConfirmKeyGenerationRequest) (*cosignerv1.ConfirmKeyGenerationResponse, error) {
+func (s *Service) ConfirmKeyGeneration(
+	ctx context.Context, req *cosignerv1.ConfirmKeyGenerationRequest,
+) (*cosignerv1.ConfirmKeyGenerationResponse, error) {
 	if len(req.GetCertificate()) != certificateSize {
 		return nil, invalid("certificate", "is not 64 bytes")
 	}
@@ -235,7 +241,8 @@ func (s *Service) ConfirmKeyGeneration(ctx context.Context, req *cosignerv1.Conf
 	if err != nil {
 		return nil, refused(err)
 	}
-	release, err := s.testKey(req.GetWallet(), firstEpoch, [keySize]byte(done.GroupKey), [digestSize]byte(done.Transcript), done.Share, commitment)
+	release, err := s.testKey(req.GetWallet(), firstEpoch,
+		[keySize]byte(done.GroupKey), [digestSize]byte(done.Transcript), done.Share, commitment)
 	if err != nil {
 		return nil, refused(err)
 	}
@@ -263,7 +270,9 @@ func (s *Service) confirm(wallet string, k *keygenRow, peer [certificateSize]byt
 
 // testKey co-signs the key-test message of a run. Its token opens onto these bytes alone, which pay nothing: nobody can use a
 // key generation or a resharing to sign anything else.
-func (s *Service) testKey(wallet string, epoch uint64, groupKey, transcript [32]byte, sealed []byte, commitment frost.Commitment) (frost.Release, error) {
+func (s *Service) testKey(
+	wallet string, epoch uint64, groupKey, transcript [32]byte, sealed []byte, commitment frost.Commitment,
+) (frost.Release, error) {
 	share, err := s.sealer.openShare(wallet, epoch, groupKey, sealed)
 	if err != nil {
 		return frost.Release{}, err
@@ -278,7 +287,9 @@ func (s *Service) testKey(wallet string, epoch uint64, groupKey, transcript [32]
 
 // CompleteKeyGeneration makes the wallet UNCLAIMED: the agent has shown by the test signature that both halves work, and its
 // registration names what was made. From here on the run's row is gone and the end is a day away.
-func (s *Service) CompleteKeyGeneration(ctx context.Context, req *cosignerv1.CompleteKeyGenerationRequest) (*cosignerv1.CompleteKeyGenerationResponse, error) {
+func (s *Service) CompleteKeyGeneration(
+	ctx context.Context, req *cosignerv1.CompleteKeyGenerationRequest,
+) (*cosignerv1.CompleteKeyGenerationResponse, error) {
 	id, err := walletID(req.GetWallet())
 	if err != nil {
 		return nil, err
@@ -288,7 +299,8 @@ func (s *Service) CompleteKeyGeneration(ctx context.Context, req *cosignerv1.Com
 		return nil, refused(err)
 	}
 	if registration.GetWallet() != req.GetWallet() {
-		return nil, refusal(typev1.Reason_REASON_EVIDENCE_MISMATCH, "the registration is of another wallet", "evidence", "registration", "field", "wallet")
+		return nil, refusal(typev1.Reason_REASON_EVIDENCE_MISMATCH, "the registration is of another wallet",
+			"evidence", "registration", "field", "wallet")
 	}
 	var end int64
 	err = etcdstore.Retry(ctx, func(ctx context.Context) (done bool, err error) {
@@ -370,7 +382,9 @@ func completedBefore(registration, end, record row, digest evidence.Digest) (int
 // step carries out one call of a run: it loads the row, lets advance change it, and stores it while nobody else has changed
 // it. Only then does the answer leave. What a participant or the relay did wrong ends the run before its certificate exists;
 // afterwards the run stays, because the agent may hold all it needs by then.
-func (s *Service) step(ctx context.Context, wallet string, run []byte, advance func(wallet string, k *keygenRow) (changed bool, err error)) error {
+func (s *Service) step(
+	ctx context.Context, wallet string, run []byte, advance func(wallet string, k *keygenRow) (changed bool, err error),
+) error {
 	id, err := walletID(wallet)
 	if err != nil {
 		return err
@@ -391,7 +405,8 @@ func (s *Service) step(ctx context.Context, wallet string, run []byte, advance f
 		changed, err := advance(wallet, k)
 		var culprit *frost.CulpritError
 		if errors.As(err, &culprit) {
-			s.logger.WarnContext(ctx, "key generation was tampered with", "wallet", wallet, "stage", string(before), "culprit", culprit.Culprit.String())
+			s.logger.WarnContext(ctx, "key generation was tampered with",
+				"wallet", wallet, "stage", string(before), "culprit", culprit.Culprit.String())
 			if before == stageDrawn {
 				if _, endErr := s.store.write(ctx, rows, clientv3.OpDelete(keyKeygen(id))); endErr != nil {
 					return false, endErr

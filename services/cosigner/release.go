@@ -100,10 +100,12 @@ func (s *Service) checkFree(ctx context.Context, p *pin) error {
 		return err
 	}
 	if !unchanged {
-		return refusal(typev1.Reason_REASON_GUARD_RAILS_CHANGED, "what the co-signer holds of the wallet has just changed", "evidence", "guard-rails")
+		return refusal(typev1.Reason_REASON_GUARD_RAILS_CHANGED, "what the co-signer holds of the wallet has just changed",
+			"evidence", "guard-rails")
 	}
 	if stop, frozen := stops.find(p.head.Document.GetOwnerKeys()); frozen {
-		return refusal(typev1.Reason_REASON_FROZEN, "the wallet is frozen", "freeze_id", stop.freeze, "scope", strings.TrimPrefix(stop.scope.String(), "SCOPE_"))
+		return refusal(typev1.Reason_REASON_FROZEN, "the wallet is frozen",
+			"freeze_id", stop.freeze, "scope", strings.TrimPrefix(stop.scope.String(), "SCOPE_"))
 	}
 	return nil
 }

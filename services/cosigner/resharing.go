@@ -100,7 +100,9 @@ func refusedOrder(field, message string, epoch uint64) error {
 }
 
 // newOrder decides whether an order that was checked takes the place of the one before.
-func (s *Service) newOrder(ctx context.Context, p *pin, before *resharing, order *typev1.ResharingOrder, e *typev1.Envelope) (*resharing, error) {
+func (s *Service) newOrder(
+	ctx context.Context, p *pin, before *resharing, order *typev1.ResharingOrder, e *typev1.Envelope,
+) (*resharing, error) {
 	digest := evidence.EnvelopeDigest(e)
 	r := &resharing{
 		resharingRow: resharingRow{Stage: stageOrdered},
@@ -110,12 +112,14 @@ func (s *Service) newOrder(ctx context.Context, p *pin, before *resharing, order
 		r.row = before.row
 		switch {
 		case before.Stage == stagePending:
-			return nil, refusal(typev1.Reason_REASON_WRONG_STATE, "the recovery share of the sharing in force has not been confirmed", "state", before.state())
+			return nil, refusal(typev1.Reason_REASON_WRONG_STATE, "the recovery share of the sharing in force has not been confirmed",
+				"state", before.state())
 		case bytes.Equal(before.order.GetRun(), order.GetRun()):
 			return nil, refusal(typev1.Reason_REASON_ALREADY_EXISTS, "the run was ordered with other content", "field", "run")
 		case before.Stage == stageDone: // its epoch is the one in force, so no order before it can come back
 		case slices.ContainsFunc(before.Replaced, digest.Is):
-			return nil, refusal(typev1.Reason_REASON_EVIDENCE_STALE, "the order was replaced by another", "evidence", "resharing-order", "field", "run")
+			return nil, refusal(typev1.Reason_REASON_EVIDENCE_STALE, "the order was replaced by another",
+				"evidence", "resharing-order", "field", "run")
 		case len(before.Replaced) >= replacedMax:
 			return nil, refusal(typev1.Reason_REASON_LIMIT_EXCEEDED, "too many orders were replaced; carry out the newest")
 		default:
@@ -163,7 +167,9 @@ func (s *Service) GetResharing(ctx context.Context, req *cosignerv1.GetResharing
 
 // ConfirmRecovery takes the owner's word that the recovery share is kept, and destroys what was kept for it: the older share, and
 // the dealings. A repeat answers the same.
-func (s *Service) ConfirmRecovery(ctx context.Context, req *cosignerv1.ConfirmRecoveryRequest) (*cosignerv1.ConfirmRecoveryResponse, error) {
+func (s *Service) ConfirmRecovery(
+	ctx context.Context, req *cosignerv1.ConfirmRecoveryRequest,
+) (*cosignerv1.ConfirmRecoveryResponse, error) {
 	routing := new(typev1.RecoveryConfirmation)
 	if err := evidence.Peek(req.GetConfirmation(), routing); err != nil {
 		return nil, refused(err)

@@ -23,7 +23,7 @@ func (s *Service) StartResharing(ctx context.Context, req *cosignerv1.StartResha
 	if err := evidence.Peek(req.GetStart(), routing); err != nil {
 		return nil, refused(err)
 	}
-	r, err := s.stepResharing(ctx, routing.GetWallet(), routing.GetRun(), func(ctx context.Context, p *pin, r *resharing) (changed bool, err error) {
+	r, err := s.stepResharing(ctx, routing.GetWallet(), routing.GetRun(), func(ctx context.Context, p *pin, r *resharing) (bool, error) {
 		start, err := evidence.CheckResharingStart(r.envelope, req.GetStart())
 		if err != nil {
 			return false, err
@@ -110,7 +110,9 @@ func (s *Service) deal(ctx context.Context, p *pin, r *resharing, start *typev1.
 
 // ExchangeResharing verifies the other dealer's dealing and answers with the own certificate, once the state that made it is
 // durable: a certificate commits to one transcript.
-func (s *Service) ExchangeResharing(ctx context.Context, req *cosignerv1.ExchangeResharingRequest) (*cosignerv1.ExchangeResharingResponse, error) {
+func (s *Service) ExchangeResharing(
+	ctx context.Context, req *cosignerv1.ExchangeResharingRequest,
+) (*cosignerv1.ExchangeResharingResponse, error) {
 	if n := len(req.GetDealing()); n == 0 || n > dealingMax {
 		return nil, invalid("dealing", "is not 1 byte to 2 KiB")
 	}
@@ -159,7 +161,9 @@ func (s *Service) certify(p *pin, r *resharing, peer []byte) error {
 
 // ConfirmResharing verifies the other dealer's certificate, seals the new share for its epoch, erases the run's secrets, and
 // answers with the co-signer's half of the test signature by the new shares. The old share stays in force.
-func (s *Service) ConfirmResharing(ctx context.Context, req *cosignerv1.ConfirmResharingRequest) (*cosignerv1.ConfirmResharingResponse, error) {
+func (s *Service) ConfirmResharing(
+	ctx context.Context, req *cosignerv1.ConfirmResharingRequest,
+) (*cosignerv1.ConfirmResharingResponse, error) {
 	if len(req.GetCertificate()) != certificateSize {
 		return nil, invalid("certificate", "is not 64 bytes")
 	}
@@ -213,7 +217,9 @@ func (s *Service) receive(p *pin, r *resharing, peer [certificateSize]byte) erro
 // CompleteResharing puts the new sharing in force, once the test signature has shown that both new shares work: in one
 // transaction the new share takes its place and every older one is destroyed, or, with a recovery share, kept until that one is
 // confirmed. A repeat answers with the same record.
-func (s *Service) CompleteResharing(ctx context.Context, req *cosignerv1.CompleteResharingRequest) (*cosignerv1.CompleteResharingResponse, error) {
+func (s *Service) CompleteResharing(
+	ctx context.Context, req *cosignerv1.CompleteResharingRequest,
+) (*cosignerv1.CompleteResharingResponse, error) {
 	if len(req.GetSignature()) != certificateSize {
 		return nil, invalid("signature", "is not 64 bytes")
 	}
@@ -308,7 +314,9 @@ func (s *Service) run(ctx context.Context, wallet string, run []byte) (*pin, *re
 // nobody else has changed what was relied on. Only then does the answer leave. What the other dealer or the relay did wrong ends
 // the run before its certificate exists, and its order can be started anew; afterwards the run stays, because the other side may
 // hold all it needs by then.
-func (s *Service) stepResharing(ctx context.Context, wallet string, run []byte, advance func(ctx context.Context, p *pin, r *resharing) (changed bool, err error)) (*resharing, error) {
+func (s *Service) stepResharing(
+	ctx context.Context, wallet string, run []byte, advance func(ctx context.Context, p *pin, r *resharing) (changed bool, err error),
+) (*resharing, error) {
 	var done *resharing
 	err := etcdstore.Retry(ctx, func(ctx context.Context) (bool, error) {
 		p, r, err := s.run(ctx, wallet, run)

@@ -122,7 +122,8 @@ func (s *sealer) reachable(sealedRoot []byte) bool {
 func (s *sealer) boundRoot() []byte { return bind(purposeRoot, []byte(s.installation)) }
 
 func (s *sealer) boundShare(wallet string, epoch uint64, groupKey [32]byte) []byte {
-	return bind(purposeShare, []byte(s.installation), []byte(wallet), binary.BigEndian.AppendUint64(nil, epoch), groupKey[:], []byte(frost.Suite))
+	return bind(purposeShare, []byte(s.installation), []byte(wallet),
+		binary.BigEndian.AppendUint64(nil, epoch), groupKey[:], []byte(frost.Suite))
 }
 
 func (s *sealer) boundKeyGeneration(wallet string, run, start []byte) []byte {

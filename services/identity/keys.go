@@ -74,13 +74,16 @@ func (s *Service) setKeys(old *owner, m *typev1.OwnerKeys, e *typev1.Envelope) (
 	}
 	switch number := newest.GetNumber(); {
 	case m.GetNumber() == number:
-		return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "the owner has another statement of its keys under this number", "field", "number")
+		return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "the owner has another statement of its keys under this number",
+			"field", "number")
 	case m.GetNumber() < number:
-		return nil, refuse(typev1.Reason_REASON_EVIDENCE_STALE, "the owner has a newer statement of its keys", "evidence", "owner-keys", "field", "number")
+		return nil, refuse(typev1.Reason_REASON_EVIDENCE_STALE, "the owner has a newer statement of its keys",
+			"evidence", "owner-keys", "field", "number")
 	}
 	for _, k := range m.GetOwnerKeys() {
 		if bytes.Equal(k, s.bootstrapKey) {
-			return nil, refuse(typev1.Reason_REASON_BAD_STATEMENT, "the owner keys hold the bootstrap key", "statement", "owner-keys", "field", "owner_keys")
+			return nil, refuse(typev1.Reason_REASON_BAD_STATEMENT, "the owner keys hold the bootstrap key",
+				"statement", "owner-keys", "field", "owner_keys")
 		}
 	}
 	o := *old

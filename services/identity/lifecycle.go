@@ -35,7 +35,9 @@ func refuse(r typev1.Reason, msg string, kv ...string) error {
 // start decides what a start statement makes of a wallet's row, which is nil for a new one: a row in CREATING that wants a
 // place, or the row unchanged for a repeat. One id belongs to the request key that used it first, for ever; while it is
 // CREATING that key may begin another run.
-func start(old *wallet, s *typev1.KeyGenerationStart, digest evidence.Digest, displayName string, p place, now time.Time) (next *wallet, err error) {
+func start(
+	old *wallet, s *typev1.KeyGenerationStart, digest evidence.Digest, displayName string, p place, now time.Time,
+) (next *wallet, err error) {
 	if old != nil {
 		switch {
 		case !bytes.Equal(old.RequestKey, s.GetRequestKey()):
@@ -43,7 +45,8 @@ func start(old *wallet, s *typev1.KeyGenerationStart, digest evidence.Digest, di
 		case digest.Is(old.Start) && (old.State != creating || old.Placed):
 			return old, nil
 		case old.State != creating:
-			return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "the wallet's key generation has ended: a new one needs a new id", "field", "wallet")
+			return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "the wallet's key generation has ended: a new one needs a new id",
+				"field", "wallet")
 		}
 	}
 	next = &wallet{
@@ -137,7 +140,9 @@ func end(old *wallet, m *typev1.RegistrationEnd, e *typev1.Envelope, now time.Ti
 
 // activate decides what a wallet's documents make of a row, nil for one that the directory has lost: ACTIVE with the
 // newest head that they lead to, never an older one than it holds.
-func activate(i *evidence.Installation, old *wallet, d *typev1.WalletDocuments, now time.Time) (next *wallet, pinned *evidence.Wallet, err error) {
+func activate(
+	i *evidence.Installation, old *wallet, d *typev1.WalletDocuments, now time.Time,
+) (next *wallet, pinned *evidence.Wallet, err error) {
 	if len(d.GetGuardRails()) == 0 {
 		return nil, nil, refuse(typev1.Reason_REASON_EVIDENCE_MISSING, "guard rails number 0 are missing", "evidence", "guard-rails")
 	}

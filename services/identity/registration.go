@@ -22,7 +22,9 @@ const (
 // CreateRegistration opens a registration: CREATING. A repeat of the same statement answers the same; another run under the
 // same request key takes the place of the last one while the wallet is CREATING. An enrolment token is checked and not used
 // up: that is the co-signer's, when it claims the wallet, and until then the bounds hold for it as for everybody.
-func (s *Service) CreateRegistration(ctx context.Context, req *identityv1.CreateRegistrationRequest) (*identityv1.CreateRegistrationResponse, error) {
+func (s *Service) CreateRegistration(
+	ctx context.Context, req *identityv1.CreateRegistrationRequest,
+) (*identityv1.CreateRegistrationResponse, error) {
 	m, err := evidence.CheckKeyGenerationStart(s.installation, req.GetStart())
 	if err != nil {
 		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
@@ -44,7 +46,9 @@ func (s *Service) CreateRegistration(ctx context.Context, req *identityv1.Create
 }
 
 // CompleteRegistration takes the agent's registration: UNCLAIMED, found by its claim code.
-func (s *Service) CompleteRegistration(ctx context.Context, req *identityv1.CompleteRegistrationRequest) (*identityv1.CompleteRegistrationResponse, error) {
+func (s *Service) CompleteRegistration(
+	ctx context.Context, req *identityv1.CompleteRegistrationRequest,
+) (*identityv1.CompleteRegistrationResponse, error) {
 	m, err := evidence.CheckRegistration(s.installation, req.GetRegistration())
 	if err != nil {
 		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)
@@ -67,7 +71,8 @@ func (s *Service) CompleteRegistration(ctx context.Context, req *identityv1.Comp
 			return nil, err
 		}
 		if !free {
-			return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "another registration has this claim code: register again", "field", "registration")
+			return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "another registration has this claim code: register again",
+				"field", "registration")
 		}
 		return next, nil
 	})
@@ -78,7 +83,9 @@ func (s *Service) CompleteRegistration(ctx context.Context, req *identityv1.Comp
 }
 
 // EndRegistration takes the co-signer's statement that a registration ended: ENDED, and its place is free.
-func (s *Service) EndRegistration(ctx context.Context, req *identityv1.EndRegistrationRequest) (*identityv1.EndRegistrationResponse, error) {
+func (s *Service) EndRegistration(
+	ctx context.Context, req *identityv1.EndRegistrationRequest,
+) (*identityv1.EndRegistrationResponse, error) {
 	m, err := evidence.CheckRegistrationEnd(s.installation, req.GetEnd())
 	if err != nil {
 		return nil, fault.Wrap(err, typev1.MoneyMoved_MONEY_MOVED_NO)

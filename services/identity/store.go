@@ -323,7 +323,8 @@ func (s *store) owned(ctx context.Context, owner, after string, n int) (ids []st
 	if after != "" {
 		from += after + "\x00"
 	}
-	resp, err := s.kv.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(int64(n)), clientv3.WithKeysOnly())
+	resp, err := s.kv.Get(ctx, from,
+		clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(int64(n)), clientv3.WithKeysOnly())
 	if err != nil {
 		return nil, false, unavailable(err)
 	}

@@ -20,7 +20,8 @@ func (s *Service) OpenAccount(ctx context.Context, req *ledgerv1.OpenAccountRequ
 
 func (s *Service) openAccount(ctx context.Context, d *typev1.WalletDocuments) error {
 	if len(d.GetGuardRails()) != 1 {
-		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "an account is opened with guard rails number 0 alone", "field", "documents.guard_rails")
+		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "an account is opened with guard rails number 0 alone",
+			"field", "documents.guard_rails")
 	}
 	w, err := evidence.CheckWallet(s.installation, d.GetRegistration(), d.GetGuardRails()[0], d.GetRecord())
 	if err != nil {

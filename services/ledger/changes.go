@@ -38,12 +38,16 @@ type row struct {
 }
 
 // WatchPayments streams every change of state of a wallet's or an owner's payments from a token on.
-func (s *Service) WatchPayments(req *ledgerv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[ledgerv1.WatchPaymentsResponse]) error {
+func (s *Service) WatchPayments(
+	req *ledgerv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[ledgerv1.WatchPaymentsResponse],
+) error {
 	ctx := stream.Context()
 	return s.answer(ctx, "WatchPayments", s.watchPayments(ctx, req, stream.Send))
 }
 
-func (s *Service) watchPayments(ctx context.Context, req *ledgerv1.WatchPaymentsRequest, send func(*ledgerv1.WatchPaymentsResponse) error) error {
+func (s *Service) watchPayments(
+	ctx context.Context, req *ledgerv1.WatchPaymentsRequest, send func(*ledgerv1.WatchPaymentsResponse) error,
+) error {
 	owner, err := parseParent(req.GetParent())
 	if err != nil {
 		return err
@@ -123,7 +127,8 @@ func (s *Service) startOfWatch(ctx context.Context, req *ledgerv1.WatchPaymentsR
 		}
 		hash, err := v.hashAt(ctx, req.GetParent(), owner, at.number)
 		if errors.Is(err, sql.ErrNoRows) || err == nil && !bytes.Equal(hash, at.hash) {
-			return refuse(typev1.Reason_REASON_LEDGER_BEHIND, "the ledger lacks the entry that the resume token names: list the payments, and watch from now on",
+			return refuse(typev1.Reason_REASON_LEDGER_BEHIND,
+				"the ledger lacks the entry that the resume token names: list the payments, and watch from now on",
 				"field", "resume_token")
 		}
 		return err
@@ -252,7 +257,8 @@ func readPosition(token string) (p position, err error) {
 	if p.number, err = strconv.ParseInt(fields[0], 10, 64); err != nil || p.number < 0 {
 		return position{}, errResumeToken
 	}
-	if p.hash, err = hex.DecodeString(fields[1]); err != nil || p.number > 0 && len(p.hash) != tokenHashBytes || p.number == 0 && len(p.hash) != 0 {
+	if p.hash, err = hex.DecodeString(fields[1]); err != nil || p.number > 0 && len(p.hash) != tokenHashBytes ||
+		p.number == 0 && len(p.hash) != 0 {
 		return position{}, errResumeToken
 	}
 	return p, nil

@@ -127,7 +127,8 @@ func decideSetTime(s *state, o operation, t *typev1.SetTime) error {
 	c := s.chains.value(t.GetWallet())
 	switch {
 	case t.GetTimeMillis() > s.nowMillis+evidence.Tolerance.Milliseconds():
-		return refuse(typev1.Reason_REASON_EVIDENCE_STALE, "the time is ahead of the ledger's clock", "evidence", "set-time", "field", "time_millis")
+		return refuse(typev1.Reason_REASON_EVIDENCE_STALE, "the time is ahead of the ledger's clock",
+			"evidence", "set-time", "field", "time_millis")
 	case t.GetTimeMillis() >= c.clockMillis:
 		return refuse(typev1.Reason_REASON_INVALID_ARGUMENT, "the wallet's time is not ahead of it", "field", "time_millis")
 	}

@@ -59,11 +59,13 @@ var sqlite = dialect{
 		JOIN guard_rails g ON g.wallet = j.value ->> 0 AND g.number = j.value ->> 1`,
 	loadVersions: `SELECT g.wallet, g.digest, g.number FROM (SELECT value FROM json_each(?)) j
 		JOIN guard_rails g ON g.wallet = j.value ->> 0 AND g.digest = unhex(j.value ->> 1)`,
-	loadChains: `SELECT c.name, c.number, c.hash, c.clock_millis, c.open_payments FROM (SELECT value FROM json_each(?)) j JOIN chain c ON c.name = j.value`,
+	loadChains: `SELECT c.name, c.number, c.hash, c.clock_millis, c.open_payments FROM (SELECT value FROM json_each(?)) j
+		JOIN chain c ON c.name = j.value`,
 	loadHashes: `SELECT e.chain, e.number, e.hash FROM (SELECT value FROM json_each(?)) j
 		JOIN entry e ON e.chain = j.value ->> 0 AND e.number = j.value ->> 1`,
-	loadBalances: `SELECT b.account, b.asset, b.available, b.held, b.deficit FROM (SELECT value FROM json_each(?)) j JOIN balance b ON b.account = j.value`,
-	loadSupply:   `SELECT s.asset, s.units FROM (SELECT value FROM json_each(?)) j JOIN supply s ON s.asset = j.value`,
+	loadBalances: `SELECT b.account, b.asset, b.available, b.held, b.deficit FROM (SELECT value FROM json_each(?)) j
+		JOIN balance b ON b.account = j.value`,
+	loadSupply: `SELECT s.asset, s.units FROM (SELECT value FROM json_each(?)) j JOIN supply s ON s.asset = j.value`,
 	loadSums: `SELECT s.wallet, s.unit, s.span, s.slot, s.units, s.payments FROM (SELECT value FROM json_each(?)) j
 		JOIN window_sum s ON s.wallet = j.value ->> 0 AND s.unit = j.value ->> 1 AND s.span = j.value ->> 2
 			AND s.slot >= j.value ->> 3 AND s.slot < j.value ->> 4`,

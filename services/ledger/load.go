@@ -26,7 +26,8 @@ func (t *sqlTransaction) load(ctx context.Context, n needs) error {
 	}
 	n.payments = slices.Concat(n.payments, found)
 	for _, step := range []func(context.Context, *state, needs) error{
-		t.loadPayments, t.loadPinned, t.loadWallets, t.loadChains, t.loadBalances, t.loadCursors, t.loadWindows, t.loadPaid, t.loadShadows, t.loadFreezes, t.loadOnce,
+		t.loadPayments, t.loadPinned, t.loadWallets, t.loadChains, t.loadBalances, t.loadCursors,
+		t.loadWindows, t.loadPaid, t.loadShadows, t.loadFreezes, t.loadOnce,
 	} {
 		if err := step(ctx, s, n); err != nil {
 			return err

@@ -146,7 +146,8 @@ func (s *Service) verdict(w wallet, a *attempt, now time.Time) (*typev1.Verdict,
 	}
 	v := new(typev1.Verdict)
 	if a.verdictEnvelope.GetPayloadType() != evidence.TypeVerdict {
-		return nil, refuse(typev1.Reason_REASON_BAD_STATEMENT, "a statement does not decode or verify", "statement", "verdict", "field", "payload_type")
+		return nil, refuse(typev1.Reason_REASON_BAD_STATEMENT, "a statement does not decode or verify",
+			"statement", "verdict", "field", "payload_type")
 	}
 	if err := evidence.Unmarshal(a.verdictEnvelope.GetPayload(), v); err != nil {
 		return nil, err
@@ -329,7 +330,8 @@ func (s *Service) settlePayment(ctx context.Context, req *ledgerv1.SettlePayment
 		return out, done(err, movedYes)
 	}
 	// What the batch has stored, and the entry by which the payment was judged, are all that the database could tell.
-	out := a.payment.show(chain{number: a.paid.number(), hash: a.paid.hash.Bytes(), clockMillis: a.payment.updatedMillis}, s.clock().UnixMilli())
+	out := a.payment.show(chain{number: a.paid.number(), hash: a.paid.hash.Bytes(), clockMillis: a.payment.updatedMillis},
+		s.clock().UnixMilli())
 	showPaid(out, a.paid.entry)
 	return out, done(showJudged(out, known.judged), movedYes)
 }

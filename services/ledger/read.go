@@ -30,11 +30,13 @@ func (s *store) look(ctx context.Context, f func(*view) error) error {
 }
 
 func (v *view) row(ctx context.Context, text string, args ...any) *sql.Row {
-	return v.tx.StmtContext(ctx, v.store.reading[text]).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // A transaction's statement ends with it.
+	stmt := v.tx.StmtContext(ctx, v.store.reading[text]) //nolint:sqlclosecheck // A transaction's statement ends with it.
+	return stmt.QueryRowContext(ctx, args...)
 }
 
 func (v *view) each(ctx context.Context, text string, scan func(scanner) error, args ...any) error {
-	rows, err := v.tx.StmtContext(ctx, v.store.reading[text]).QueryContext(ctx, args...) //nolint:sqlclosecheck // A transaction's statement ends with it.
+	stmt := v.tx.StmtContext(ctx, v.store.reading[text]) //nolint:sqlclosecheck // A transaction's statement ends with it.
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,9 @@ func (s *Service) ReportShadowPayment(
 	return &ledgerv1.ReportShadowPaymentResponse{ShadowPayment: p}, nil
 }
 
-func (s *Service) reportShadowPayment(ctx context.Context, req *ledgerv1.ReportShadowPaymentRequest) (out *typev1.ShadowPayment, err error) {
+func (s *Service) reportShadowPayment(
+	ctx context.Context, req *ledgerv1.ReportShadowPaymentRequest,
+) (out *typev1.ShadowPayment, err error) {
 	r, err := s.newShadowReport(req)
 	if err != nil {
 		return nil, err

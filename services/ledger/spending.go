@@ -41,7 +41,8 @@ type spendingKey struct {
 }
 
 func (k spendingKey) compare(o spendingKey) int {
-	return cmp.Or(cmp.Compare(k.day, o.day), cmp.Compare(k.wallet, o.wallet), cmp.Compare(k.recipient, o.recipient), cmp.Compare(k.asset, o.asset))
+	return cmp.Or(cmp.Compare(k.day, o.day), cmp.Compare(k.wallet, o.wallet),
+		cmp.Compare(k.recipient, o.recipient), cmp.Compare(k.asset, o.asset))
 }
 
 // spent is what a group has spent.

@@ -59,7 +59,8 @@ func (s *store) prepare(ctx context.Context) error {
 	for _, text := range []string{
 		d.readPayment, d.readPayments, d.readOwnerPayments, d.readIncoming, d.readOwnerIncoming, d.readReviews,
 		d.readSums, d.readFirstSum, d.readSpent, d.readOwnerSpent,
-		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange, d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
+		d.readChanges, d.readOwnerChanges, d.readChangeHash, d.readLastChange,
+		d.readEntryHash, d.readEntry, d.readEntries, d.readTip, d.readVersionsFrom,
 		d.readBalances, d.readPin, d.readListedFreezes, d.readEnds, d.readVersion, d.readDue, d.readShadows, d.readOwnerShadows,
 		d.readLiveMessages, d.readCursor, d.readCursors, d.readUnresolved, d.readOwnerUnresolved, d.readWallets,
 	} {
@@ -253,8 +254,8 @@ func putPayment(d dialect, p payment, exec func(string, ...any) error) error {
 		}
 		return v
 	}
-	return exec(d.putPayment, p.id, p.wallet, int(p.state), p.intent, p.message, int(p.rail), p.asset, p.unit, p.units, p.recipient[:], p.payee,
-		p.deadlineMillis, p.expiryMillis, optional(p.quarter, p.counted()), review, int(p.light), p.judgedEntry, string(dead),
+	return exec(d.putPayment, p.id, p.wallet, int(p.state), p.intent, p.message, int(p.rail), p.asset, p.unit, p.units, p.recipient[:],
+		p.payee, p.deadlineMillis, p.expiryMillis, optional(p.quarter, p.counted()), review, int(p.light), p.judgedEntry, string(dead),
 		optional(p.settledEntry, p.settledEntry > 0), optional(p.incomingEntry, p.incomingEntry > 0),
 		p.createdEntry, p.createdMillis, p.updatedMillis, p.owner, p.payeeOwner, optional(p.dueMillis(), p.open()))
 }

@@ -124,7 +124,8 @@ func approves(i *evidence.Installation, head *evidence.Head, review *typev1.Enve
 		return false, err
 	}
 	if r.GetAnswer() != typev1.Answer_ANSWER_APPROVE {
-		return false, fault.New(typev1.Reason_REASON_EVIDENCE_MISMATCH, no, "the review refuses the payment", "evidence", "review", "field", "answer")
+		return false, fault.New(typev1.Reason_REASON_EVIDENCE_MISMATCH, no, "the review refuses the payment",
+			"evidence", "review", "field", "answer")
 	}
 	return true, nil
 }

@@ -89,7 +89,8 @@ func storedHead(b []byte) (*evidence.Head, error) {
 func (s *Service) OpenWallet(ctx context.Context, req *policyv1.OpenWalletRequest) (*policyv1.OpenWalletResponse, error) {
 	d := req.GetDocuments()
 	if len(d.GetGuardRails()) != 1 {
-		return nil, fault.New(typev1.Reason_REASON_INVALID_ARGUMENT, no, "a wallet is opened with guard rails number 0 alone", "field", "documents.guard_rails")
+		return nil, fault.New(typev1.Reason_REASON_INVALID_ARGUMENT, no, "a wallet is opened with guard rails number 0 alone",
+			"field", "documents.guard_rails")
 	}
 	w, err := evidence.CheckWallet(s.installation, d.GetRegistration(), d.GetGuardRails()[0], d.GetRecord())
 	if err != nil {
@@ -118,7 +119,8 @@ func (s *Service) OpenWallet(ctx context.Context, req *policyv1.OpenWalletReques
 	if same {
 		return &policyv1.OpenWalletResponse{}, nil
 	}
-	return nil, fault.New(typev1.Reason_REASON_ALREADY_EXISTS, no, "wallet, handle or group key is pinned with another content", "field", "wallet")
+	return nil, fault.New(typev1.Reason_REASON_ALREADY_EXISTS, no, "wallet, handle or group key is pinned with another content",
+		"field", "wallet")
 }
 
 // renew tells whether a wallet is pinned with the same content. What is pinned is the content: after a change of the

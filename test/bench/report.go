@@ -99,7 +99,8 @@ func (r *Report) Print(w io.Writer) {
 	r.row(w, "everything", all, r.floor.all(), allRest)
 	fmt.Fprintf(w, "\nper payment: hops %.2f   the ledger's durable transactions %.3f   etcd's reads %s and durable writes %s\n",
 		r.hopsEach(), float64(r.used.transactions)/float64(max(o.Paid, 1)), r.shown(r.used.reads), r.shown(r.used.syncs))
-	fmt.Fprintf(w, "CPU per payment / sum of the parts: %.2f everything, %.2f services; done at this rate, the parts take %.2f times as much: %.2f, %.2f\n",
+	fmt.Fprintf(w,
+		"CPU per payment / sum of the parts: %.2f everything, %.2f services; done at this rate, the parts take %.2f times as much: %.2f, %.2f\n",
 		ratio(all, r.floor.all()), ratio(used, services), r.floor.slower(),
 		ratio(all, r.floor.all())/r.floor.slower(), ratio(used, services)/r.floor.slower())
 }

@@ -162,9 +162,12 @@ func Standard(doc *typev1.GuardRails) {
 	doc.Assets = []string{"halfkey:" + doc.GetInstallation() + "/iso4217:USD"}
 	doc.Rails = []typev1.Rail{typev1.Rail_RAIL_BOOK}
 	doc.Limits = []*typev1.Limit{
-		{Unit: "USD", Measure: typev1.Measure_MEASURE_UNITS, Window: typev1.Window_WINDOW_PAYMENT, Amount: "5000000", Crossed: typev1.Light_LIGHT_YELLOW},
-		{Unit: "USD", Measure: typev1.Measure_MEASURE_UNITS, Window: typev1.Window_WINDOW_DAY, Amount: "50000000", Crossed: typev1.Light_LIGHT_YELLOW},
-		{Unit: "USD", Measure: typev1.Measure_MEASURE_UNITS, Window: typev1.Window_WINDOW_PAYMENT, Amount: "100000000", Crossed: typev1.Light_LIGHT_RED},
+		{Window: typev1.Window_WINDOW_PAYMENT, Amount: "5000000", Crossed: typev1.Light_LIGHT_YELLOW},
+		{Window: typev1.Window_WINDOW_DAY, Amount: "50000000", Crossed: typev1.Light_LIGHT_YELLOW},
+		{Window: typev1.Window_WINDOW_PAYMENT, Amount: "100000000", Crossed: typev1.Light_LIGHT_RED},
+	}
+	for _, l := range doc.GetLimits() {
+		l.Unit, l.Measure = "USD", typev1.Measure_MEASURE_UNITS
 	}
 	doc.Recipients = &typev1.Recipients{Unknown: typev1.Light_LIGHT_YELLOW}
 }

@@ -185,7 +185,8 @@ func call(t *testing.T, conn *grpc.ClientConn, m protoreflect.MethodDescriptor) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
 	defer cancel()
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: m.IsStreamingServer()}, "/"+string(m.Parent().FullName())+"/"+string(m.Name()))
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: m.IsStreamingServer()},
+		"/"+string(m.Parent().FullName())+"/"+string(m.Name()))
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ func Credentials(ctx context.Context, installation, socket string, logger *slog.
 	if logger == nil {
 		logger = slog.Default()
 	}
-	x509, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(socket), workloadapi.WithLogger(troubles{logger})),
+	x509, err := workloadapi.NewX509Source(ctx,
+		workloadapi.WithClientOptions(workloadapi.WithAddr(socket), workloadapi.WithLogger(troubles{logger})),
 		workloadapi.WithDefaultX509SVIDPicker(func(all []*x509svid.SVID) *x509svid.SVID { return ours(installation, all) }))
 	if err != nil {
 		return nil, fmt.Errorf("workload: %s: %w", socket, err)

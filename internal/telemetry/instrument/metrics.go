@@ -40,7 +40,8 @@ var (
 	}
 	HoldsEnded = Metric{
 		Name: "halfkey.holds.ended", Unit: "{hold}",
-		Help: "Holds that ended, by the state that their payments took: SETTLED by proof, READY or EXPIRED because the message is dead, FAILED because it landed with an error.",
+		Help: "Holds that ended, by the state that their payments took: SETTLED by proof, READY or EXPIRED because the message is dead, " +
+			"FAILED because it landed with an error.",
 	}
 	Releases = Metric{
 		Name: "halfkey.releases", Unit: "{release}",
@@ -72,11 +73,13 @@ var (
 	}
 	ChainUnprovenAge = Metric{
 		Name: "halfkey.chain.unproven.age", Unit: "s", gauge: true,
-		Help: "The ledger's time since the last authorization of the payment whose message has waited longest for a chain's proof; 0 without one.",
+		Help: "The ledger's time since the last authorization of the payment whose message has waited longest for a chain's proof; " +
+			"0 without one.",
 	}
 	ChainUnknown = Metric{
 		Name: "halfkey.chain.unknown", Unit: "{look}",
-		Help: "Looks at a chain that its endpoints did not answer with a proof, by what was looked at: they are down, behind, pruned or disagree, or a message may still land.",
+		Help: "Looks at a chain that its endpoints did not answer with a proof, by what was looked at: " +
+			"they are down, behind, pruned or disagree, or a message may still land.",
 	}
 	ChainOutflows = Metric{
 		Name: "halfkey.chain.outflows", Unit: "{transaction}",
