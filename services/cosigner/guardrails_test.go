@@ -100,6 +100,9 @@ func TestSetGuardRailsRefusals(t *testing.T) {
 		{"no window limit", func(w *wallet) *typev1.Envelope {
 			return w.f.SignLoose(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits = append(d.GetLimits()[:1:1], d.GetLimits()[2]) }))
 		}, typev1.Reason_REASON_GUARD_RAILS_REFUSED},
+		{"malformed amount", func(w *wallet) *typev1.Envelope {
+			return w.f.SignLoose(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits[0].Amount = "1e6" }))
+		}, typev1.Reason_REASON_GUARD_RAILS_REFUSED},
 		{"the request key among the owner keys", func(w *wallet) *typev1.Envelope {
 			return w.f.Sign(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{d.GetRequestKey()} }))
 		}, typev1.Reason_REASON_GUARD_RAILS_REFUSED},

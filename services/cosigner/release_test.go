@@ -383,6 +383,29 @@ func TestGateRefuses(t *testing.T) {
 	}
 }
 
+// An amount that is none, and a field that is malformed or too large, get no share, though everybody signed for them.
+func TestGateRefusesMalformedIntents(t *testing.T) {
+	g := newGate(t)
+	before := g.f.keys("")
+	for _, tt := range evidencetest.MalformedIntents() {
+		t.Run(tt.Name, func(t *testing.T) {
+			a := g.attempt()
+			a.Malform(tt.Edit)
+			a.Judge(g.at, func(v *typev1.Verdict) { v.Light, v.Results = green, nil })
+			a.Record(g.at, nil)
+			resp, err := a.ask(t.Context(), g.f)
+			wantReason(t, err, bad)
+			if len(resp.GetRelease()) > 0 {
+				t.Error("a share left")
+			}
+		})
+	}
+	if after := g.f.keys(""); len(after) != len(before) {
+		t.Errorf("the store went from %d to %d keys", len(before), len(after))
+	}
+	g.wantPays(t)
+}
+
 func newGate(t testing.TB) *gate {
 	f := newFixture(t)
 	g := &gate{wallet: f.payable("research"), at: start}

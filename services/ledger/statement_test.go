@@ -56,9 +56,6 @@ func TestDeposits(t *testing.T) {
 		edit func(*typev1.Deposit)
 		want typev1.Reason
 	}{
-		{"zero", func(d *typev1.Deposit) { d.Units = "0" }, typev1.Reason_REASON_BAD_STATEMENT},
-		{"negative", func(d *typev1.Deposit) { d.Units = "-5" }, typev1.Reason_REASON_BAD_STATEMENT},
-		{"too large", func(d *typev1.Deposit) { d.Units = "9223372036854775808" }, typev1.Reason_REASON_BAD_STATEMENT},
 		{"overflow of what is in issue", func(d *typev1.Deposit) { d.Units = fmt.Sprint(int64(math.MaxInt64)) }, typev1.Reason_REASON_LIMIT_EXCEEDED},
 		{"overflow by another wallet", func(d *typev1.Deposit) {
 			d.Wallet, d.Units = payee.Name, fmt.Sprint(int64(math.MaxInt64-1000*usd+1))
@@ -71,6 +68,13 @@ func TestDeposits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.unchanged(func() { wantReason(t, deposit(tt.edit), tt.want, movedNo) })
+		})
+	}
+	for _, units := range evidencetest.MalformedUnits() {
+		t.Run(fmt.Sprintf("units %.40q", units), func(t *testing.T) {
+			f.unchanged(func() {
+				wantReason(t, deposit(func(d *typev1.Deposit) { d.Units = units }), typev1.Reason_REASON_BAD_STATEMENT, movedNo)
+			})
 		})
 	}
 	var wait sync.WaitGroup
@@ -126,4 +130,41 @@ func TestRedemption(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.unchanged(func() { wantReason(t, redeem(other.Name), typev1.Reason_REASON_INVALID_ARGUMENT, movedNo) })
+}
+
+// No statement of the operator's takes a unit from a wallet, whatever it is about.
+func TestNoStatementDebits(t *testing.T) {
+	f := start(t)
+	payer, _ := f.two()
+	account, id := f.Installation.RedemptionAccount(), f.Installation.ID()
+	f.setGuardRails(payer, evidencetest.Allow(account))
+	out := f.payment(payer, evidencetest.PaymentConfig{ID: "out", To: account, Units: 400 * usd})
+	f.must(out, authorized)
+	if _, err := f.settle(out); err != nil {
+		t.Fatal(err)
+	}
+	f.must(f.payment(payer, evidencetest.PaymentConfig{ID: "held", To: account, Units: 100 * usd}), authorized)
+	f.wantBalance(payer, 500*usd, 100*usd)
+	for _, tt := range []struct {
+		name            string
+		m               proto.Message
+		available, held int64
+	}{
+		{"redemption", &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: out.Name}, 500 * usd, 100 * usd},
+		{"redemption of what is held", &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/held"}, 500 * usd, 100 * usd},
+		{"accept loss", &typev1.AcceptLoss{Installation: id, Wallet: payer.Name, LostEntry: 99, LostHash: make([]byte, 32)}, 500 * usd, 100 * usd},
+		{"deposit", &typev1.Deposit{Installation: id, Wallet: payer.Name, DepositId: "d2", Asset: f.Installation.BookUSD(), Units: "5"}, 500*usd + 5, 100 * usd},
+		{"set time", &typev1.SetTime{Installation: id, Wallet: payer.Name, StatementId: "s1", TimeMillis: noon.Add(-time.Second).UnixMilli()}, 600*usd + 5, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if loss, ok := tt.m.(*typev1.AcceptLoss); ok {
+				tip := f.head(payer)
+				loss.Entry, loss.EntryHash = tip.GetEntry(), tip.GetEntryHash()
+			}
+			if err := f.apply(tt.m); (err != nil) != (tt.name == "redemption of what is held") {
+				t.Error(err)
+			}
+			f.wantBalance(payer, tt.available, tt.held)
+		})
+	}
 }

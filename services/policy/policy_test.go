@@ -282,6 +282,9 @@ func TestSetGuardRailsRefusals(t *testing.T) {
 		{"no window", func() *typev1.Envelope {
 			return l.Sign(owner, next(func(d *typev1.GuardRails) { d.Limits = append(d.GetLimits()[:1:1], d.GetLimits()[2]) }))
 		}, []typev1.Reason{rulesRefused}},
+		{"malformed amount", func() *typev1.Envelope {
+			return l.SignLoose(owner, next(func(d *typev1.GuardRails) { d.Limits[0].Amount = "1e6" }))
+		}, []typev1.Reason{rulesRefused}},
 		{"unknown wallet", func() *typev1.Envelope {
 			return f.Wallet(evidencetest.WalletConfig{ID: "nobody"}).Head.Envelope
 		}, []typev1.Reason{notActive}},
@@ -542,6 +545,23 @@ func TestJudgeRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e, err := f.judge(tt.p())
 			servicetest.Refused(t, err, tt.want)
+			if e != nil {
+				t.Error("a verdict came with the refusal")
+			}
+		})
+	}
+}
+
+// An amount that is none, and a field that is malformed or too large, get no verdict either.
+func TestJudgeRefusesMalformedIntents(t *testing.T) {
+	f := newFixture(t)
+	l := f.pinned("w", evidencetest.Allow(recipient))
+	for _, tt := range evidencetest.MalformedIntents() {
+		t.Run(tt.Name, func(t *testing.T) {
+			p := l.Payment(evidencetest.PaymentConfig{To: recipient, Now: start})
+			p.Malform(tt.Edit)
+			e, err := f.judge(p)
+			servicetest.Refused(t, err, badStatement)
 			if e != nil {
 				t.Error("a verdict came with the refusal")
 			}
