@@ -54,10 +54,6 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 	if s.ReadyFile == "" {
 		s.ReadyFile = filepath.Join(s.DataDir, "ready.json")
 	}
-	// One that a crash left behind would announce an installation that does not serve.
-	if err := os.Remove(s.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	program.CollectLess()
 	asked := ctx
 	ctx, fail := context.WithCancelCause(asked)
@@ -67,7 +63,7 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 	if err := observed.open(s.Config); err != nil {
 		return err
 	}
-	start := allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger}
+	start := allinone.Config{DataDir: s.DataDir, Listen: s.Listen, DemandEnrolment: s.Demand, Logger: logger, Locked: s.retract}
 	if start.Solana, err = s.solana(); err != nil {
 		return err
 	}
@@ -77,7 +73,10 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 		}
 	}
 	system, err := allinone.Start(ctx, start)
-	if err != nil {
+	switch {
+	case err != nil && asked.Err() != nil: // It was told to end before it had started.
+		return nil
+	case err != nil:
 		return err
 	}
 	if err := s.announce(system); err != nil {
@@ -91,7 +90,7 @@ func (s *serveCommand) Run(ctx context.Context, logger *slog.Logger, level slog.
 	observed.ready(false)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
-	err = errors.Join(system.Stop(drain), os.Remove(s.ReadyFile))
+	err = errors.Join(s.retract(), system.Stop(drain))
 	if asked.Err() == nil { // Nobody asked for the end: a listener failed.
 		err = errors.Join(context.Cause(ctx), err)
 	}
@@ -120,6 +119,15 @@ func dataDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	return filepath.Join(home, ".local", "share", "halfkey-dev"), err
+}
+
+// retract removes the ready file. One that a crash left behind would announce an installation that does not serve; one of a process
+// that still has the directory stays, for nothing is removed before the directory is this one's.
+func (s *serveCommand) retract() error {
+	if err := os.Remove(s.ReadyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // announce writes the ready file whole or not at all.

@@ -133,6 +133,44 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// The ready file is that of the process which has the directory: a second one leaves it, and a crash's is gone before the next serves.
+func TestServeReadyFile(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	data, readyFile := filepath.Join(dir, "data"), filepath.Join(dir, "ready.json")
+	cmd, _ := serve(ctx, t, data, readyFile)
+	second := command(ctx, t, "serve", "--data-dir", data, "--ready-file", readyFile)
+	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "another process uses this directory") {
+		t.Errorf("a second process on the directory: %v, %s", err, out)
+	}
+	checkReadyFile(t, readyFile)
+
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if err := os.WriteFile(readyFile, []byte("left behind"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd = command(ctx, t, "serve", "--data-dir", data, "--ready-file", readyFile)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for b, _ := os.ReadFile(readyFile); string(b) == "left behind"; b, _ = os.ReadFile(readyFile) {
+		if ctx.Err() != nil {
+			t.Fatal("the ready file of the process that was killed is still there")
+		}
+	}
+	// It does not serve yet, and SIGTERM ends it as well.
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("serve after SIGTERM while it starts: %v, want exit code 0", err)
+	}
+}
+
 // With a file that says so, health, metrics and traces are where the five programs have theirs, each service's under its own name.
 func TestServeObserved(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

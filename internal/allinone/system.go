@@ -48,6 +48,8 @@ type Config struct {
 	Telemetry map[authz.Service]*telemetry.Telemetry
 	// Observe, if set, makes Telemetry, as soon as the installation's id is known.
 	Observe func(installation string) (map[authz.Service]*telemetry.Telemetry, error)
+	// Locked, if set, is called once the data directory is this process's alone, before anything starts.
+	Locked func() error
 	// Wrap, if set, wraps the gateway's connection to each service: tests cut, delay and alter calls with it.
 	Wrap func(to authz.Service, conn grpc.ClientConnInterface) grpc.ClientConnInterface
 }
@@ -89,7 +91,9 @@ func Start(ctx context.Context, c Config) (_ *System, err error) {
 	starting, cancel := context.WithTimeout(ctx, startMax)
 	defer cancel()
 	// The store comes first because it locks the directory: nothing below meets another process.
-	etcd, err := embedded.Start(starting, embedded.Config{Dir: filepath.Join(c.DataDir, dirEtcd), Logger: c.Logger})
+	etcd, err := embedded.Start(starting, embedded.Config{
+		Dir: filepath.Join(c.DataDir, dirEtcd), Logger: c.Logger, Locked: c.Locked,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ type Config struct {
 	Dir string
 	// Logger gets etcd's errors. Nil means slog.Default.
 	Logger *slog.Logger
+	// Locked, if set, is called once the directory is this process's alone, before the member starts.
+	Locked func() error
 }
 
 // Server is a running member.
@@ -68,6 +70,11 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	lock, err := lockDir(filepath.Join(c.Dir, "lock"))
 	if err != nil {
 		return nil, err
+	}
+	if c.Locked != nil {
+		if err := c.Locked(); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
 	}
 	s := &Server{lock: lock}
 	if s.etcd, err = embed.StartEtcd(memberConfig(c)); err != nil {
