@@ -28,6 +28,10 @@ const (
 	// blockHashLife is how old a block hash may be in a message that is sent again: the ledger takes none that is older than a
 	// minute.
 	blockHashLife = 40 * time.Second
+	// otherHashEvery is how often another block hash is asked for where it has to be another, and otherHashTries how many times: the ledger
+	// hands one out for 5 seconds, and may take as long to find the next.
+	otherHashEvery = 500 * time.Millisecond
+	otherHashTries = 20
 	// memoDomain begins what the memo of a transfer is the hash of.
 	memoDomain = "halfkey/memo/v1"
 	// deadBlockHashDomain is what the block hash of a dry run's message is the hash of.
@@ -205,15 +209,11 @@ func (a *Agent) nextChainMessage(ctx context.Context, r *PaymentRecord, terms *c
 		}
 		next.Further++
 	}
-	next.HashTime = a.c.clock()
-	hash, err := a.blockHash(ctx, m.GetAsset())
-	if err != nil {
-		return nil, err
-	}
-	message, err := newChainMessage(a.c.Installation(), r.Intent, a.groupKey, terms, hash)
+	message, got, err := a.unlikeBefore(ctx, r, m.GetAsset(), terms)
 	if err != nil {
 		return nil, wrap(op, err, notMoved)
 	}
+	next.HashTime = got
 	var offer []byte
 	if throughSeller(m) {
 		offer = bytes.Clone(terms.offerDigest[:])
@@ -221,6 +221,29 @@ func (a *Agent) nextChainMessage(ctx context.Context, r *PaymentRecord, terms *c
 	next.Offers = append(slices.Clone(next.Offers[max(0, len(next.Offers)-messagesMax+1):]), offer)
 	r.Chain = &next
 	return message, nil
+}
+
+// unlikeBefore makes a message on Solana that the payment did not have before, and says when its block hash was got. The ledger hands the
+// same hash out for a while. If a seller's memo is the same for all, another payment at the same price can have had the very bytes,
+// which land once: then it waits for another hash, as long as that takes by rights.
+func (a *Agent) unlikeBefore(ctx context.Context, r *PaymentRecord, asset string, terms *chainTerms) (message []byte, got time.Time, err error) {
+	for try := 1; ; try++ {
+		got = a.c.clock()
+		hash, err := a.blockHash(ctx, asset)
+		if err != nil {
+			return nil, got, err
+		}
+		message, err = newChainMessage(a.c.Installation(), r.Intent, a.groupKey, terms, hash)
+		if err != nil {
+			return nil, got, err
+		}
+		if try == otherHashTries || !slices.ContainsFunc(r.Messages, func(m []byte) bool { return bytes.Equal(m, message) }) {
+			return message, got, nil
+		}
+		if err := pause(ctx, otherHashEvery); err != nil {
+			return nil, got, err
+		}
+	}
 }
 
 // exhausted ends a payment on Solana whose messages are called dead one after the other.
