@@ -102,7 +102,8 @@ var matrix = []struct {
 	{"GetShadowSummary", wallet, "u+dar+d+", served},
 	{"GetShadowSummary", theOwner, "uddar+dd", served},
 	{"ReportShadowPayment", wallet, "u+darddd", typev1.Reason_REASON_NO_GUARD_RAILS}, // What an application paid is its agent's word alone.
-	{"GetBlockHash", wallet, "u+darddd", invalid},                                    // This installation has no chain; a message is its agent's to make.
+	// This installation has no chain; a message is its agent's to make.
+	{"GetBlockHash", wallet, "u+darddd", invalid},
 	{"ListPayments", wallet, "u+dar+d+", served},
 	{"ListPayments", theOwner, "uddar+dd", served},
 	{"WatchPayments", wallet, "u+dar+d+", served},

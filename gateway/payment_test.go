@@ -62,16 +62,20 @@ func TestMalformedRequests(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			request := encode(t, &typev1.Request{
-				Installation: h.Installation().ID(), Wallet: agent.Wallet(), Payment: agent.Wallet() + "/payments/edge", Intent: encode(t, intent(tt.change)),
+				Installation: h.Installation().ID(), Wallet: agent.Wallet(),
+				Payment: agent.Wallet() + "/payments/edge", Intent: encode(t, intent(tt.change)),
 				MessageDigest: make([]byte, 32), Commitment: make([]byte, 64), TimeMillis: time.Now().UnixMilli(),
 			})
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			_, err := gw.CreatePayment(ctx, &gatewayv1.CreatePaymentRequest{Parent: agent.Wallet(), Message: make([]byte, 64), Request: &typev1.Envelope{
-				PayloadType: evidence.TypeRequest, Payload: request,
-				Signatures: []*typev1.Signature{{PublicKey: as.key.Public().(ed25519.PublicKey), Signature: ed25519.Sign(as.key, evidence.PAE(evidence.TypeRequest, request))}},
-			}}, grpc.MaxCallSendMsgSize(1<<20))
-			if f := fault.Of(err); f == nil || f.Reason == typev1.Reason_REASON_INTERNAL || f.Reason == typev1.Reason_REASON_UNAUTHENTICATED || f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
+			signed := &typev1.Envelope{PayloadType: evidence.TypeRequest, Payload: request, Signatures: []*typev1.Signature{
+				{PublicKey: as.key.Public().(ed25519.PublicKey), Signature: ed25519.Sign(as.key, evidence.PAE(evidence.TypeRequest, request))},
+			}}
+			_, err := gw.CreatePayment(ctx, &gatewayv1.CreatePaymentRequest{
+				Parent: agent.Wallet(), Message: make([]byte, 64), Request: signed,
+			}, grpc.MaxCallSendMsgSize(1<<20))
+			if f := fault.Of(err); f == nil || f.Reason == typev1.Reason_REASON_INTERNAL || f.Reason == typev1.Reason_REASON_UNAUTHENTICATED ||
+				f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO {
 				t.Errorf("got %v, want a refusal with a reason and money_moved NO", err)
 			}
 			if _, err := agent.Payment(ctx, "edge"); client.ReasonOf(err) != typev1.Reason_REASON_NOT_FOUND {

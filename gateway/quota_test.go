@@ -44,7 +44,9 @@ func TestCallerQuota(t *testing.T) {
 	if _, err := loop.Freeze(t.Context(), "in-a-loop"); err != nil {
 		t.Errorf("freezing itself: %v", err)
 	}
-	if _, err := payer.Pay(t.Context(), client.Order{ID: "on", Recipient: loop.Wallet(), Units: 1_000_000}); fault.ReasonOf(err) == typev1.Reason_REASON_LIMIT_EXCEEDED {
+	if _, err := payer.Pay(t.Context(), client.Order{
+		ID: "on", Recipient: loop.Wallet(), Units: 1_000_000,
+	}); fault.ReasonOf(err) == typev1.Reason_REASON_LIMIT_EXCEEDED {
 		t.Errorf("another agent's payment: %v", err)
 	}
 	if _, err := h.Owner().Freeze(t.Context(), loop.Wallet(), "by-the-owner"); err != nil {

@@ -231,7 +231,8 @@ func TestMalformedViews(t *testing.T) {
 				}
 			}
 			f := fault.Of(err)
-			if f == nil || f.Reason != typev1.Reason_REASON_INVALID_ARGUMENT || f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO || !strings.HasPrefix(f.Metadata["field"], tt.field) {
+			if f == nil || f.Reason != typev1.Reason_REASON_INVALID_ARGUMENT || f.MoneyMoved != typev1.MoneyMoved_MONEY_MOVED_NO ||
+				!strings.HasPrefix(f.Metadata["field"], tt.field) {
 				t.Errorf("got %v, %v, want a refusal of %s", err, f, tt.field)
 			}
 		})

@@ -37,12 +37,13 @@ func TestAPIPage(t *testing.T) {
 
 const apiHead = `# Every method of the gateway
 
-Written from the contract, the authorization table and the routes by a test. Requests and answers, field by field with their bounds, are in
-[gateway.proto](../proto/halfkey/gateway/v1/gateway.proto) and the messages that it names; [http.md](http.md) says how to call by HTTP, [evidence.md](evidence.md) how statements and
-tokens are made, [errors.md](errors.md) what a refusal means. Every method may be called again with the same request.
+A test writes this page from the contract, the authorization table and the routes. Requests and answers, field by field with their bounds,
+are in [gateway.proto](../proto/halfkey/gateway/v1/gateway.proto) and the messages that it names. [http.md](http.md) says how to call by
+HTTP, [evidence.md](evidence.md) how statements and tokens are made, [errors.md](errors.md) what a refusal means. Every method may be called
+again with the same request.
 
-A *token* is signed by the caller for this method and one resource, and lives 60 seconds at most. A *statement* is inside the request and says who asks by itself. Where it says *nothing*, the answer
-is public, or the request proves itself.
+The column *By* says how a caller proves itself. A *token* is signed by the caller for this method and one resource, and lives 60 seconds at
+most. A *statement* is inside the request and is signed itself. With *nothing*, the answer is public, or the request proves itself.
 `
 
 func apiText(t *testing.T) string {
@@ -65,7 +66,8 @@ func apiText(t *testing.T) string {
 			t.Fatalf("%s is not in the authorization table", name)
 		}
 		slices.Sort(paths[name])
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", name, methodComment(t, string(proto), name), callers(rule), by(rule), strings.Join(paths[name], ", "))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", name, methodComment(t, string(proto), name), callers(rule), by(rule),
+			strings.Join(paths[name], ", "))
 	}
 	return b.String()
 }

@@ -52,7 +52,8 @@ func TestDocs(t *testing.T) {
 	}
 	run := exec.CommandContext(t.Context(), "bash", "-c", script.String())
 	run.Dir = dir
-	run.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "HALFKEY_HOME="+filepath.Join(dir, "home"), "GATEWAY="+w.HTTPS(), "WALLET="+agent.Wallet(), "HALFKEY_WALLET=", "HALFKEY_INSTALLATION=")
+	run.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "HALFKEY_HOME="+filepath.Join(dir, "home"), "GATEWAY="+w.HTTPS(),
+		"WALLET="+agent.Wallet(), "HALFKEY_WALLET=", "HALFKEY_INSTALLATION=")
 	out, err := run.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -33,8 +33,14 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/wallets/w-1/spending?group_by=SPENDING_GROUP_DAY&group_by=SPENDING_GROUP_WALLET", "", "", ""},
 		{"GET", "/v1/handles/@shop", "", "", ""},
 		{"GET", "/v1/wallets/%2e%2e/..;/account", "", "", ""},
-		{"POST", "/v1/wallets/w-1/payments", "", "application/json", `{"request":{"type":"t","payload":"AAAA"},"message":"AAAA","validate_only":true}`},
-		{"POST", "/v1/freezes", "-_8", "application/json; charset=UTF-8", `{"freeze":{"freeze_id":"f","scope":1,"create_time":"2026-01-01T00:00:00Z"}}`},
+		{
+			"POST", "/v1/wallets/w-1/payments", "", "application/json",
+			`{"request":{"type":"t","payload":"AAAA"},"message":"AAAA","validate_only":true}`,
+		},
+		{
+			"POST", "/v1/freezes", "-_8", "application/json; charset=UTF-8",
+			`{"freeze":{"freeze_id":"f","scope":1,"create_time":"2026-01-01T00:00:00Z"}}`,
+		},
 		{"POST", "/v1/wallets:claim", "", "application/json", `{"guard_rails":null}`},
 		{"POST", "/v1/wallets/w/payments/p:settle", "", "application/json", `{"name":"x","signature":"\u0000"}`},
 		{"PATCH", "*", "", "", ""},
@@ -72,7 +78,8 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		var p problem
-		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Reason == "" || p.MoneyMoved != "NO" && w.Code != http.StatusInternalServerError {
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Reason == "" ||
+			p.MoneyMoved != "NO" && w.Code != http.StatusInternalServerError {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		if p.Reason == "INTERNAL" && wrongPath(r) != "" {

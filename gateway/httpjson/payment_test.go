@@ -132,7 +132,8 @@ func (h *hand) register(handle string) string {
 		h.t.Fatal(err)
 	}
 	g, err := frost.NewKeyGeneration(frost.Agent, static, frost.Run{
-		Session: evidence.KeyGenerationSession(i.ID(), h.wallet, run[:]), StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())}, Threshold: 2,
+		Session:    evidence.KeyGenerationSession(i.ID(), h.wallet, run[:]),
+		StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())}, Threshold: 2,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -245,7 +246,8 @@ func TestPaymentByHand(t *testing.T) {
 	}
 
 	dry, _ := h.create("first", "2000000", shop.GroupKey(), true)
-	if dry.GetState() != typev1.PaymentState_PAYMENT_STATE_AUTHORIZED || len(dry.GetRelease()) != 0 || dry.GetLight() != typev1.Light_LIGHT_GREEN {
+	if dry.GetState() != typev1.PaymentState_PAYMENT_STATE_AUTHORIZED || len(dry.GetRelease()) != 0 ||
+		dry.GetLight() != typev1.Light_LIGHT_GREEN {
 		t.Errorf("a dry run answers %v", dry)
 	}
 	payment, nonces := h.create("first", "2000000", shop.GroupKey(), false)

@@ -179,7 +179,8 @@ func TestMalformed(t *testing.T) {
 		{"PUT", request{method: "PUT", path: "/v1/freezes", body: "{}"}, 405, invalid},
 		{"DELETE", request{method: "DELETE", path: "/v1/" + agent.Wallet()}, 405, invalid},
 		{"another method in a header", request{
-			method: "POST", path: "/v1/installations", header: http.Header{"X-Http-Method-Override": {"GET"}, "Content-Type": {"application/x-www-form-urlencoded"}},
+			method: "POST", path: "/v1/installations",
+			header: http.Header{"X-Http-Method-Override": {"GET"}, "Content-Type": {"application/x-www-form-urlencoded"}},
 		}, 405, invalid},
 		unauthenticated("a token that is not base64", "!!"),
 		unauthenticated("a token that is no envelope", "AAAA"),
@@ -228,8 +229,17 @@ func TestMalformed(t *testing.T) {
 		rows = append(rows, row{"body: " + one.name, r, one.status, one.reason})
 	}
 	rows = append(rows,
-		row{"body: compressed", request{method: "POST", path: "/v1/freezes", body: "{}", header: http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"application/json"}}}, 415, invalid},
-		row{"body: what the path has", request{method: "POST", path: "/v1/" + agent.Wallet() + "/payments", body: `{"parent":"wallets/other"}`}, 400, invalid},
+		row{
+			"body: compressed", request{
+				method: "POST", path: "/v1/freezes",
+				body: "{}", header: http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"application/json"}},
+			}, 415, invalid,
+		},
+		row{
+			"body: what the path has",
+			request{method: "POST", path: "/v1/" + agent.Wallet() + "/payments", body: `{"parent":"wallets/other"}`},
+			400, invalid,
+		},
 	)
 	reach := []string{"a token that is no envelope", "gRPC's metadata in a header"} // Decoded by the gateway, not here.
 	for _, tt := range rows {

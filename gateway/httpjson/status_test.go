@@ -82,12 +82,31 @@ func TestProblems(t *testing.T) {
 		status       int
 		moved, code  string
 	}{
-		{"out of time, paying", gatewayv1.GatewayService_CreatePayment_FullMethodName, status.Error(codes.DeadlineExceeded, "x"), 504, "UNKNOWN", "DEADLINE_EXCEEDED"},
-		{"out of time, reading", gatewayv1.GatewayService_GetAccount_FullMethodName, status.Error(codes.DeadlineExceeded, "x"), 504, "NO", "DEADLINE_EXCEEDED"},
-		{"cut off, settling", gatewayv1.GatewayService_SettlePayment_FullMethodName, status.Error(codes.Unavailable, "x"), 503, "UNKNOWN", "UNAVAILABLE"},
-		{"its own word", gatewayv1.GatewayService_CreatePayment_FullMethodName, fault.New(typev1.Reason_REASON_FROZEN, nothingMoved, "m"), 409, "NO", "FAILED_PRECONDITION"},
-		{"settled already", "", fault.New(typev1.Reason_REASON_WRONG_STATE, typev1.MoneyMoved_MONEY_MOVED_YES, "m"), 409, "YES", "FAILED_PRECONDITION"},
-		{"a body that does not decode, paying", gatewayv1.GatewayService_CreatePayment_FullMethodName, status.Error(codes.InvalidArgument, "x"), 400, "NO", "INVALID_ARGUMENT"},
+		{
+			"out of time, paying", gatewayv1.GatewayService_CreatePayment_FullMethodName, status.Error(codes.DeadlineExceeded, "x"),
+			504, "UNKNOWN", "DEADLINE_EXCEEDED",
+		},
+		{
+			"out of time, reading", gatewayv1.GatewayService_GetAccount_FullMethodName, status.Error(codes.DeadlineExceeded, "x"),
+			504, "NO", "DEADLINE_EXCEEDED",
+		},
+		{
+			"cut off, settling", gatewayv1.GatewayService_SettlePayment_FullMethodName, status.Error(codes.Unavailable, "x"),
+			503, "UNKNOWN", "UNAVAILABLE",
+		},
+		{
+			"its own word",
+			gatewayv1.GatewayService_CreatePayment_FullMethodName, fault.New(typev1.Reason_REASON_FROZEN, nothingMoved, "m"), 409,
+			"NO", "FAILED_PRECONDITION",
+		},
+		{
+			"settled already", "", fault.New(typev1.Reason_REASON_WRONG_STATE, typev1.MoneyMoved_MONEY_MOVED_YES, "m"),
+			409, "YES", "FAILED_PRECONDITION",
+		},
+		{
+			"a body that does not decode, paying", gatewayv1.GatewayService_CreatePayment_FullMethodName, status.Error(codes.InvalidArgument, "x"),
+			400, "NO", "INVALID_ARGUMENT",
+		},
 		{"what nobody knows", "", status.Error(codes.Unknown, "secret"), 500, "NO", "INTERNAL"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

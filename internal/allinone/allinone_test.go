@@ -87,7 +87,9 @@ func TestFileModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, config(dir))
-	for _, file := range []string{"cosigner.key", "policy.key", "ledger.key", "operator.key", "bootstrap.key", "ca.key", "kek.json", "ledger.db"} {
+	for _, file := range []string{
+		"cosigner.key", "policy.key", "ledger.key", "operator.key", "bootstrap.key", "ca.key", "kek.json", "ledger.db",
+	} {
 		info, err := os.Stat(filepath.Join(dir, file))
 		if err != nil {
 			t.Error(err)

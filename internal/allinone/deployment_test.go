@@ -22,7 +22,9 @@ import (
 // missed nor made again.
 func TestDeploymentMakesTwoOperatorKeys(t *testing.T) {
 	t.Parallel()
-	d := allinone.Deployment{Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"}}
+	d := allinone.Deployment{
+		Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"},
+	}
 	if err := d.Make(time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +74,16 @@ func TestDeploymentMakesTwoOperatorKeys(t *testing.T) {
 // What etcd is given lets it be etcd, and nobody be root in it: not when it is made, and not when an earlier build has left it there.
 func TestDeploymentGivesEtcdNoRoot(t *testing.T) {
 	t.Parallel()
-	d := allinone.Deployment{Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"}}
+	d := allinone.Deployment{
+		Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"},
+	}
 	for range 2 {
 		if err := d.Make(time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		for dir, want := range map[string][]string{"etcd-tls": {"ca.pem", "server.key", "server.pem"}, "etcd-root": {"ca.pem", "root.key", "root.pem"}} {
+		for dir, want := range map[string][]string{
+			"etcd-tls": {"ca.pem", "server.key", "server.pem"}, "etcd-root": {"ca.pem", "root.key", "root.pem"},
+		} {
 			entries, err := os.ReadDir(filepath.Join(d.Dir, dir))
 			if err != nil {
 				t.Fatal(err)
@@ -101,7 +107,9 @@ func TestDeploymentGivesEtcdNoRoot(t *testing.T) {
 // Making a deployment again hands a keyset out that has got a key more, and never puts one in the place of another that has more.
 func TestDeploymentKeepsKeys(t *testing.T) {
 	t.Parallel()
-	d := allinone.Deployment{Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"}}
+	d := allinone.Deployment{
+		Dir: filepath.Join(t.TempDir(), "site"), Gateway: "127.0.0.1:1", HTTPS: "127.0.0.1:2", EtcdHosts: []string{"127.0.0.1"},
+	}
 	now := time.Now()
 	if err := d.Make(now); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,9 @@ import (
 )
 
 // successor writes the file that follows i, with a new ledger key beside it, and returns it. It is not started.
-func successor(t *testing.T, dir string, i *evidence.Installation, operator ed25519.PrivateKey, fileName, keyName string) *evidence.Installation {
+func successor(
+	t *testing.T, dir string, i *evidence.Installation, operator ed25519.PrivateKey, fileName, keyName string,
+) *evidence.Installation {
 	t.Helper()
 	public, key, err := ed25519.GenerateKey(nil)
 	if err != nil {

@@ -76,7 +76,8 @@ func dependencyList(g graph, from string) string {
 }
 
 func TestDependencyList(t *testing.T) {
-	g := chain("./services/cosigner", "./frost", "filippo.io/edwards25519", "crypto/sha512", "crypto/internal/boring", "vendor/golang.org/x/net", "io")
+	g := chain("./services/cosigner", "./frost", "filippo.io/edwards25519", "crypto/sha512", "crypto/internal/boring",
+		"vendor/golang.org/x/net", "io")
 	want := depsHeader + "\n# ours\n./frost\n\n# others\nfilippo.io/edwards25519\n\n# standard library\ncrypto/sha512\nio\n"
 	g["vendor/golang.org/x/net"].standard = true
 	if diff := cmp.Diff(want, dependencyList(g, "./services/cosigner")); diff != "" {

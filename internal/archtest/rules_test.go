@@ -65,7 +65,9 @@ var (
 	grpc       = []string{"google.golang.org/grpc/..."}
 	gatewayRT  = []string{"github.com/grpc-ecosystem/grpc-gateway/v2/runtime/...", "github.com/grpc-ecosystem/grpc-gateway/v2/utilities/..."}
 	// above is whatever knows a service or a user: nothing below may know it.
-	above = []string{"./services/...", "./gateway/...", "./client/...", "./cmd/...", "./portal/...", "./halfkeytest/...", "./internal/allinone/..."}
+	above = []string{
+		"./services/...", "./gateway/...", "./client/...", "./cmd/...", "./portal/...", "./halfkeytest/...", "./internal/allinone/...",
+	}
 	// leaves are modules of their own: they see the product, it never sees them.
 	leaves = []string{"./test/...", "./examples/...", "example.com/halfkey-examples/..."}
 )
@@ -97,7 +99,9 @@ func rules() []rule {
 			name: "one service in a binary", scope: linked, from: []string{"./..."}, atMostOne: true,
 			except: []string{"./internal/allinone/...", "./halfkeytest/...", "./cmd/halfkey-dev/...", "./test/..."},
 			reason: "whatever knows two can be broken into for both",
-			deny:   []string{"./gateway/...", "./services/identity/...", "./services/policy/...", "./services/cosigner/...", "./services/ledger/..."},
+			deny: []string{
+				"./gateway/...", "./services/identity/...", "./services/policy/...", "./services/cosigner/...", "./services/ledger/...",
+			},
 			breaks: []string{"./portal", "./services/policy", "./services/ledger"},
 		},
 		{
@@ -178,7 +182,9 @@ func rules() []rule {
 		},
 		{
 			name: "SQL is the ledger's", scope: linked, from: []string{"./..."},
-			except: []string{"./services/ledger/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/ledger/...", "./cmd/halfkey-dev/...", "./test/..."},
+			except: []string{
+				"./services/ledger/...", "./internal/allinone/...", "./halfkeytest/...", "./cmd/ledger/...", "./cmd/halfkey-dev/...", "./test/...",
+			},
 			reason: "accounts, windows and journal have one home, and their rows one writer",
 			deny:   sql,
 			breaks: []string{"./services/policy", "database/sql"},
@@ -194,7 +200,9 @@ func rules() []rule {
 		},
 		{
 			name: "messages on Solana are read by evidence", scope: direct,
-			from:   []string{"./services/identity/...", "./services/policy/...", "./services/cosigner/...", "./gateway/...", "./internal/guardrails/..."},
+			from: []string{
+				"./services/identity/...", "./services/policy/...", "./services/cosigner/...", "./gateway/...", "./internal/guardrails/...",
+			},
 			reason: "bytes that are decoded without intent and request beside them are judged by half of what they must say",
 			deny:   []string{"./internal/chain/solana/..."},
 			breaks: []string{"./services/cosigner", "./internal/chain/solana"},

@@ -239,7 +239,8 @@ func TestPublic(t *testing.T) {
 			t.Errorf("%s: %v", method, err)
 		}
 	}
-	refused := append(methods(internalFiles...), "", "/", "/halfkey.gateway.v1.GatewayService/", "/halfkey.gateway.v1.GatewayService/createpayment",
+	refused := append(methods(internalFiles...), "", "/", "/halfkey.gateway.v1.GatewayService/",
+		"/halfkey.gateway.v1.GatewayService/createpayment",
 		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
 	for _, method := range refused {
 		if err := outside.Authorize(as(named("spiffe://test-1/gateway")), method); fault.ReasonOf(err) != typev1.Reason_REASON_PERMISSION_DENIED {

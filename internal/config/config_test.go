@@ -137,19 +137,32 @@ func TestRefusals(t *testing.T) {
 		{"a second document", "policy", add("---\nlisten: :1"), []string{"second document"}},
 		{"another kind of value", "policy", swap("calls_in_flight: 0", "calls_in_flight: many"), []string{"many"}},
 		{"nothing", "policy", func(string) string { return "" }, []string{"empty"}},
-		{"too much", "policy", func(text string) string { return text + strings.Repeat("# all work and no play\n", 8<<10) }, []string{"larger than"}},
+		{
+			"too much", "policy", func(text string) string { return text + strings.Repeat("# all work and no play\n", 8<<10) },
+			[]string{"larger than"},
+		},
 		{"no yaml", "policy", func(string) string { return "\x00\x01" }, []string{"yaml"}},
 		{"an alias bomb", "policy", func(string) string {
 			return "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nlisten: [*c,*c,*c,*c,*c,*c]"
 		}, []string{"config"}},
 		{"all of it missing", "cosigner", func(string) string { return "drain: 1s" }, []string{
-			"installation:", "listen:", "operations:", "tls:", "etcd.endpoints:", "etcd.namespace:", "etcd.tls:", "statement_key:", "key_encryption_key:",
+			"installation:", "listen:", "operations:", "tls:", "etcd.endpoints:", "etcd.namespace:", "etcd.tls:",
+			"statement_key:", "key_encryption_key:",
 		}},
 		{"no port", "policy", swap("listen: :7443", "listen: localhost"), []string{`listen: want host:port, not "localhost"`}},
 		{"a port by name", "policy", swap("listen: :7443", "listen: localhost:https"), []string{"listen"}},
-		{"files and a socket", "policy", swap("  certificate: tls.pem", "  certificate: tls.pem\n  workload_api: unix:///a"), []string{"tls: either files or workload_api"}},
-		{"a socket by tcp", "ledger", swap("  certificate: tls.pem\n  key: tls.key\n  authorities: ca.pem", "  workload_api: tcp://spire:1"), []string{"tls.workload_api"}},
-		{"a user without a password", "policy", swap("namespace: halfkey/policy", "namespace: halfkey/policy\n  username: policy"), []string{"password_file"}},
+		{
+			"files and a socket", "policy", swap("  certificate: tls.pem", "  certificate: tls.pem\n  workload_api: unix:///a"),
+			[]string{"tls: either files or workload_api"},
+		},
+		{
+			"a socket by tcp", "ledger", swap("  certificate: tls.pem\n  key: tls.key\n  authorities: ca.pem", "  workload_api: tcp://spire:1"),
+			[]string{"tls.workload_api"},
+		},
+		{
+			"a user without a password", "policy", swap("namespace: halfkey/policy", "namespace: halfkey/policy\n  username: policy"),
+			[]string{"password_file"},
+		},
 		{"a share above one", "policy", swap("sample: 0.1", "sample: 10"), []string{"telemetry.sample"}},
 		{"a time that is none", "policy", swap("drain: 20s", "drain: 20"), []string{"Duration"}},
 		{"a time without end", "policy", swap("drain: 20s", "drain: 100h"), []string{"drain: "}},
@@ -160,7 +173,10 @@ func TestRefusals(t *testing.T) {
 			swap("sample: 0.1", "otlp: {endpoint: 'collector:4317', authorities: a, insecure: true}"),
 			[]string{"telemetry.otlp"},
 		},
-		{"a replica without a port", "gateway", swap("dns:///policy:7443", "10.0.0.1:7443,10.0.0.2"), []string{"services.policy: want host:port, not \"10.0.0.2\""}},
+		{
+			"a replica without a port", "gateway", swap("dns:///policy:7443", "10.0.0.1:7443,10.0.0.2"),
+			[]string{"services.policy: want host:port, not \"10.0.0.2\""},
+		},
 		{"a list of names", "gateway", swap("dns:///policy:7443", "dns:///a:7443,dns:///b:7443"), []string{"services.policy"}},
 		{"a service that is nowhere", "gateway", swap("  ledger: dns:///ledger:7443\n", ""), []string{"services.ledger"}},
 	} {

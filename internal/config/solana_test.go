@@ -51,16 +51,26 @@ func TestSolanaRefusals(t *testing.T) {
 		name, from, to string
 		want           []string
 	}{
-		{"another network", "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp #", "aeykt4UsFv8P8NJdTREpY1vzqKqZKvdp #", []string{"solana.network", "not \"solana:aeykt", resource.SolanaMainnet}},
+		{
+			"another network", "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp #", "aeykt4UsFv8P8NJdTREpY1vzqKqZKvdp #",
+			[]string{"solana.network", "not \"solana:aeykt", resource.SolanaMainnet},
+		},
 		{"another chain", "network: solana:", "network: eip155:", []string{"solana.network"}},
 		{"no network", "network: solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp", "network: ''", []string{"solana.network"}},
 		{"no endpoints", "endpoints_file: solana-endpoints", "endpoints_file: ''", []string{"solana.endpoints_file"}},
-		{"an unknown mint", "mint: " + usdc, "mint: So11111111111111111111111111111111111111112", []string{"So111", "is no mint", usdc + " (USDC)"}},
+		{
+			"an unknown mint", "mint: " + usdc, "mint: So11111111111111111111111111111111111111112",
+			[]string{"So111", "is no mint", usdc + " (USDC)"},
+		},
 		{"a mint of another network", "mint: " + usdc, "mint: 4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", []string{"4zMMC9", "is no mint"}},
 		{"other decimals", "decimals: 6", "decimals: 9", []string{usdc, "decimals: 9, and the mint has 6"}},
-		{"another program", "program: TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA", "program: TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb", []string{usdc, "program: want"}},
+		{
+			"another program", "program: TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA", "program: TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb",
+			[]string{usdc, "program: want"},
+		},
 		{"another unit", "unit: USD", "unit: EUR", []string{usdc, "unit: \"EUR\", and it counts in USD"}},
-		{"a token twice", "    - mint", "    - {mint: " + usdc + ", decimals: 6, program: TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA, unit: USD}\n    - mint", []string{usdc, "stands twice"}},
+		{"a token twice", "    - mint", "    - {mint: " + usdc +
+			", decimals: 6, program: TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA, unit: USD}\n    - mint", []string{usdc, "stands twice"}},
 		{"a key that is not known", "unit: USD", "unit: USD\n      symbol: USDC", []string{"symbol"}},
 		{"no token", withSolanaTokens(t), "  tokens: []\n", []string{"solana.tokens"}},
 	} {
@@ -101,7 +111,8 @@ func TestReadEndpoints(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.ReadEndpoints(path); err == nil || !strings.Contains(err.Error(), "chmod 600") || strings.Contains(err.Error(), "abc") {
+	if _, err := config.ReadEndpoints(path); err == nil || !strings.Contains(err.Error(), "chmod 600") ||
+		strings.Contains(err.Error(), "abc") {
 		t.Errorf("a file that others may read: %v", err)
 	}
 	if _, err := config.ReadEndpoints(write(t, "# none\n")); err == nil || !strings.Contains(err.Error(), "holds no URL") {

@@ -54,7 +54,8 @@ func clusterIn(t *testing.T, dir string) string {
 	c.AdvertiseClientUrls = c.ListenClientUrls
 	c.EnableGRPCGateway = false
 	c.ClientTLSInfo = transport.TLSInfo{
-		CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem"), TrustedCAFile: filepath.Join(dir, "ca.pem"), ClientCertAuth: true,
+		CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem"),
+		TrustedCAFile: filepath.Join(dir, "ca.pem"), ClientCertAuth: true,
 	}
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	member, err := embed.StartEtcd(c)
@@ -85,13 +86,16 @@ func TestOpen(t *testing.T) {
 	}
 	defer store.Close()
 	create(t, store.KV(), "a", "one")
-	if existing, created, err := etcdstore.Create(callContext(t), store.KV(), "a", []byte("two")); err != nil || created || string(existing.Bytes) != "one" {
+	if existing, created, err := etcdstore.Create(callContext(t), store.KV(), "a", []byte("two")); err != nil || created ||
+		string(existing.Bytes) != "one" {
 		t.Errorf("again: %q, %v, %v", existing.Bytes, created, err)
 	}
-	if items, more, err := etcdstore.List(callContext(t), store.KV(), "a", "", 1); err != nil || more || len(items) != 1 || items[0].Key != "a" {
+	if items, more, err := etcdstore.List(callContext(t), store.KV(), "a", "", 1); err != nil || more || len(items) != 1 ||
+		items[0].Key != "a" {
 		t.Errorf("list: %v, %v, %v", items, more, err)
 	}
-	if _, err := etcdstore.Commit(callContext(t), store.KV(), nil, etcdstore.Put("b", nil), etcdstore.Put("b", nil)); fault.ReasonOf(err) != typev1.Reason_REASON_INTERNAL {
+	if _, err := etcdstore.Commit(callContext(t), store.KV(), nil, etcdstore.Put("b", nil),
+		etcdstore.Put("b", nil)); fault.ReasonOf(err) != typev1.Reason_REASON_INTERNAL {
 		t.Errorf("the same key twice: %v", err)
 	}
 
@@ -199,7 +203,8 @@ func TestAuthorityReplaced(t *testing.T) {
 		return strings.Count(said.String(), "certificates were replaced") == 1
 	})
 	put(client, service, next, next)
-	until("the member of the old authority is left", func() bool { return write() != nil && strings.Contains(said.String(), "a connection was cut") })
+	until("the member of the old authority is left",
+		func() bool { return write() != nil && strings.Contains(said.String(), "a connection was cut") })
 	// A connection that is let in lives until it is next looked at, so that calls on it pass for a while.
 	for range 3 {
 		if write() == nil {

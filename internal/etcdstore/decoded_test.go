@@ -105,7 +105,8 @@ func TestDecodedReadsMore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(read.More) != 2 || string(read.More[0].GetResponseRange().GetKvs()[0].Value) != share || len(read.More[1].GetResponseRange().GetKvs()) != 0 {
+		if len(read.More) != 2 || string(read.More[0].GetResponseRange().GetKvs()[0].Value) != share ||
+			len(read.More[1].GetResponseRange().GetKvs()) != 0 {
 			t.Errorf("more is %v, want %s and nothing", read.More, share)
 		}
 		for _, want := range []bool{true, false} {
@@ -164,7 +165,8 @@ func TestDecodedRaced(t *testing.T) {
 	}
 	for n := range int64(200) {
 		value := strconv.FormatInt(n, 10)
-		if done, err := etcdstore.Commit(t.Context(), kv, nil, etcdstore.Put("w/a", []byte(value)), etcdstore.Put("w/b", []byte(value))); err != nil || !done {
+		if done, err := etcdstore.Commit(t.Context(), kv, nil, etcdstore.Put("w/a", []byte(value)),
+			etcdstore.Put("w/b", []byte(value))); err != nil || !done {
 			t.Fatal(done, err)
 		}
 		written.Store(n)
@@ -223,7 +225,8 @@ func TestDecodedOfAnotherStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		value := strconv.Itoa(n)
-		if done, err := etcdstore.Commit(t.Context(), kvs[n], nil, etcdstore.Put("w/a", []byte(value)), etcdstore.Put("w/b", []byte(value))); err != nil || !done {
+		if done, err := etcdstore.Commit(t.Context(), kvs[n], nil, etcdstore.Put("w/a", []byte(value)),
+			etcdstore.Put("w/b", []byte(value))); err != nil || !done {
 			t.Fatal(done, err)
 		}
 	}

@@ -166,7 +166,8 @@ func TestUpdate(t *testing.T) {
 	if diff := cmp.Diff(before, get(t, kv, "a")); diff != "" {
 		t.Errorf("it has changed:\n%s", diff)
 	}
-	if err := etcdstore.Update(t.Context(), kv, "a", func(old etcdstore.Value) ([]byte, error) { return append(old.Bytes, "!"...), nil }); err != nil {
+	if err := etcdstore.Update(t.Context(), kv, "a",
+		func(old etcdstore.Value) ([]byte, error) { return append(old.Bytes, "!"...), nil }); err != nil {
 		t.Error(err)
 	}
 	if got := string(get(t, kv, "a").Bytes); got != "one!" {
@@ -216,7 +217,10 @@ func TestCommit(t *testing.T) {
 		conditions []etcdstore.Condition
 		ok         bool
 	}{
-		{"all hold", nil, []etcdstore.Condition{etcdstore.Unchanged("head", head), etcdstore.Unchanged("frozen", frozen), etcdstore.Absent("other")}, true},
+		{"all hold", nil, []etcdstore.Condition{
+			etcdstore.Unchanged("head", head), etcdstore.Unchanged("frozen", frozen),
+			etcdstore.Absent("other"),
+		}, true},
 		{"none", nil, nil, true},
 		{"absent, but it exists", nil, []etcdstore.Condition{etcdstore.Absent("head")}, false},
 		{"unchanged, but it was absent", nil, []etcdstore.Condition{etcdstore.Unchanged("other", head)}, false},
@@ -350,7 +354,8 @@ func TestNamespaces(t *testing.T) {
 	if items, _, err := etcdstore.List(t.Context(), longer, "a", "", 10); err != nil || len(items) != 1 {
 		t.Errorf("got %v, %v", items, err)
 	}
-	if items, _, err := etcdstore.List(t.Context(), policy, "a", "", 10); err != nil || len(items) != 1 || string(items[0].Value.Bytes) != "policy's" {
+	if items, _, err := etcdstore.List(t.Context(), policy, "a", "", 10); err != nil || len(items) != 1 ||
+		string(items[0].Value.Bytes) != "policy's" {
 		t.Errorf("got %v, %v", items, err)
 	}
 	// Without the slash between, "policy" would see the keys of "policy-b".

@@ -148,7 +148,11 @@ func TestKeyTestMessage(t *testing.T) {
 // TestKeyGenerationSession: no two runs share a session, also where their names run together.
 func TestKeyGenerationSession(t *testing.T) {
 	rows := [][3]string{
-		{"test", "wallets/a", "run"}, {"tes", "twallets/a", "run"}, {"test", "wallets/ar", "un"}, {"test", "wallets/a", "rum"}, {"prod", "wallets/a", "run"},
+		{"test", "wallets/a", "run"},
+		{"tes", "twallets/a", "run"},
+		{"test", "wallets/ar", "un"},
+		{"test", "wallets/a", "rum"},
+		{"prod", "wallets/a", "run"},
 	}
 	seen := make(map[string]bool)
 	for _, r := range rows {

@@ -166,9 +166,15 @@ func TestAcceptRefuses(t *testing.T) {
 		{"no limit per payment that denies", edited(func(l *evidencetest.Wallet, d doc) { d.Limits = d.GetLimits()[:2] }), refused, "assets[0]"},
 		{"no limit per window", edited(func(l *evidencetest.Wallet, d doc) { d.Limits = d.GetLimits()[2:] }), refused, "assets[0]"},
 		{"no recipients", edited(func(l *evidencetest.Wallet, d doc) { d.Recipients = nil }), refused, "recipients"},
-		{"owner keys of small order", edited(func(l *evidencetest.Wallet, d doc) { d.OwnerKeys = [][]byte{identityPoint()} }), refused, "owner_keys"},
+		{
+			"owner keys of small order", edited(func(l *evidencetest.Wallet, d doc) { d.OwnerKeys = [][]byte{identityPoint()} }),
+			refused, "owner_keys",
+		},
 		{"request key of small order", edited(func(l *evidencetest.Wallet, d doc) { d.RequestKey = identityPoint() }), refused, "request_key"},
-		{"request key is an owner key", edited(func(l *evidencetest.Wallet, d doc) { d.RequestKey = d.GetOwnerKeys()[0] }), refused, "owner_keys"},
+		{
+			"request key is an owner key", edited(func(l *evidencetest.Wallet, d doc) { d.RequestKey = d.GetOwnerKeys()[0] }),
+			refused, "owner_keys",
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -186,7 +192,8 @@ func TestAcceptRefuses(t *testing.T) {
 // TestAcceptSaysWhere: the refusal of the rules themselves is reachable, with where and why.
 func TestAcceptSaysWhere(t *testing.T) {
 	l := evidencetest.New(t).Wallet(evidencetest.WalletConfig{ID: "research"})
-	_, err := evidence.Accept(l.Installation, l.Head, l.Sign(l.OwnerKey, l.NextGuardRails(func(doc *typev1.GuardRails) { doc.Limits[0].Amount = "1e3" })))
+	_, err := evidence.Accept(l.Installation, l.Head,
+		l.Sign(l.OwnerKey, l.NextGuardRails(func(doc *typev1.GuardRails) { doc.Limits[0].Amount = "1e3" })))
 	var r *guardrails.Refusal
 	if !errors.As(err, &r) || r.Field != "limits[0].amount" {
 		t.Errorf("got %v, want a *guardrails.Refusal of limits[0].amount", err)

@@ -26,9 +26,12 @@ import (
 // TestSamplesAreWhole: every message of the contract that is signed or hashed has a sample, and every one of its fields is set
 // in one of them, but for those that must be empty. What is not in a sample is in no test below.
 func TestSamplesAreWhole(t *testing.T) {
-	notStatements := []string{"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey", "X402Context", "X402Price", "X402Host", "X402Rules"}
+	notStatements := []string{
+		"Envelope", "Signature", "Limit", "Recipients", "RuleResult", "ServiceKey", "X402Context", "X402Price", "X402Host", "X402Rules",
+	}
 	empty := []string{
-		"OwnerRegistration.wallet", "OwnerKeys.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet", "Unfreeze.wallet", "Acknowledgement.owner",
+		"OwnerRegistration.wallet", "OwnerKeys.wallet", "OwnerInvitation.wallet", "Enrolment.wallet", "Installation.wallet",
+		"Unfreeze.wallet", "Acknowledgement.owner",
 		"Installation.predecessor", "Entry.freeze_id", "Entry.scope", "Entry.signature",
 	}
 	messages := typev1.File_halfkey_type_v1_evidence_proto.Messages()
@@ -379,7 +382,10 @@ func TestFields(t *testing.T) {
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[3].Index = 40 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].Index = 1 }},
 		{"verdict", "results", func(m proto.Message) { m.(*typev1.Verdict).Results[0].LastRecipient = digestOf(1) }},
-		{"entry of a payment for an HTTP request", "results", func(m proto.Message) { m.(*typev1.Entry).Results[0].LastRecipient = digestOf(1)[:31] }},
+		{
+			"entry of a payment for an HTTP request", "results",
+			func(m proto.Message) { m.(*typev1.Entry).Results[0].LastRecipient = digestOf(1)[:31] },
+		},
 		{"verdict", "results", func(m proto.Message) {
 			v := m.(*typev1.Verdict)
 			v.Results = slices.Repeat(v.Results, 10)
@@ -432,7 +438,10 @@ func TestFields(t *testing.T) {
 			a := m.(*typev1.Acknowledgement)
 			a.Scope, a.Wallet, a.Owner = typev1.Scope_SCOPE_OWNER, "", "owners/owner"
 		}},
-		{"acknowledgement of a freeze", "revocation_digest", func(m proto.Message) { m.(*typev1.Acknowledgement).RevocationDigest = digestOf(1) }},
+		{
+			"acknowledgement of a freeze", "revocation_digest",
+			func(m proto.Message) { m.(*typev1.Acknowledgement).RevocationDigest = digestOf(1) },
+		},
 		{"acknowledgement of a freeze", "kind", func(m proto.Message) { m.(*typev1.Acknowledgement).Kind = 0 }},
 		{"acknowledgement of guard rails", "guard_rails_digest", func(m proto.Message) { m.(*typev1.Acknowledgement).GuardRailsDigest = nil }},
 		{"acknowledgement of guard rails", "scope", func(m proto.Message) { m.(*typev1.Acknowledgement).Scope = typev1.Scope_SCOPE_WALLET }},

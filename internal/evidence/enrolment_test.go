@@ -162,7 +162,10 @@ func TestClaimedUnder(t *testing.T) {
 	}{
 		{"owner's claim, owner", byOwner.Head, owner, true},
 		{"owner's claim, stranger", byOwner.Head, stranger, false},
-		{"owner's claim, stranger named beside", &evidence.Head{Document: byOwner.Head.Document, Envelope: madeUp(byOwner.Claim)}, stranger, false},
+		{
+			"owner's claim, stranger named beside", &evidence.Head{Document: byOwner.Head.Document, Envelope: madeUp(byOwner.Claim)},
+			stranger, false,
+		},
 		{"token's claim, owner", l.Head, owner, true},
 		{"token's claim, stranger", l.Head, stranger, false},
 		{"token's claim, token", l.Head, evidencetest.Public(l.Key("token")), false},
@@ -215,7 +218,10 @@ func TestCheckInvitation(t *testing.T) {
 		{"of another installation", func(i *typev1.OwnerInvitation) { i.Installation = "prod" }, "owner/owner", isMismatch, "installation"},
 		{"for another address", func(i *typev1.OwnerInvitation) { i.Email = "other@company.example" }, "owner/owner", isMismatch, "email"},
 		{"its key is the owner's", func(i *typev1.OwnerInvitation) { i.InvitationKey = owner }, "owner/owner", badStatement, "invitation_key"},
-		{"its key is of small order", func(i *typev1.OwnerInvitation) { i.InvitationKey = identityPoint() }, "owner/owner", badStatement, "invitation_key"},
+		{
+			"its key is of small order", func(i *typev1.OwnerInvitation) { i.InvitationKey = identityPoint() },
+			"owner/owner", badStatement, "invitation_key",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			i := sampleOf(t, "owner-invitation").(*typev1.OwnerInvitation)

@@ -196,7 +196,8 @@ func TestGoldenByHand(t *testing.T) {
 		text(4, x.GetPath()).bytes(5, x.GetUrlDigest()).bytes(6, x.GetBodyDigest()))
 	q := sampleOf(t, "request").(*typev1.Request)
 	request := hand(nil).text(1, q.GetInstallation()).text(2, q.GetWallet()).text(3, q.GetPayment()).bytes(4, intent).
-		bytes(5, q.GetMessageDigest()).bytes(6, q.GetCommitment()).number(7, q.GetSeenEntry()).bytes(8, q.GetSeenHash()).number(9, uint64(q.GetTimeMillis()))
+		bytes(5, q.GetMessageDigest()).bytes(6, q.GetCommitment()).number(7, q.GetSeenEntry()).bytes(8, q.GetSeenHash()).
+		number(9, uint64(q.GetTimeMillis()))
 	sq := sampleOf(t, solanaRequest).(*typev1.Request)
 	onChain := hand(nil).text(1, sq.GetInstallation()).text(2, sq.GetWallet()).text(3, sq.GetPayment()).bytes(4, sq.GetIntent()).
 		bytes(5, sq.GetMessageDigest()).bytes(6, sq.GetCommitment()).number(9, uint64(sq.GetTimeMillis())).
@@ -211,8 +212,9 @@ func TestGoldenByHand(t *testing.T) {
 		bytes(5, z.GetRecipient()).text(6, z.GetAsset()).text(7, z.GetUnits()).bytes(8, z.GetIntentDigest()).bytes(9, z.GetMessageDigest()).
 		number(10, uint64(z.GetTimeMillis())).bytes(11, z.GetTransaction()).number(12, z.GetSlot())
 	failed := sampleOf(t, "dead-message of a transaction that failed").(*typev1.DeadMessage)
-	dead := hand(nil).text(1, failed.GetInstallation()).text(2, failed.GetWallet()).text(3, failed.GetPayment()).bytes(4, failed.GetIntentDigest()).
-		bytes(5, failed.GetMessageDigest()).number(6, uint64(failed.GetTimeMillis())).bytes(7, failed.GetTransaction()).number(8, failed.GetSlot())
+	dead := hand(nil).text(1, failed.GetInstallation()).text(2, failed.GetWallet()).text(3, failed.GetPayment()).
+		bytes(4, failed.GetIntentDigest()).bytes(5, failed.GetMessageDigest()).number(6, uint64(failed.GetTimeMillis())).
+		bytes(7, failed.GetTransaction()).number(8, failed.GetSlot())
 	o := sampleOf(t, "chain-transfer out").(*typev1.ChainTransfer)
 	outflow := hand(nil).text(1, o.GetInstallation()).text(2, o.GetWallet()).text(3, o.GetAsset()).text(4, o.GetUnits()).number(5, 1).
 		bytes(6, o.GetTransaction()).number(7, o.GetSlot()).text(8, o.GetPayment()).number(9, uint64(o.GetTimeMillis()))
@@ -267,7 +269,8 @@ func TestGoldenByHand(t *testing.T) {
 
 	byHand := map[string]hand{
 		"intent": intent, x402Sample: bought, "request": request, solanaRequest: onChain, "receipt on Solana": receipt,
-		"settlement on Solana": settlement, "dead-message of a transaction that failed": dead, "chain-transfer out": outflow, "verdict": verdict, "guard-rails": document, "entry": entry,
+		"settlement on Solana": settlement, "dead-message of a transaction that failed": dead,
+		"chain-transfer out": outflow, "verdict": verdict, "guard-rails": document, "entry": entry,
 	}
 	for _, vec := range readGolden(t).Statements {
 		if h, ok := byHand[vec.Name]; ok {

@@ -147,10 +147,17 @@ func TestParseInstallationRefuses(t *testing.T) {
 		}},
 		{"policy's key retired", "service_keys", func(w *evidencetest.World, m file) { m.ServiceKeys[1].Retired = true }},
 		{"two current policy keys", "service_keys", func(w *evidencetest.World, m file) {
-			m.ServiceKeys = append(m.ServiceKeys, &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_POLICY, PublicKey: evidencetest.Public(w.Key("p2"))})
+			m.ServiceKeys = append(m.ServiceKeys,
+				&typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_POLICY, PublicKey: evidencetest.Public(w.Key("p2"))})
 		}},
-		{"one key for two purposes", "service_keys", func(w *evidencetest.World, m file) { m.ServiceKeys[1].PublicKey = m.ServiceKeys[2].PublicKey }},
-		{"an operator's key for a service", "service_keys", func(w *evidencetest.World, m file) { m.ServiceKeys[1].PublicKey = m.OperatorKeys[0] }},
+		{
+			"one key for two purposes", "service_keys",
+			func(w *evidencetest.World, m file) { m.ServiceKeys[1].PublicKey = m.ServiceKeys[2].PublicKey },
+		},
+		{
+			"an operator's key for a service", "service_keys",
+			func(w *evidencetest.World, m file) { m.ServiceKeys[1].PublicKey = m.OperatorKeys[0] },
+		},
 		{"a key without a purpose", "service_keys", func(w *evidencetest.World, m file) { m.ServiceKeys[1].Purpose = 0 }},
 		{"service key of small order", "", func(w *evidencetest.World, m file) { m.ServiceKeys[1].PublicKey = identityPoint() }},
 	}
@@ -176,7 +183,8 @@ func TestSucceed(t *testing.T) {
 	w := evidencetest.New(t)
 	rotate := func(m *typev1.Installation) {
 		m.ServiceKeys[1].Retired = true
-		m.ServiceKeys = append(m.ServiceKeys, &typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_POLICY, PublicKey: evidencetest.Public(w.Key("p2"))})
+		m.ServiceKeys = append(m.ServiceKeys,
+			&typev1.ServiceKey{Purpose: typev1.Purpose_PURPOSE_POLICY, PublicKey: evidencetest.Public(w.Key("p2"))})
 	}
 	e := w.Successor(rotate)
 	next, err := evidence.Succeed(w.Installation, e)

@@ -26,7 +26,8 @@ func TestResharingStatements(t *testing.T) {
 		edit(m)
 		return m
 	}
-	anotherOrder := w.Sign(l.OwnerKey, edited("resharing-order", func(m proto.Message) { m.(*typev1.ResharingOrder).FromEpoch, m.(*typev1.ResharingOrder).ToEpoch = 2, 3 }))
+	anotherOrder := w.Sign(l.OwnerKey, edited("resharing-order",
+		func(m proto.Message) { m.(*typev1.ResharingOrder).FromEpoch, m.(*typev1.ResharingOrder).ToEpoch = 2, 3 }))
 	anotherStart := w.Sign(l.RequestKey, edited("resharing-start", func(m proto.Message) {
 		m.(*typev1.ResharingStart).StaticKey = evidencetest.Public(w.Key("another static"))
 	}))

@@ -40,7 +40,10 @@ func TestCheckRevocation(t *testing.T) {
 		{"agent's key", "signatures", badStatement, w.Installation, l.Head, w.Sign(l.RequestKey, revocation(nil))},
 		{"operator's key", "signatures", badStatement, w.Installation, l.Head, w.Sign(w.Operator, revocation(nil))},
 		{"another owner's key", "signatures", badStatement, w.Installation, l.Head, w.Sign(other.OwnerKey, revocation(nil))},
-		{"another wallet's head", "wallet", mismatch, w.Installation, l.Head, w.Sign(l.OwnerKey, revocation(func(m *typev1.Revocation) { m.Wallet = other.Name }))},
+		{
+			"another wallet's head", "wallet", mismatch, w.Installation, l.Head,
+			w.Sign(l.OwnerKey, revocation(func(m *typev1.Revocation) { m.Wallet = other.Name })),
+		},
 		{"another installation", "installation", mismatch, elsewhere.Installation, l.Head, w.Sign(l.OwnerKey, revocation(nil))},
 		{"another request key", "request_key", mismatch, w.Installation, l.Head, w.Sign(l.OwnerKey, revocation(func(m *typev1.Revocation) {
 			m.RequestKey = evidencetest.Public(w.Key("thief"))

@@ -62,7 +62,9 @@ func fixedSolana(t testing.TB, w *evidencetest.World) (transfer, bought *evidenc
 	payee := evidencetest.Key32(w.Key("owner on Solana"))
 	payer := w.Wallet(evidencetest.WalletConfig{ID: "shopper"})
 	payer.SetGuardRails(evidencetest.AllowSolana(payee))
-	transfer = payer.Payment(evidencetest.PaymentConfig{ID: "invoice-8", Rail: onSolana, To: payee, Units: 5 * usd / 2, Now: start, Purpose: "Invoice 8"})
+	transfer = payer.Payment(evidencetest.PaymentConfig{
+		ID: "invoice-8", Rail: onSolana, To: payee, Units: 5 * usd / 2, Now: start, Purpose: "Invoice 8",
+	})
 	bought = payer.Payment(evidencetest.PaymentConfig{
 		ID: "report-7", Rail: onSolana, To: payee, Units: usd / 10, Now: start, Purpose: "Report 7",
 		EditIntent: func(m *typev1.Intent) { m.X402 = boughtOf(t) },
@@ -106,9 +108,12 @@ func samples(t testing.TB) []sample {
 		Installation: id, Wallet: wallet, FreezeId: "stolen-laptop", RequestKey: evidencetest.Public(l.RequestKey), Abandon: true,
 	}
 	sharingRecord := &typev1.SharingRecord{
-		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, Epoch: 2, Sharing: []byte("the new sharing"), TimeMillis: now,
+		Installation: id, Wallet: wallet, Run: order.GetRun(), OrderDigest: orderDigest, Epoch: 2,
+		Sharing: []byte("the new sharing"), TimeMillis: now,
 	}
-	enrolled := w.ClaimedWallet(evidencetest.WalletConfig{ID: "enrolled", Token: w.Key("token/enrolled"), TokenExpiry: start.Add(24 * time.Hour)})
+	enrolled := w.ClaimedWallet(evidencetest.WalletConfig{
+		ID: "enrolled", Token: w.Key("token/enrolled"), TokenExpiry: start.Add(24 * time.Hour),
+	})
 	return []sample{
 		{"intent", evidence.TypeIntent, p.Intent, ""},
 		{"intent for an HTTP resource", evidence.TypeIntent, bought, ""},
@@ -170,12 +175,14 @@ func samples(t testing.TB) []sample {
 			Installation: id, Wallet: wallet, Payment: p.Name, IntentDigest: intent, MessageDigest: message, TimeMillis: now,
 		}, "ledger"},
 		{"settlement on Solana", evidence.TypeSettlement, &typev1.Settlement{
-			Installation: id, Wallet: transfer.Wallet.Name, Payment: transfer.Name, Payer: transfer.GroupKey[:], Recipient: transfer.Intent.GetRecipient(),
+			Installation: id, Wallet: transfer.Wallet.Name, Payment: transfer.Name,
+			Payer: transfer.GroupKey[:], Recipient: transfer.Intent.GetRecipient(),
 			Asset: evidencetest.USDC, Units: transfer.Intent.GetUnits(), IntentDigest: evidence.IntentDigest(transfer.IntentBytes).Bytes(),
 			MessageDigest: evidence.MessageDigest(transfer.MessageBytes).Bytes(), TimeMillis: now, Transaction: transfer.Settle(), Slot: 290_000_200,
 		}, "ledger"},
 		{"dead-message of a transaction that failed", evidence.TypeDeadMessage, &typev1.DeadMessage{
-			Installation: id, Wallet: transfer.Wallet.Name, Payment: transfer.Name, IntentDigest: evidence.IntentDigest(transfer.IntentBytes).Bytes(),
+			Installation: id, Wallet: transfer.Wallet.Name,
+			Payment: transfer.Name, IntentDigest: evidence.IntentDigest(transfer.IntentBytes).Bytes(),
 			MessageDigest: evidence.MessageDigest(transfer.MessageBytes).Bytes(), TimeMillis: now, Transaction: transfer.Settle(), Slot: 290_000_200,
 		}, "ledger"},
 		{"chain-transfer in", evidence.TypeChainTransfer, &typev1.ChainTransfer{
@@ -210,7 +217,10 @@ func samples(t testing.TB) []sample {
 		{"accept-loss", evidence.TypeAcceptLoss, &typev1.AcceptLoss{
 			Installation: id, Wallet: wallet, Entry: 2, EntryHash: digestOf(2), LostEntry: 3, LostHash: digestOf(3),
 		}, "operator"},
-		{"set-time", evidence.TypeSetTime, &typev1.SetTime{Installation: id, Wallet: wallet, StatementId: "clock-1", TimeMillis: now}, "operator"},
+		{
+			"set-time", evidence.TypeSetTime, &typev1.SetTime{Installation: id, Wallet: wallet, StatementId: "clock-1", TimeMillis: now},
+			"operator",
+		},
 		{"token", evidence.TypeToken, &typev1.Token{
 			Installation: id, Wallet: wallet, Caller: "agents/research", Method: "/halfkey.gateway.v1.GatewayService/GetPayment",
 			Resource: p.Name, TimeMillis: now, ExpiryMillis: now + 60_000,

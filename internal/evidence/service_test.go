@@ -190,13 +190,31 @@ func TestCheckUnfreeze(t *testing.T) {
 		keys  [][]byte
 		ok    bool
 	}{
-		{"wallet, owner", typev1.Scope_SCOPE_WALLET, evidencetest.Public(owner), func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, ownerKeys, true},
-		{"owner, owner", typev1.Scope_SCOPE_OWNER, evidencetest.Public(owner), func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, ownerKeys, true},
-		{"wallet, agent", typev1.Scope_SCOPE_WALLET, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(agent, u) }, ownerKeys, false},
-		{"wallet, operator", typev1.Scope_SCOPE_WALLET, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(operator, u) }, ownerKeys, false},
+		{
+			"wallet, owner", typev1.Scope_SCOPE_WALLET, evidencetest.Public(owner),
+			func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, ownerKeys, true,
+		},
+		{
+			"owner, owner", typev1.Scope_SCOPE_OWNER, evidencetest.Public(owner),
+			func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, ownerKeys, true,
+		},
+		{
+			"wallet, agent", typev1.Scope_SCOPE_WALLET, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(agent, u) },
+			ownerKeys, false,
+		},
+		{
+			"wallet, operator", typev1.Scope_SCOPE_WALLET, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(operator, u) },
+			ownerKeys, false,
+		},
 		{"wallet, no keys", typev1.Scope_SCOPE_WALLET, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, nil, false},
-		{"installation, operator", typev1.Scope_SCOPE_INSTALLATION, evidencetest.Public(operator), func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(operator, u) }, ownerKeys, true},
-		{"installation, owner", typev1.Scope_SCOPE_INSTALLATION, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) }, ownerKeys, false},
+		{
+			"installation, operator", typev1.Scope_SCOPE_INSTALLATION, evidencetest.Public(operator),
+			func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(operator, u) }, ownerKeys, true,
+		},
+		{
+			"installation, owner", typev1.Scope_SCOPE_INSTALLATION, nil, func(u *typev1.Unfreeze) *typev1.Envelope { return w.Sign(owner, u) },
+			ownerKeys, false,
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -272,9 +290,15 @@ func TestCheckToken(t *testing.T) {
 	}{
 		{"fresh", token.GetMethod(), token.GetResource(), made, "request/research", true},
 		{"5 s before it was made", token.GetMethod(), token.GetResource(), made.Add(-5 * time.Second), "request/research", true},
-		{"more than 5 s before it was made", token.GetMethod(), token.GetResource(), made.Add(-5*time.Second - time.Millisecond), "request/research", false},
+		{
+			"more than 5 s before it was made", token.GetMethod(), token.GetResource(), made.Add(-5*time.Second - time.Millisecond),
+			"request/research", false,
+		},
 		{"5 s after its end", token.GetMethod(), token.GetResource(), ends.Add(5 * time.Second), "request/research", true},
-		{"more than 5 s after its end", token.GetMethod(), token.GetResource(), ends.Add(5*time.Second + time.Millisecond), "request/research", false},
+		{
+			"more than 5 s after its end", token.GetMethod(), token.GetResource(), ends.Add(5*time.Second + time.Millisecond),
+			"request/research", false,
+		},
 		{"for another method", strings.Replace(token.GetMethod(), "Get", "Cancel", 1), token.GetResource(), made, "request/research", false},
 		{"for another resource", token.GetMethod(), token.GetResource() + "x", made, "request/research", false},
 		{"of another caller", token.GetMethod(), token.GetResource(), made, "owner/owner", false},

@@ -75,7 +75,10 @@ var solanaRefusals = []struct {
 	refusal
 }{
 	// 1: the bytes.
-	{onSolana, refusal{"bytes", "another payment's, requested", func(s *scene) { s.bytes(s.other().MessageBytes) }, isMismatch, "message", "memo"}},
+	{onSolana, refusal{
+		"bytes", "another payment's, requested", func(s *scene) { s.bytes(s.other().MessageBytes) },
+		isMismatch, "message", "memo",
+	}},
 	{onSolana, refusal{"bytes", "a book message's, requested", func(s *scene) {
 		c := s.pay
 		c.Rail = onBook
@@ -86,12 +89,21 @@ var solanaRefusals = []struct {
 		c.Rail = onSolana
 		s.bytes(s.Wallet.Payment(c).MessageBytes)
 	}, badStatement, "message", ""}},
-	{onSolana, refusal{"bytes", "of version 1, requested", func(s *scene) { s.bytes(firstByte(s.MessageBytes, 0x81)) }, badStatement, "message", ""}},
+	{onSolana, refusal{
+		"bytes", "of version 1, requested", func(s *scene) { s.bytes(firstByte(s.MessageBytes, 0x81)) },
+		badStatement, "message", "",
+	}},
 	{onSolana, refusal{"bytes", "of no version, requested", func(s *scene) { s.bytes(s.MessageBytes[1:]) }, badStatement, "message", ""}},
-	{onSolana, refusal{"bytes", "that begin like ours, requested", func(s *scene) { s.bytes(firstByte(s.MessageBytes, 0xff)) }, badStatement, "message", ""}},
+	{onSolana, refusal{
+		"bytes", "that begin like ours, requested", func(s *scene) { s.bytes(firstByte(s.MessageBytes, 0xff)) },
+		badStatement, "message", "",
+	}},
 	{onSolana, refusal{"bytes", "transfer by another payer", func(s *scene) { s.says(otherPayer) }, isMismatch, "message", "payer"}},
 	{onSolana, refusal{"bytes", "x402 by another payer", func(s *scene) { s.buys(otherPayer) }, isMismatch, "message", "payer"}},
-	{onSolana, refusal{"bytes", "transfer to another recipient", func(s *scene) { s.says(otherRecipient) }, isMismatch, "message", "recipient"}},
+	{onSolana, refusal{
+		"bytes", "transfer to another recipient", func(s *scene) { s.says(otherRecipient) },
+		isMismatch, "message", "recipient",
+	}},
 	{onSolana, refusal{"bytes", "x402 to another recipient", func(s *scene) { s.buys(otherRecipient) }, isMismatch, "message", "recipient"}},
 	{onSolana, refusal{"bytes", "transfer of another token", func(s *scene) { s.says(otherMint) }, isMismatch, "message", "asset"}},
 	{onSolana, refusal{"bytes", "x402 in another token", func(s *scene) { s.buys(otherMint) }, isMismatch, "message", "asset"}},
@@ -268,7 +280,8 @@ func TestCheckMessageReads(t *testing.T) {
 			t.Errorf("%v: read %+v, want %+v", rail, m, want)
 		}
 		f := a.Facts(m)
-		if f.Rail != rail || f.Asset != want.Asset || f.Units != usd || f.Recipient != want.Recipient || !proto.Equal(f.X402, s.Intent.GetX402()) {
+		if f.Rail != rail || f.Asset != want.Asset || f.Units != usd || f.Recipient != want.Recipient ||
+			!proto.Equal(f.X402, s.Intent.GetX402()) {
 			t.Errorf("%v: facts %+v", rail, f)
 		}
 	}
@@ -278,7 +291,8 @@ func TestCheckMessageReads(t *testing.T) {
 func TestCheckIntentOnSolana(t *testing.T) {
 	s := newSceneOn(t, onSolana)
 	for asset, ok := range map[string]bool{
-		evidencetest.USDC: true, usdt: true, devnetUSDC: true, resource.SolanaMainnet + "/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU": false,
+		evidencetest.USDC: true, usdt: true,
+		devnetUSDC: true, resource.SolanaMainnet + "/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU": false,
 		resource.SolanaMainnet + "/slip44:501": false, s.Installation.BookUSD(): false,
 	} {
 		intent := proto.CloneOf(s.Intent)

@@ -271,19 +271,31 @@ var refusals = []refusal{
 		s.bytes(evidence.KeyTestMessage(s.Installation.ID(), s.Wallet.Name, s.GroupKey, [32]byte{1}))
 	}, badStatement, "message", ""},
 	{"bytes", "a chain's, requested", func(s *scene) { s.bytes([]byte{0x80, 1, 0, 0}) }, badStatement, "message", ""},
-	{"bytes", "too large, requested", func(s *scene) { s.bytes(bytes.Repeat([]byte{0xff}, evidence.MessageMax+1)) }, badStatement, "message", ""},
+	{
+		"bytes", "too large, requested", func(s *scene) { s.bytes(bytes.Repeat([]byte{0xff}, evidence.MessageMax+1)) },
+		badStatement, "message", "",
+	},
 	{"bytes", "other installation", func(s *scene) {
 		s.message(func(m *book.Message) { m.Installation, m.Asset = "prod", "halfkey:prod/iso4217:USD" })
 	}, isMismatch, "message", "installation"},
 	{"bytes", "other payment", func(s *scene) { s.message(func(m *book.Message) { m.Payment += "x" }) }, isMismatch, "message", "payment"},
 	{"bytes", "other payer", func(s *scene) { s.message(func(m *book.Message) { m.Payer[0] ^= 1 }) }, isMismatch, "message", "payer"},
-	{"bytes", "other recipient", func(s *scene) { s.message(func(m *book.Message) { m.Recipient[0] ^= 1 }) }, isMismatch, "message", "recipient"},
-	{"bytes", "other asset", func(s *scene) { s.bytes(bytes.Replace(s.MessageBytes, []byte("USD"), []byte("EUR"), 1)) }, badStatement, "message", ""},
+	{
+		"bytes", "other recipient", func(s *scene) { s.message(func(m *book.Message) { m.Recipient[0] ^= 1 }) },
+		isMismatch, "message", "recipient",
+	},
+	{
+		"bytes", "other asset", func(s *scene) { s.bytes(bytes.Replace(s.MessageBytes, []byte("USD"), []byte("EUR"), 1)) },
+		badStatement, "message", "",
+	},
 	{"bytes", "recipient is the payer", func(s *scene) {
 		s.bytes(bytes.Replace(s.MessageBytes, s.payee.GroupKey[:], s.GroupKey[:], 1))
 	}, badStatement, "message", ""},
 	{"bytes", "other units", func(s *scene) { s.message(func(m *book.Message) { m.Units++ }) }, isMismatch, "message", "units"},
-	{"bytes", "other intent", func(s *scene) { s.message(func(m *book.Message) { m.IntentDigest[31] ^= 1 }) }, isMismatch, "message", "intent_digest"},
+	{
+		"bytes", "other intent", func(s *scene) { s.message(func(m *book.Message) { m.IntentDigest[31] ^= 1 }) },
+		isMismatch, "message", "intent_digest",
+	},
 	{"bytes", "stale: expires at receipt time", func(s *scene) {
 		s.pay.Expiry = start
 		s.again(s.Wallet)
@@ -348,7 +360,10 @@ var refusals = []refusal{
 		e.Signatures = nil
 		s.bundleNow().Request = e
 	}, badStatement, "request", "signatures"},
-	{"request", "under the owner's key", func(s *scene) { s.bundleNow().Request = s.resign(s.Request, "owner/owner") }, badStatement, "request", "signatures"},
+	{
+		"request", "under the owner's key", func(s *scene) { s.bundleNow().Request = s.resign(s.Request, "owner/owner") },
+		badStatement, "request", "signatures",
+	},
 	{"request", "under a replaced request key", func(s *scene) {
 		s.SetGuardRails(func(doc *typev1.GuardRails) { doc.RequestKey = evidencetest.Public(s.Key("new")) })
 		s.again(s.Wallet)
@@ -432,7 +447,10 @@ var refusals = []refusal{
 		s.Judge(start, func(v *typev1.Verdict) { v.Light, v.Results = typev1.Light_LIGHT_GREEN, nil })
 		s.Record(start, nil)
 	}, isMissing, "review", ""},
-	{"guard rails", "group key of another wallet pinned", func(s *scene) { s.pins.GroupKey = s.payee.GroupKey }, isMismatch, "message", "payer"},
+	{
+		"guard rails", "group key of another wallet pinned", func(s *scene) { s.pins.GroupKey = s.payee.GroupKey },
+		isMismatch, "message", "payer",
+	},
 	{"guard rails", "no group key pinned", func(s *scene) { s.pins.GroupKey = [32]byte{} }, isMissing, "group-key", ""},
 	{"guard rails", "no installation", func(s *scene) { s.pins.Installation = nil }, isMissing, "installation", ""},
 	{"guard rails", "another wallet pinned", func(s *scene) { s.pins.Wallet = "wallets/payee" }, isMismatch, "guard-rails", "wallet"},
@@ -482,7 +500,10 @@ var refusals = []refusal{
 		s.Verdict = flip(s.Verdict)
 		s.Record(start, nil)
 	}, badStatement, "verdict", "*"},
-	{"verdict", "tampered after the receipt", func(s *scene) { s.bundleNow().Verdict = flip(s.Verdict) }, isMismatch, "receipt", "verdict_digest"},
+	{
+		"verdict", "tampered after the receipt", func(s *scene) { s.bundleNow().Verdict = flip(s.Verdict) },
+		isMismatch, "receipt", "verdict_digest",
+	},
 	{"verdict", "under the ledger's key", func(s *scene) {
 		s.Verdict = s.resign(s.Verdict, "ledger")
 		s.Record(start, nil)
@@ -563,7 +584,10 @@ var refusals = []refusal{
 		s.Record(start, func(r *typev1.Receipt) { r.Entry = 0 })
 	}, badStatement, "receipt", "entry"},
 	{"receipt", "tampered", func(s *scene) { s.bundleNow().Receipt = flip(s.Receipt) }, badStatement, "receipt", "*"},
-	{"receipt", "under policy's key", func(s *scene) { s.bundleNow().Receipt = s.resign(s.Receipt, "policy") }, badStatement, "receipt", "signatures"},
+	{
+		"receipt", "under policy's key", func(s *scene) { s.bundleNow().Receipt = s.resign(s.Receipt, "policy") },
+		badStatement, "receipt", "signatures",
+	},
 	{"receipt", "red", func(s *scene) {
 		s.Record(start, func(r *typev1.Receipt) { r.Light = red })
 	}, isMismatch, "receipt", "light"},

@@ -199,7 +199,8 @@ func TestDetails(t *testing.T) {
 func TestMoneyMoved(t *testing.T) {
 	secret := errors.New("dial 10.1.2.3: password")
 	wire := func(metadata map[string]string) error {
-		s, err := status.New(codes.FailedPrecondition, "m").WithDetails(&errdetails.ErrorInfo{Reason: "FROZEN", Domain: "halfkey", Metadata: metadata})
+		s, err := status.New(codes.FailedPrecondition, "m").
+			WithDetails(&errdetails.ErrorInfo{Reason: "FROZEN", Domain: "halfkey", Metadata: metadata})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -155,7 +155,10 @@ func TestRefusedDocuments(t *testing.T) {
 		why   string
 	}{
 		{"no installation", func(d *typev1.GuardRails) { d.Installation = "" }, "installation", "is not 1 to 32 of [a-z0-9-]"},
-		{"long installation", func(d *typev1.GuardRails) { d.Installation = strings.Repeat("a", 33) }, "installation", "is not 1 to 32 of [a-z0-9-]"},
+		{
+			"long installation", func(d *typev1.GuardRails) { d.Installation = strings.Repeat("a", 33) },
+			"installation", "is not 1 to 32 of [a-z0-9-]",
+		},
 		{"no wallet", func(d *typev1.GuardRails) { d.Wallet = "" }, "wallet", "is not wallets/{wallet}"},
 		{"a payment for a wallet", func(d *typev1.GuardRails) { d.Wallet += "/payments/p" }, "wallet", "is not wallets/{wallet}"},
 		{"no owner", func(d *typev1.GuardRails) { d.Owner = "" }, "owner", "is not owners/{owner}"},
@@ -172,7 +175,10 @@ func TestRefusedDocuments(t *testing.T) {
 		{"replaces 17", func(d *typev1.GuardRails) { d.Replaces = keys(17) }, "replaces", "holds more than 16"},
 		{"replaces a short digest", func(d *typev1.GuardRails) { d.Replaces[0] = key(7)[:20] }, "replaces[0]", sized},
 		{"replaces one twice", func(d *typev1.GuardRails) { d.Replaces = [][]byte{key(7), key(8), key(7)} }, "replaces[2]", "is there twice"},
-		{"names a registration", func(d *typev1.GuardRails) { d.RegistrationDigest = key(8) }, "registration_digest", "is given, and only number 0 names the registration"},
+		{
+			"names a registration", func(d *typev1.GuardRails) { d.RegistrationDigest = key(8) },
+			"registration_digest", "is given, and only number 0 names the registration",
+		},
 
 		{"rail not given", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{0} }, "rails[0]", "is not a rail known here"},
 		{"rail not known", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{1, 99} }, "rails[1]", "is not a rail known here"},
@@ -183,41 +189,93 @@ func TestRefusedDocuments(t *testing.T) {
 		{"rail twice", func(d *typev1.GuardRails) { d.Rails = []typev1.Rail{1, 1} }, "rails[1]", order},
 		{"17 assets", func(d *typev1.GuardRails) { d.Assets = slices.Repeat(d.Assets, 17) }, "assets", "are more than 16"},
 		{"asset twice", func(d *typev1.GuardRails) { d.Assets = slices.Repeat(d.Assets, 2) }, "assets[1]", order},
-		{"asset without unit", func(d *typev1.GuardRails) { d.Assets = append(d.Assets, "halfkey:acme/iso4217:XXX") }, "assets[1]", "has no unit of account known here"},
-		{"another installation's money", func(d *typev1.GuardRails) { d.Assets[0] = "halfkey:other/iso4217:USD" }, "assets[0]", "has no unit of account known here"},
+		{
+			"asset without unit", func(d *typev1.GuardRails) { d.Assets = append(d.Assets, "halfkey:acme/iso4217:XXX") },
+			"assets[1]", "has no unit of account known here",
+		},
+		{
+			"another installation's money", func(d *typev1.GuardRails) { d.Assets[0] = "halfkey:other/iso4217:USD" },
+			"assets[0]", "has no unit of account known here",
+		},
 		{"no limits", func(d *typev1.GuardRails) { d.Limits = nil }, "assets[0]", "needs a limit per payment in its unit that denies"},
 		{"no hard cap", func(d *typev1.GuardRails) { d.Limits = d.Limits[:2] }, "assets[0]", "needs a limit per payment in its unit that denies"},
-		{"hard cap only asks", func(d *typev1.GuardRails) { d.Limits[2].Crossed = yellow }, "assets[0]", "needs a limit per payment in its unit that denies"},
-		{"no window", func(d *typev1.GuardRails) { d.Limits = slices.Delete(d.Limits, 1, 2) }, "assets[0]", "needs a limit per day, week, month, rolling window or lifetime in its unit"},
+		{
+			"hard cap only asks", func(d *typev1.GuardRails) { d.Limits[2].Crossed = yellow },
+			"assets[0]", "needs a limit per payment in its unit that denies",
+		},
+		{
+			"no window", func(d *typev1.GuardRails) { d.Limits = slices.Delete(d.Limits, 1, 2) },
+			"assets[0]", "needs a limit per day, week, month, rolling window or lifetime in its unit",
+		},
 		{"33 limits", func(d *typev1.GuardRails) { d.Limits = slices.Repeat(d.Limits, 11) }, "limits", "are more than 32"},
 
 		{"limit missing", func(d *typev1.GuardRails) { d.Limits[1] = nil }, "limits[1]", "is missing"},
-		{"limit without unit", limit(func(l *typev1.Limit) { l.Unit = "" }), "limits[1].unit", "is not a unit of account known here, such as USD"},
-		{"limit in a unit that counts nothing", limit(func(l *typev1.Limit) { l.Unit = "usd" }), "limits[1].unit", "is not a unit of account known here, such as USD"},
+		{
+			"limit without unit", limit(func(l *typev1.Limit) { l.Unit = "" }),
+			"limits[1].unit", "is not a unit of account known here, such as USD",
+		},
+		{
+			"limit in a unit that counts nothing", limit(func(l *typev1.Limit) { l.Unit = "usd" }),
+			"limits[1].unit", "is not a unit of account known here, such as USD",
+		},
 		{"measure not given", limit(func(l *typev1.Limit) { l.Measure = 0 }), "limits[1].measure", "is not given or not known here"},
 		{"measure not known", limit(func(l *typev1.Limit) { l.Measure = 3 }), "limits[1].measure", "is not given or not known here"},
-		{"payments counted in one payment", func(d *typev1.GuardRails) { d.Limits[0].Measure = typev1.Measure_MEASURE_COUNT }, "limits[0].measure", "counts payments, and the window is one payment"},
+		{
+			"payments counted in one payment", func(d *typev1.GuardRails) { d.Limits[0].Measure = typev1.Measure_MEASURE_COUNT },
+			"limits[0].measure", "counts payments, and the window is one payment",
+		},
 		{"window not given", limit(func(l *typev1.Limit) { l.Window = 0 }), "limits[1].window", "is not given or not known here"},
 		{"window not known", limit(func(l *typev1.Limit) { l.Window = 7 }), "limits[1].window", "is not given or not known here"},
-		{"a day that rolls", limit(func(l *typev1.Limit) { l.RollingSeconds = 86400 }), "limits[1].rolling_seconds", "is given, and the window does not roll"},
-		{"a payment that rolls", func(d *typev1.GuardRails) { d.Limits[0].RollingSeconds = 900 }, "limits[0].rolling_seconds", "is given, and the window does not roll"},
-		{"rolls over nothing", limit(func(l *typev1.Limit) { l.Window = typev1.Window_WINDOW_ROLLING }), "limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days"},
-		{"rolls backwards", limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, -900 }), "limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days"},
-		{"rolls over half a quarter hour", limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, 1350 }), "limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days"},
-		{"rolls over more than 366 days", limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, 366*86400+900 }), "limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days"},
+		{
+			"a day that rolls", limit(func(l *typev1.Limit) { l.RollingSeconds = 86400 }),
+			"limits[1].rolling_seconds", "is given, and the window does not roll",
+		},
+		{
+			"a payment that rolls", func(d *typev1.GuardRails) { d.Limits[0].RollingSeconds = 900 },
+			"limits[0].rolling_seconds", "is given, and the window does not roll",
+		},
+		{
+			"rolls over nothing", limit(func(l *typev1.Limit) { l.Window = typev1.Window_WINDOW_ROLLING }),
+			"limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days",
+		},
+		{
+			"rolls backwards", limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, -900 }),
+			"limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days",
+		},
+		{
+			"rolls over half a quarter hour", limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, 1350 }),
+			"limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days",
+		},
+		{
+			"rolls over more than 366 days",
+			limit(func(l *typev1.Limit) { l.Window, l.RollingSeconds = typev1.Window_WINDOW_ROLLING, 366*86400+900 }),
+			"limits[1].rolling_seconds", "is not a multiple of 900 from 900 to 366 days",
+		},
 		{"amount missing", limit(func(l *typev1.Limit) { l.Amount = "" }), "limits[1].amount", "is not a whole number of 0 to 2^63-1"},
 		{"amount negative", limit(func(l *typev1.Limit) { l.Amount = "-1" }), "limits[1].amount", "is not a whole number of 0 to 2^63-1"},
 		{"amount with decimals", limit(func(l *typev1.Limit) { l.Amount = "5.0" }), "limits[1].amount", "is not a whole number of 0 to 2^63-1"},
 		{"amount with exponent", limit(func(l *typev1.Limit) { l.Amount = "1e3" }), "limits[1].amount", "is not a whole number of 0 to 2^63-1"},
-		{"amount of 2^63", limit(func(l *typev1.Limit) { l.Amount = "9223372036854775808" }), "limits[1].amount", "is not a whole number of 0 to 2^63-1"},
+		{
+			"amount of 2^63", limit(func(l *typev1.Limit) { l.Amount = "9223372036854775808" }),
+			"limits[1].amount", "is not a whole number of 0 to 2^63-1",
+		},
 		{"crossed not given", limit(func(l *typev1.Limit) { l.Crossed = 0 }), "limits[1].crossed", "is neither YELLOW nor RED"},
 		{"crossed is GREEN", limit(func(l *typev1.Limit) { l.Crossed = green }), "limits[1].crossed", "is neither YELLOW nor RED"},
 		{"crossed not known", limit(func(l *typev1.Limit) { l.Crossed = 4 }), "limits[1].crossed", "is neither YELLOW nor RED"},
 
 		{"no recipients", func(d *typev1.GuardRails) { d.Recipients = nil }, "recipients", "are missing"},
-		{"unknown recipients not said", func(d *typev1.GuardRails) { d.Recipients.Unknown = 0 }, "recipients.unknown", "is neither YELLOW nor RED"},
-		{"unknown recipients GREEN", func(d *typev1.GuardRails) { d.Recipients.Unknown = green }, "recipients.unknown", "is neither YELLOW nor RED"},
-		{"unknown recipients not known", func(d *typev1.GuardRails) { d.Recipients.Unknown = -1 }, "recipients.unknown", "is neither YELLOW nor RED"},
+		{
+			"unknown recipients not said", func(d *typev1.GuardRails) { d.Recipients.Unknown = 0 },
+			"recipients.unknown", "is neither YELLOW nor RED",
+		},
+		{
+			"unknown recipients GREEN", func(d *typev1.GuardRails) { d.Recipients.Unknown = green },
+			"recipients.unknown", "is neither YELLOW nor RED",
+		},
+		{
+			"unknown recipients not known", func(d *typev1.GuardRails) { d.Recipients.Unknown = -1 },
+			"recipients.unknown", "is neither YELLOW nor RED",
+		},
 		{"257 allowed", func(d *typev1.GuardRails) { d.Recipients.Allow = keys(257) }, "recipients.allow", "are more than 256"},
 		{"257 denied", func(d *typev1.GuardRails) { d.Recipients.Deny = keys(257) }, "recipients.deny", "are more than 256"},
 		{"short allowed key", func(d *typev1.GuardRails) { d.Recipients.Allow = [][]byte{{1}} }, "recipients.allow[0]", sized},
@@ -241,10 +299,16 @@ func TestRefusedClaims(t *testing.T) {
 		{"limits", func(d *typev1.GuardRails) { d.Limits = standard().Limits }, "limits", pays},
 		{"recipients", func(d *typev1.GuardRails) { d.Recipients = &typev1.Recipients{} }, "recipients", pays},
 		{"no registration", func(d *typev1.GuardRails) { d.RegistrationDigest = nil }, "registration_digest", "is not 32 bytes"},
-		{"short registration digest", func(d *typev1.GuardRails) { d.RegistrationDigest = key(8)[:31] }, "registration_digest", "is not 32 bytes"},
+		{
+			"short registration digest", func(d *typev1.GuardRails) { d.RegistrationDigest = key(8)[:31] },
+			"registration_digest", "is not 32 bytes",
+		},
 		{"replaces one", func(d *typev1.GuardRails) { d.Replaces = [][]byte{key(7)} }, "replaces", "is given, and number 0 is the first"},
 		{"no owner keys", func(d *typev1.GuardRails) { d.OwnerKeys = nil }, "owner_keys", "are missing: nobody could ever change the document"},
-		{"unknown time zone", func(d *typev1.GuardRails) { d.TimeZone = "Mars/Olympus" }, "time_zone", "is not a time zone known here, such as Europe/Zurich"},
+		{
+			"unknown time zone", func(d *typev1.GuardRails) { d.TimeZone = "Mars/Olympus" },
+			"time_zone", "is not a time zone known here, such as Europe/Zurich",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { wantRefusal(t, claim(test.edit), test.field, test.why) })

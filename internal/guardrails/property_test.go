@@ -235,7 +235,9 @@ func TestSpansHoldNow(t *testing.T) {
 // FuzzJudge gives arbitrary documents: nothing panics, and what is GREEN holds the demands of Validate that decide about
 // money, whether or not the document passed Validate.
 func FuzzJudge(f *testing.F) {
-	for _, doc := range []*typev1.GuardRails{standard(), onSolana(), claim(), in("Asia/Beirut", rolling(24, 5, red), counting(day, 3, yellow))} {
+	for _, doc := range []*typev1.GuardRails{
+		standard(), onSolana(), claim(), in("Asia/Beirut", rolling(24, 5, red), counting(day, 3, yellow)),
+	} {
 		b, err := proto.Marshal(doc)
 		if err != nil {
 			f.Fatal(err)

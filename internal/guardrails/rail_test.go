@@ -23,7 +23,10 @@ func TestJudgeRails(t *testing.T) {
 		{"USDC on Solana over the hard cap", onSolana(), 2, usdc, 100*dollar + 1, red},
 		{"USDC on the book", onSolana(), 1, usdc, dollar, red},
 		{"book dollars on Solana", onSolana(), 2, book, dollar, red},
-		{"another token", onSolana(), 2, "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", dollar, red},
+		{
+			"another token", onSolana(), 2, "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", dollar,
+			red,
+		},
 		{"USDC under the standard guard rails", standard(), 2, usdc, dollar, red},
 		{"without the rail", onSolanaBut(func(d *typev1.GuardRails) { d.Rails = d.Rails[:1] }), 2, usdc, dollar, red},
 		{"without the asset", onSolanaBut(func(d *typev1.GuardRails) { d.Assets = d.Assets[:1] }), 2, usdc, dollar, red},

@@ -87,9 +87,15 @@ func TestCalendarWindows(t *testing.T) {
 		{"before a skipped date", "Pacific/Apia", day, "2011-12-30T09:59:59Z", "2011-12-29T10:00:00Z", "2011-12-30T10:00:00Z"},
 		{"after a skipped date", "Pacific/Apia", day, "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z", "2011-12-31T10:00:00Z"},
 		{"set back over midnight, before", "America/St_Johns", day, "2006-10-29T02:29:59Z", "2006-10-28T02:30:00Z", "2006-10-29T02:30:00Z"},
-		{"set back over midnight: yesterday has ended", "America/St_Johns", day, "2006-10-29T03:00:00Z", "2006-10-29T02:30:00Z", "2006-10-30T03:30:00Z"},
+		{
+			"set back over midnight: yesterday has ended", "America/St_Johns", day, "2006-10-29T03:00:00Z", "2006-10-29T02:30:00Z",
+			"2006-10-30T03:30:00Z",
+		},
 		{"set back over midnight, after", "America/St_Johns", day, "2006-10-29T12:00:00Z", "2006-10-29T02:30:00Z", "2006-10-30T03:30:00Z"},
-		{"offset of odd seconds: ends move outwards", "Africa/Monrovia", day, "1971-06-01T12:00:00Z", "1971-06-01T00:30:00Z", "1971-06-02T00:45:00Z"},
+		{
+			"offset of odd seconds: ends move outwards", "Africa/Monrovia", day, "1971-06-01T12:00:00Z", "1971-06-01T00:30:00Z",
+			"1971-06-02T00:45:00Z",
+		},
 
 		{"week from Monday", "Europe/Zurich", week, "2026-11-24T12:00:00Z", "2026-11-22T23:00:00Z", "2026-11-29T23:00:00Z"},
 		{"Sunday is the week's last day", "Europe/Zurich", week, "2026-11-29T22:59:59Z", "2026-11-22T23:00:00Z", "2026-11-29T23:00:00Z"},
@@ -104,10 +110,16 @@ func TestCalendarWindows(t *testing.T) {
 		{"January", "Asia/Tokyo", month, "2026-12-31T15:00:00Z", "2026-12-31T15:00:00Z", "2027-01-31T15:00:00Z"},
 		{"February with 28 days", "", month, "2027-02-28T23:59:59Z", "2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z"},
 		{"February with 29 days", "", month, "2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"},
-		{"month that begins with midnight twice", "America/Havana", month, "2026-11-01T05:30:00Z", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z"},
+		{
+			"month that begins with midnight twice", "America/Havana", month, "2026-11-01T05:30:00Z", "2026-11-01T04:00:00Z",
+			"2026-12-01T05:00:00Z",
+		},
 		{"last day of a leap year", "Europe/Zurich", day, "2028-12-31T12:00:00Z", "2028-12-30T23:00:00Z", "2028-12-31T23:00:00Z"},
 		{"last day of a leap year by rule", "Europe/Zurich", day, "2040-12-31T12:00:00Z", "2040-12-30T23:00:00Z", "2040-12-31T23:00:00Z"},
-		{"before the last day of a leap year by rule", "Europe/Zurich", day, "2040-12-30T12:00:00Z", "2040-12-29T23:00:00Z", "2040-12-30T23:00:00Z"},
+		{
+			"before the last day of a leap year by rule", "Europe/Zurich", day, "2040-12-30T12:00:00Z", "2040-12-29T23:00:00Z",
+			"2040-12-30T23:00:00Z",
+		},
 		{"December of a leap year by rule", "America/Santiago", month, "2040-12-31T12:00:00Z", "2040-12-01T03:00:00Z", "2041-01-01T03:00:00Z"},
 		{"week of a leap year's end by rule", "Pacific/Auckland", week, "2040-12-31T12:00:00Z", "2040-12-30T11:00:00Z", "2041-01-06T11:00:00Z"},
 		{"year 9999", "", month, "9999-12-31T23:59:59Z", "9999-12-01T00:00:00Z", "+10000-01-01"},

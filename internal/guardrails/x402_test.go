@@ -67,12 +67,13 @@ func TestValidX402(t *testing.T) {
 			h.Methods, h.PathPrefixes, h.PlainHttp = []string{"GET", "POST"}, []string{"/", "/v1", "/v1/"}, true
 			h.Recipients, h.ChangedRecipient, h.DriftPercent, h.Drifted = keys(16), red, DriftMax, yellow
 		})),
-		"any rise":                 x402(host("api.example.com", func(h *typev1.X402Host) { h.Drifted = red })),
-		"port 443 without TLS":     x402(host("api.example.com:443", func(h *typev1.X402Host) { h.PlainHttp = true })),
-		"64 hosts":                 x402(hosts(64)...),
-		"a price that is free":     x402(host("api.example.com", priced("", yellow), func(h *typev1.X402Host) { h.MaxPrice.Amount = "0" })),
-		"as large as it may be":    x402(large(22)...),
-		"longest prefix of a path": x402(host("api.example.com", func(h *typev1.X402Host) { h.PathPrefixes = []string{"/" + strings.Repeat("a", 255)} })),
+		"any rise":              x402(host("api.example.com", func(h *typev1.X402Host) { h.Drifted = red })),
+		"port 443 without TLS":  x402(host("api.example.com:443", func(h *typev1.X402Host) { h.PlainHttp = true })),
+		"64 hosts":              x402(hosts(64)...),
+		"a price that is free":  x402(host("api.example.com", priced("", yellow), func(h *typev1.X402Host) { h.MaxPrice.Amount = "0" })),
+		"as large as it may be": x402(large(22)...),
+		"longest prefix of a path": x402(host("api.example.com",
+			func(h *typev1.X402Host) { h.PathPrefixes = []string{"/" + strings.Repeat("a", 255)} })),
 	} {
 		if err := Validate(doc); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -107,7 +108,10 @@ func TestRefusedX402(t *testing.T) {
 		doc              *typev1.GuardRails
 	}{
 		{"says nothing of others", "x402.unknown_host", "neither", standard(func(d *typev1.GuardRails) { d.X402 = new(typev1.X402Rules) })},
-		{"lets others pass", "x402.unknown_host", "neither", standard(func(d *typev1.GuardRails) { d.X402 = &typev1.X402Rules{UnknownHost: green} })},
+		{
+			"lets others pass", "x402.unknown_host", "neither",
+			standard(func(d *typev1.GuardRails) { d.X402 = &typev1.X402Rules{UnknownHost: green} }),
+		},
 		{"65 hosts", "x402.hosts", "more than 64", x402(hosts(65)...)},
 		{"too large", "x402", "24 KiB", x402(large(24)...)},
 		{"a host twice", "x402.hosts[1].host", "ascending", x402(host("a.example"), host("a.example"))},
@@ -127,19 +131,37 @@ func TestRefusedX402(t *testing.T) {
 		{"method in lower case", "x402.hosts[0].methods", "upper-case", one(func(h *typev1.X402Host) { h.Methods = []string{"get"} })},
 		{"methods out of order", "x402.hosts[0].methods", "ascending", one(func(h *typev1.X402Host) { h.Methods = []string{"POST", "GET"} })},
 		{"17 methods", "x402.hosts[0].methods", "16", one(func(h *typev1.X402Host) { h.Methods = slices.Repeat([]string{"GET"}, 17) })},
-		{"a path without its slash", "x402.hosts[0].path_prefixes", "a path such as /v1", one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"v1"} })},
-		{"a path with dots", "x402.hosts[0].path_prefixes", "a path such as /v1", one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"/v1/../v2"} })},
-		{"a path too long", "x402.hosts[0].path_prefixes", "a path such as /v1", one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"/" + strings.Repeat("a", 256)} })},
+		{
+			"a path without its slash", "x402.hosts[0].path_prefixes", "a path such as /v1",
+			one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"v1"} }),
+		},
+		{
+			"a path with dots", "x402.hosts[0].path_prefixes", "a path such as /v1",
+			one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"/v1/../v2"} }),
+		},
+		{
+			"a path too long", "x402.hosts[0].path_prefixes", "a path such as /v1",
+			one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"/" + strings.Repeat("a", 256)} }),
+		},
 		{"a path twice", "x402.hosts[0].path_prefixes", "ascending", one(func(h *typev1.X402Host) { h.PathPrefixes = []string{"/a", "/a"} })},
-		{"a price in no unit", "x402.hosts[0].max_price.unit", "not a unit", one(func(h *typev1.X402Host) { priced("1", red)(h); h.MaxPrice.Unit = "EUR" })},
+		{
+			"a price in no unit", "x402.hosts[0].max_price.unit", "not a unit",
+			one(func(h *typev1.X402Host) { priced("1", red)(h); h.MaxPrice.Unit = "EUR" }),
+		},
 		{"a negative price", "x402.hosts[0].max_price.amount", "whole number", one(priced("-1", red))},
 		{"a price that does nothing", "x402.hosts[0].max_price.crossed", "neither", one(priced("1", green))},
 		{"a recipient too short", "x402.hosts[0].recipients[0]", "32 bytes", one(func(h *typev1.X402Host) { h.Recipients = [][]byte{{1}} })},
 		{"17 recipients", "x402.hosts[0].recipients", "16", one(func(h *typev1.X402Host) { h.Recipients = keys(17) })},
-		{"a change that does nothing", "x402.hosts[0].changed_recipient", "neither", one(func(h *typev1.X402Host) { h.ChangedRecipient = green })},
+		{
+			"a change that does nothing", "x402.hosts[0].changed_recipient", "neither",
+			one(func(h *typev1.X402Host) { h.ChangedRecipient = green }),
+		},
 		{"a drift that does nothing", "x402.hosts[0].drifted", "neither", one(func(h *typev1.X402Host) { h.Drifted = green })},
 		{"a drift without what happens", "x402.hosts[0].drift_percent", "drifted", one(func(h *typev1.X402Host) { h.DriftPercent = 1 })},
-		{"a drift too large", "x402.hosts[0].drift_percent", "10,000", one(func(h *typev1.X402Host) { h.DriftPercent, h.Drifted = DriftMax+1, red })},
+		{
+			"a drift too large", "x402.hosts[0].drift_percent", "10,000",
+			one(func(h *typev1.X402Host) { h.DriftPercent, h.Drifted = DriftMax+1, red }),
+		},
 		{"number 0", "x402", "pays nothing", claim(func(d *typev1.GuardRails) { d.X402 = &typev1.X402Rules{UnknownHost: red} })},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -232,11 +254,13 @@ func TestJudgeX402Price(t *testing.T) {
 		doc := x402(host("api.example", row.edit))
 		got := Judge(doc, f, noon)
 		r := ruled(got, typev1.Rule_RULE_X402_PRICE)
-		if got.Light != row.want || r.GetLight() != row.want || r.GetLimit() != doc.GetX402().GetHosts()[0].GetMaxPrice().GetAmount() || r.GetRoom() != r.GetLimit() {
+		if got.Light != row.want || r.GetLight() != row.want || r.GetLimit() != doc.GetX402().GetHosts()[0].GetMaxPrice().GetAmount() ||
+			r.GetRoom() != r.GetLimit() {
 			t.Errorf("%s: %v with %v, want %v", row.name, got.Light, r, row.want)
 		}
 	}
-	if r := ruled(Judge(x402(host("api.example", priced("10", red))), buys("GET https://other.example/"), noon), typev1.Rule_RULE_X402_PRICE); r != nil {
+	if r := ruled(Judge(x402(host("api.example", priced("10", red))), buys("GET https://other.example/"), noon),
+		typev1.Rule_RULE_X402_PRICE); r != nil {
 		t.Errorf("another host's price: %v", r)
 	}
 }
@@ -433,7 +457,9 @@ func TestHostsByLabels(t *testing.T) {
 // FuzzX402 gives arbitrary rules and requests: nothing panics, and a payment that is let go is for a well-formed request that an
 // entry of a well-formed document names, at its price, to its recipients.
 func FuzzX402(f *testing.F) {
-	for _, doc := range []*typev1.GuardRails{x402(host("api.example", priced("10", red))), x402(host("*.example.com"), host("a.example.com"))} {
+	for _, doc := range []*typev1.GuardRails{
+		x402(host("api.example", priced("10", red))), x402(host("*.example.com"), host("a.example.com")),
+	} {
 		b, err := proto.Marshal(doc.GetX402())
 		if err != nil {
 			f.Fatal(err)
@@ -441,7 +467,10 @@ func FuzzX402(f *testing.F) {
 		f.Add(b, "GET", "https", "api.example", "/v1", int64(1000), byte(1), int64(1000), "USD", byte(1))
 		f.Add(b, "", "", "x.example.com", "", int64(math.MaxInt64), byte(5), int64(-1), "", byte(0))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, method, scheme, name, path string, units int64, recipient byte, lastUnits int64, lastUnit string, last byte) {
+	f.Fuzz(func(
+		t *testing.T, b []byte, method, scheme, name, path string, units int64, recipient byte,
+		lastUnits int64, lastUnit string, last byte,
+	) {
 		rules := new(typev1.X402Rules)
 		if proto.Unmarshal(b, rules) != nil {
 			return
@@ -460,7 +489,8 @@ func FuzzX402(f *testing.F) {
 		switch {
 		case Validate(doc) != nil || !wellFormed(facts.X402) || !allowed || !names(entry.GetHost(), name) && !strings.HasPrefix(name, "["):
 			t.Fatalf("%v is let go by %v", facts.X402, rules)
-		case len(entry.GetRecipients()) > 0 && !slices.ContainsFunc(entry.GetRecipients(), func(k []byte) bool { return string(k) == string(key(recipient)) }):
+		case len(entry.GetRecipients()) > 0 &&
+			!slices.ContainsFunc(entry.GetRecipients(), func(k []byte) bool { return string(k) == string(key(recipient)) }):
 			t.Fatalf("%x is let go by %v", recipient, entry)
 		}
 	})

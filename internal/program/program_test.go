@@ -214,7 +214,8 @@ func TestDrain(t *testing.T) {
 
 // What is not there yet is waited for, and the program is not ready until then; what is wrong is not waited for.
 func TestStart(t *testing.T) {
-	unavailable := fault.Caused(errors.New("nobody listens there"), typev1.Reason_REASON_UNAVAILABLE, typev1.MoneyMoved_MONEY_MOVED_NO, "the store is not reachable")
+	unavailable := fault.Caused(errors.New("nobody listens there"), typev1.Reason_REASON_UNAVAILABLE, typev1.MoneyMoved_MONEY_MOVED_NO,
+		"the store is not reachable")
 	served := shutdown(func(context.Context) error { return nil })
 	t.Run("later", func(t *testing.T) {
 		there := make(chan struct{})

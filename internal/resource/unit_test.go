@@ -20,7 +20,10 @@ func TestUnitOf(t *testing.T) {
 		{"longer", "halfkey:acme/iso4217:USDC", "acme", false},
 		{"space after", "halfkey:acme/iso4217:USD ", "acme", false},
 		{"a known token", "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "acme", true},
-		{"a known token in an installation that is none", "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "", false},
+		{
+			"a known token in an installation that is none",
+			"solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "", false,
+		},
 		{"another network's token", "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp/token:4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU", "acme", false},
 		{"empty", "", "acme", false},
 		{"no installation", BookUSD(""), "", false},

@@ -138,7 +138,8 @@ func TestRefusedAfterAnAttempt(t *testing.T) {
 			return nil, lost
 		},
 	}
-	address := serve(t, ca, rpc.Config{Validate: refuseRepeats}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
+	address := serve(t, ca, rpc.Config{Validate: refuseRepeats},
+		func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
 	client := ledgerv1.NewLedgerServiceClient(asGateway(t, ca, address))
 
 	_, err := client.CreatePayment(callContext(t), &ledgerv1.CreatePaymentRequest{})

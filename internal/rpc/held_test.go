@@ -123,7 +123,8 @@ func TestCutCall(t *testing.T) {
 		close(ended)
 		return nil, ctx.Err()
 	}}
-	address := serve(t, old, rpc.Config{Credentials: source.watch(t)}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
+	address := serve(t, old, rpc.Config{Credentials: source.watch(t)},
+		func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
 	client, ctx := ledgerv1.NewLedgerServiceClient(asGateway(t, old, address)), callContext(t)
 	failed := make(chan error, 1)
 	go func() {
@@ -285,7 +286,8 @@ func TestRenewedAfterExpiry(t *testing.T) {
 func TestNothingStays(t *testing.T) {
 	ca := newAuthority(t)
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal,
+		Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

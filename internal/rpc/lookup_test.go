@@ -101,7 +101,8 @@ func (n *nameServer) answer(asked dnsmessage.Message) ([]byte, error) {
 func serveAt(t *testing.T, ca *devcert.Authority, address string, calls *atomic.Int64) net.Addr {
 	t.Helper()
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal,
+		Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -81,7 +81,8 @@ func TestMalformedEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	conns := []*grpc.ClientConn{
-		bare(t, inside, credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))), bare(t, outside, credentials.NewTLS(trust)),
+		bare(t, inside, credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))),
+		bare(t, outside, credentials.NewTLS(trust)),
 	}
 
 	// A field that no request has, so that it is as good or bad for each of them.
@@ -90,7 +91,8 @@ func TestMalformedEverywhere(t *testing.T) {
 		b := protowire.AppendTag(nil, 9999, protowire.BytesType)
 		return protowire.AppendBytes(b, make([]byte, n-head))
 	}
-	const invalid, tooLarge, reached = typev1.Reason_REASON_INVALID_ARGUMENT, typev1.Reason_REASON_LIMIT_EXCEEDED, typev1.Reason_REASON_INTERNAL
+	const invalid, tooLarge, reached = typev1.Reason_REASON_INVALID_ARGUMENT, typev1.Reason_REASON_LIMIT_EXCEEDED,
+		typev1.Reason_REASON_INTERNAL
 	tried := 0
 	for i, info := range infos {
 		for service, methods := range info {

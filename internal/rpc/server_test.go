@@ -204,7 +204,8 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("metadata %v", f.Metadata)
 	}
 
-	if _, err := ledgerv1.NewLedgerServiceClient(asGateway(t, ca, address)).GetPayment(t.Context(), &ledgerv1.GetPaymentRequest{}); err != nil {
+	if _, err := ledgerv1.NewLedgerServiceClient(asGateway(t, ca, address)).
+		GetPayment(t.Context(), &ledgerv1.GetPaymentRequest{}); err != nil {
 		t.Errorf("our connections bring a deadline: %v", err)
 	} else if left := <-deadlines; left <= 0 || left > 30*time.Second {
 		t.Errorf("%s left", left)
@@ -218,14 +219,17 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("%s left, the bound is %s", left, rpc.CallMax)
 	}
 
-	public := serve(t, ca, rpc.Config{Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway)}, func(r grpc.ServiceRegistrar) {
+	public := serve(t, ca, rpc.Config{
+		Listener: authz.Public, Credentials: credentialsOf(t, ca, authz.Gateway),
+	}, func(r grpc.ServiceRegistrar) {
 		gatewayv1.RegisterGatewayServiceServer(r, gatewayv1.UnimplementedGatewayServiceServer{})
 	})
 	config, err := rpc.PublicClientTLS(ca.Certificate())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = gatewayv1.NewGatewayServiceClient(bare(t, public, credentials.NewTLS(config))).GetPayment(t.Context(), &gatewayv1.GetPaymentRequest{})
+	_, err = gatewayv1.NewGatewayServiceClient(bare(t, public, credentials.NewTLS(config))).
+		GetPayment(t.Context(), &gatewayv1.GetPaymentRequest{})
 	wantFault(t, err, typev1.Reason_REASON_INVALID_ARGUMENT, no)
 }
 
@@ -248,7 +252,8 @@ func TestErrors(t *testing.T) {
 	address := serve(t, ca, rpc.Config{Logger: slog.New(slog.NewJSONHandler(&lines, nil))},
 		func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
 	// Without retries, so that UNAVAILABLE shows once.
-	client := ledgerv1.NewLedgerServiceClient(bare(t, address, credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
+	client := ledgerv1.NewLedgerServiceClient(bare(t, address,
+		credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
 
 	unsaid := typev1.MoneyMoved_MONEY_MOVED_UNSPECIFIED
 	for _, tt := range []struct {
@@ -261,9 +266,18 @@ func TestErrors(t *testing.T) {
 		{"plain", errors.New("row 7: secret"), codes.Internal, typev1.Reason_REASON_INTERNAL, unknown, no},
 		{"status", status.Error(codes.Unavailable, "dial 10.0.0.9: secret"), codes.Unavailable, typev1.Reason_REASON_UNAVAILABLE, unknown, no},
 		{"context", context.DeadlineExceeded, codes.DeadlineExceeded, typev1.Reason_REASON_UNAVAILABLE, unknown, no},
-		{"fault that says so", fault.New(typev1.Reason_REASON_FROZEN, no, "frozen"), codes.FailedPrecondition, typev1.Reason_REASON_FROZEN, no, no},
-		{"fault that knows better", fault.New(typev1.Reason_REASON_RULES_CHANGED, yes, "m"), codes.FailedPrecondition, typev1.Reason_REASON_RULES_CHANGED, yes, yes},
-		{"fault that leaves it open", fault.New(typev1.Reason_REASON_UNAVAILABLE, unsaid, "m"), codes.Unavailable, typev1.Reason_REASON_UNAVAILABLE, unknown, no},
+		{
+			"fault that says so",
+			fault.New(typev1.Reason_REASON_FROZEN, no, "frozen"), codes.FailedPrecondition, typev1.Reason_REASON_FROZEN, no, no,
+		},
+		{
+			"fault that knows better",
+			fault.New(typev1.Reason_REASON_RULES_CHANGED, yes, "m"), codes.FailedPrecondition, typev1.Reason_REASON_RULES_CHANGED, yes, yes,
+		},
+		{
+			"fault that leaves it open",
+			fault.New(typev1.Reason_REASON_UNAVAILABLE, unsaid, "m"), codes.Unavailable, typev1.Reason_REASON_UNAVAILABLE, unknown, no,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answer = tt.answer
@@ -305,7 +319,8 @@ func TestLog(t *testing.T) {
 	}}
 	address := serve(t, ca, rpc.Config{Logger: slog.New(slog.NewJSONHandler(&lines, nil))},
 		func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
-	client := ledgerv1.NewLedgerServiceClient(bare(t, address, credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
+	client := ledgerv1.NewLedgerServiceClient(bare(t, address,
+		credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
 	ctx := metadata.AppendToOutgoingContext(callContext(t), "halfkey-token-bin", "canary-token")
 	if _, err := client.GetPayment(ctx, &ledgerv1.GetPaymentRequest{Name: "canary-request"}); err != nil {
 		t.Fatal(err)
@@ -314,7 +329,8 @@ func TestLog(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines.String()), &line); err != nil {
 		t.Fatalf("%v in %q", err, lines.String())
 	}
-	if line["method"] != ledgerv1.LedgerService_GetPayment_FullMethodName || line["peer"] != "spiffe://test-1/gateway" || line["code"] != "OK" {
+	if line["method"] != ledgerv1.LedgerService_GetPayment_FullMethodName || line["peer"] != "spiffe://test-1/gateway" ||
+		line["code"] != "OK" {
 		t.Errorf("got %v", line)
 	}
 	if strings.Contains(lines.String(), "canary") {
@@ -357,7 +373,8 @@ func TestPanic(t *testing.T) {
 			t.Errorf("on the wire: %s", s)
 		}
 	}
-	if text := lines.String(); strings.Contains(text, "canary") || !strings.Contains(text, "rpc_test.TestPanic") || !strings.Contains(text, "nil pointer") {
+	if text := lines.String(); strings.Contains(text, "canary") || !strings.Contains(text, "rpc_test.TestPanic") ||
+		!strings.Contains(text, "nil pointer") {
 		t.Errorf("log: %s", text)
 	}
 	if _, err := client.GetPayment(callContext(t), &ledgerv1.GetPaymentRequest{}); err != nil {
@@ -374,7 +391,8 @@ func TestOversized(t *testing.T) {
 		return &ledgerv1.CreatePaymentResponse{}, nil
 	}}
 	address := serve(t, ca, rpc.Config{}, func(r grpc.ServiceRegistrar) { ledgerv1.RegisterLedgerServiceServer(r, service) })
-	client := ledgerv1.NewLedgerServiceClient(bare(t, address, credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
+	client := ledgerv1.NewLedgerServiceClient(bare(t, address,
+		credentials.NewTLS(credentialsOf(t, ca, authz.Gateway).ClientTLS(authz.Ledger))))
 	sized := func(n int) *ledgerv1.CreatePaymentRequest {
 		req := &ledgerv1.CreatePaymentRequest{Message: make([]byte, n)}
 		req.Message = req.Message[:n-(proto.Size(req)-n)]

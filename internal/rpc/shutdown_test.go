@@ -20,17 +20,19 @@ import (
 func TestShutdown(t *testing.T) {
 	ca := newAuthority(t)
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal,
+		Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	entered, leave := make(chan struct{}), make(chan struct{})
-	ledgerv1.RegisterLedgerServiceServer(server, &ledger{get: func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {
+	get := func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {
 		close(entered)
 		<-leave
 		return &ledgerv1.GetPaymentResponse{}, nil
-	}})
+	}
+	ledgerv1.RegisterLedgerServiceServer(server, &ledger{get: get})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +86,8 @@ func TestShutdown(t *testing.T) {
 func TestShutdownEndsStreams(t *testing.T) {
 	ca := newAuthority(t)
 	server, err := rpc.NewServer(rpc.Config{
-		Installation: installation, Listener: authz.Internal, Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
+		Installation: installation, Listener: authz.Internal,
+		Credentials: credentialsOf(t, ca, authz.Ledger), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -90,11 +90,17 @@ func TestClientRefuses(t *testing.T) {
 		{name: "expired", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now.Add(-365*24*time.Hour))},
 		{name: "not yet valid", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.BothWays}, now.Add(24*time.Hour))},
 		{name: "client's certificate", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: ledgerID, Usages: rpctest.ClientOnly}, now)},
-		{name: "another service", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Policy), Usages: rpctest.BothWays}, now)},
-		{name: "the gateway itself", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Gateway), Usages: rpctest.BothWays}, now)},
-		{name: "other installation", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Ledger), Usages: rpctest.BothWays}, now)},
+		{name: "another service", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID(installation, authz.Policy), Usages: rpctest.BothWays},
+			now)},
+		{name: "the gateway itself", cert: rpctest.Issue(t, ca,
+			devcert.Leaf{URI: authz.ID(installation, authz.Gateway), Usages: rpctest.BothWays}, now)},
+		{name: "other installation", cert: rpctest.Issue(t, ca, devcert.Leaf{URI: authz.ID("test-2", authz.Ledger), Usages: rpctest.BothWays},
+			now)},
 		{name: "host name only", cert: rpctest.Issue(t, ca, devcert.Leaf{Hosts: []string{"127.0.0.1", "ledger"}, Usages: rpctest.BothWays}, now)},
-		{name: "an authority's certificate", cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, func(c *x509.Certificate) { c.IsCA = true }, ca)},
+		{
+			name: "an authority's certificate",
+			cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, func(c *x509.Certificate) { c.IsCA = true }, ca),
+		},
 		{name: "two SPIFFE ids", cert: rpctest.Homemade(t, newKey(t, elliptic.P256()), ledgerID, func(c *x509.Certificate) {
 			c.URIs = append(c.URIs, authz.ID(installation, authz.Gateway))
 		}, ca)},

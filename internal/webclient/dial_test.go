@@ -65,8 +65,9 @@ func TestNamesThatLeadInside(t *testing.T) {
 	z.set("both.example.com", "127.0.0.1", "10.0.0.1")
 	z.alias("alias.example.com", "loopback.example.com")
 	for _, host := range []string{
-		"loopback.example.com", "loopback6.example.com", "mapped.example.com", "private.example.com", "metadata.example.com", "metadata6.example.com",
-		"unspecified.example.com", "unspecified6.example.com", "provider.example.com", "nat64.example.com", "both.example.com", "alias.example.com",
+		"loopback.example.com", "loopback6.example.com", "mapped.example.com", "private.example.com",
+		"metadata.example.com", "metadata6.example.com", "unspecified.example.com", "unspecified6.example.com",
+		"provider.example.com", "nat64.example.com", "both.example.com", "alias.example.com",
 		"localhost", "127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "0.0.0.0", "[::]", "[64:ff9b::7f00:1]", "[fd00:ec2::254]",
 	} {
 		t.Run(host, func(t *testing.T) {

@@ -464,7 +464,10 @@ func TestBodies(t *testing.T) {
 		{"as long as is taken, without length", "\r\n" + strings.Repeat("a", most), most, ""},
 		{"one byte longer", "Content-Length: 1001\r\n\r\n" + strings.Repeat("a", most+1), most, BodyTooLarge},
 		{"one byte longer, without length", "\r\n" + strings.Repeat("a", most+1), most, BodyTooLarge},
-		{"one byte longer, in chunks", "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1\r\na\r\n", most+1) + "0\r\n\r\n", most, BodyTooLarge},
+		{
+			"one byte longer, in chunks", "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1\r\na\r\n", most+1) + "0\r\n\r\n", most,
+			BodyTooLarge,
+		},
 		{"cut short", "Content-Length: 100\r\n\r\nabc", 3, Broken},
 		{"cut short in a chunk", "Transfer-Encoding: chunked\r\n\r\nff\r\nabc", 3, Broken},
 		{"bad chunk", "Transfer-Encoding: chunked\r\n\r\n\x1b[2J\r\n", 0, Broken},

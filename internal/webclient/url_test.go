@@ -30,7 +30,10 @@ func TestParseURL(t *testing.T) {
 		{"punycode", "https://xn--bcher-kva.example/", "https://xn--bcher-kva.example/"},
 		{"one label", "https://shop/", "https://shop/"},
 		{"address", "https://93.184.216.34/", "https://93.184.216.34/"},
-		{"address of version 6", "https://[2606:2800:21F:CB07:6820:80DA:AF6B:8B2C]:8443/", "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]:8443/"},
+		{
+			"address of version 6", "https://[2606:2800:21F:CB07:6820:80DA:AF6B:8B2C]:8443/",
+			"https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]:8443/",
+		},
 		{"address of version 6, long", "https://[2606:0:0:0:0:0:0:1]/", "https://[2606::1]/"},
 		{"loopback", "http://127.0.0.1:8080/a", "http://127.0.0.1:8080/a"},
 		{"loopback elsewhere", "http://127.8.8.8/a", "http://127.8.8.8/a"},
@@ -156,7 +159,8 @@ func TestParseURLRefuses(t *testing.T) {
 // A URL has one spelling, which is what an intent's digest is over, and that spelling reads as itself.
 func FuzzParseURL(f *testing.F) {
 	for _, s := range []string{
-		"https://api.example/weather?a=b#c", "HTTP://[::1]:80", "https://a:443/%2F?", "https://2606::1/", "https://[2606::1]:1/a", "https://a/..", "https://a?",
+		"https://api.example/weather?a=b#c", "HTTP://[::1]:80", "https://a:443/%2F?", "https://2606::1/",
+		"https://[2606::1]:1/a", "https://a/..", "https://a?",
 		"https://a.b/;=:@[]", "https://a/%41", "http://localhost/!$&'()*+,", "https:////", "https://a@b/", "https://0x1/",
 	} {
 		f.Add(s)

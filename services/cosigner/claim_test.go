@@ -30,11 +30,17 @@ func TestSealRefusals(t *testing.T) {
 	}{
 		{"no registration", func(_ *keygen, r *cosignerv1.SealWalletRequest) { r.Registration = nil }, typev1.Reason_REASON_EVIDENCE_MISSING},
 		{"no guard rails", func(_ *keygen, r *cosignerv1.SealWalletRequest) { r.GuardRails = nil }, typev1.Reason_REASON_EVIDENCE_MISSING},
-		{"unsigned guard rails", func(_ *keygen, r *cosignerv1.SealWalletRequest) { r.GuardRails.Signatures = nil }, typev1.Reason_REASON_BAD_STATEMENT},
+		{
+			"unsigned guard rails", func(_ *keygen, r *cosignerv1.SealWalletRequest) { r.GuardRails.Signatures = nil },
+			typev1.Reason_REASON_BAD_STATEMENT,
+		},
 		{"guard rails under another's key", func(k *keygen, r *cosignerv1.SealWalletRequest) {
 			r.GuardRails = evidencetest.SignRaw(k.f.Key("other"), r.GetGuardRails().GetPayloadType(), r.GetGuardRails().GetPayload())
 		}, typev1.Reason_REASON_BAD_STATEMENT},
-		{"guard rails number 1", func(k *keygen, r *cosignerv1.SealWalletRequest) { r.GuardRails = k.owned.SetGuardRails(nil) }, typev1.Reason_REASON_EVIDENCE_MISMATCH},
+		{
+			"guard rails number 1", func(k *keygen, r *cosignerv1.SealWalletRequest) { r.GuardRails = k.owned.SetGuardRails(nil) },
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
 		{"guard rails of another registration", func(k *keygen, r *cosignerv1.SealWalletRequest) {
 			r.GuardRails = k.claimOf(func(d *typev1.GuardRails) { d.RegistrationDigest = make([]byte, 32) })
 		}, typev1.Reason_REASON_EVIDENCE_MISMATCH},
@@ -212,7 +218,8 @@ func TestEndRegistration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end.GetWallet() != k.wallet || !evidence.EnvelopeDigest(k.owned.Registration).Is(end.GetRegistrationDigest()) || first.GetRecord() != nil {
+	if end.GetWallet() != k.wallet || !evidence.EnvelopeDigest(k.owned.Registration).Is(end.GetRegistrationDigest()) ||
+		first.GetRecord() != nil {
 		t.Errorf("ended %v", end)
 	}
 	f.clock.Advance(time.Hour)

@@ -73,7 +73,10 @@ func TestSealByTokenRefusals(t *testing.T) {
 		{name: "past its deadline", later: tokenLife + time.Millisecond, want: typev1.Reason_REASON_CODE_EXPIRED},
 		{name: "signed by the owner in the token's place", signer: "owner/owner", want: bad},
 		{name: "signed by another token", signer: "other", want: bad},
-		{name: "terms for another token", terms: func(k *keygen, m *typev1.Enrolment) { m.TokenKey = evidencetest.Public(k.f.Key("other")) }, want: bad},
+		{
+			name: "terms for another token", terms: func(k *keygen, m *typev1.Enrolment) { m.TokenKey = evidencetest.Public(k.f.Key("other")) },
+			want: bad,
+		},
 		{name: "terms of another installation", terms: func(_ *keygen, m *typev1.Enrolment) { m.Installation = "prod" }, want: mismatch},
 		{name: "terms for another handle", terms: func(_ *keygen, m *typev1.Enrolment) { m.Handle = "other" }, want: mismatch},
 		{name: "another owner than the terms name", edit: func(_ *keygen, d *typev1.GuardRails) { d.Owner = "owners/thief" }, want: mismatch},
@@ -82,7 +85,10 @@ func TestSealByTokenRefusals(t *testing.T) {
 		}, want: mismatch},
 		{name: "terms that nobody signed", edit: func(_ *keygen, d *typev1.GuardRails) { d.Enrolment.Signatures = nil }, want: bad},
 		{name: "another registration", edit: func(_ *keygen, d *typev1.GuardRails) { d.RegistrationDigest = make([]byte, 32) }, want: mismatch},
-		{name: "number 0 that pays", edit: func(_ *keygen, d *typev1.GuardRails) { evidencetest.Standard(d) }, want: typev1.Reason_REASON_GUARD_RAILS_REFUSED},
+		{
+			name: "number 0 that pays", edit: func(_ *keygen, d *typev1.GuardRails) { evidencetest.Standard(d) },
+			want: typev1.Reason_REASON_GUARD_RAILS_REFUSED,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)

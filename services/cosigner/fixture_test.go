@@ -131,7 +131,9 @@ func (f *fixture) newKeygen(id string) *keygen {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return &keygen{f: f, client: f.CosignerServiceClient, id: id, wallet: "wallets/" + id, run: run, requestKey: f.Key("request/" + id), static: static}
+	return &keygen{
+		f: f, client: f.CosignerServiceClient, id: id, wallet: "wallets/" + id, run: run, requestKey: f.Key("request/" + id), static: static,
+	}
 }
 
 func (k *keygen) start() error {
@@ -226,7 +228,8 @@ func (k *keygen) complete() (endMillis int64, err error) {
 }
 
 func (k *keygen) seal() (*typev1.Envelope, error) {
-	resp, err := k.client.SealWallet(k.f.t.Context(), &cosignerv1.SealWalletRequest{Registration: k.owned.Registration, GuardRails: k.owned.Claim})
+	resp, err := k.client.SealWallet(k.f.t.Context(),
+		&cosignerv1.SealWalletRequest{Registration: k.owned.Registration, GuardRails: k.owned.Claim})
 	return resp.GetRecord(), err
 }
 

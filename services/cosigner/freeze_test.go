@@ -75,7 +75,8 @@ func (s *freezing) check(kind typev1.Acknowledged, id string, result *typev1.Fre
 	if err != nil {
 		return false, err
 	}
-	if ack.GetKind() != kind || ack.GetScope() != s.scope || ack.GetWallet() != s.wallet() || ack.GetOwner() != s.owner() || ack.GetFreezeId() != id {
+	if ack.GetKind() != kind || ack.GetScope() != s.scope || ack.GetWallet() != s.wallet() || ack.GetOwner() != s.owner() ||
+		ack.GetFreezeId() != id {
 		return false, fmt.Errorf("acknowledged %v", ack)
 	}
 	return ack.GetFrozen(), nil
@@ -224,8 +225,12 @@ func TestUnfreezeRefusals(t *testing.T) {
 			u.Installation = "other"
 			return u
 		}()), mismatch},
-		{"of a wallet that is not sealed", f.Sign(alice, f.of(typev1.Scope_SCOPE_WALLET, "wallets/nobody").statement("f1")), typev1.Reason_REASON_NOT_FOUND},
-		{"of a scope without its subject", f.SignLoose(alice, &typev1.Unfreeze{Installation: "test", Scope: typev1.Scope_SCOPE_WALLET, FreezeId: "f1"}), bad},
+		{
+			"of a wallet that is not sealed", f.Sign(alice, f.of(typev1.Scope_SCOPE_WALLET, "wallets/nobody").statement("f1")),
+			typev1.Reason_REASON_NOT_FOUND,
+		},
+		{"of a scope without its subject", f.SignLoose(alice,
+			&typev1.Unfreeze{Installation: "test", Scope: typev1.Scope_SCOPE_WALLET, FreezeId: "f1"}), bad},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(f.keys(""))
@@ -294,7 +299,9 @@ func TestOwnerUnfreezeCountsByHead(t *testing.T) {
 	mallory := f.Key("mallory")
 	k := f.unclaimed("m")
 	groupKey := k.share.GroupKey()
-	k.owned = f.ClaimedWallet(evidencetest.WalletConfig{ID: "m", GroupKey: groupKey[:], RequestKey: k.requestKey, Owner: "alice", OwnerKey: mallory})
+	k.owned = f.ClaimedWallet(evidencetest.WalletConfig{
+		ID: "m", GroupKey: groupKey[:], RequestKey: k.requestKey, Owner: "alice", OwnerKey: mallory,
+	})
 	if _, err := k.seal(); err != nil {
 		t.Fatal(describe(err))
 	}
@@ -474,7 +481,8 @@ func TestListFreezes(t *testing.T) {
 	}
 	got := make(map[string]string)
 	for _, fr := range resp.GetFreezes() {
-		got[fr.GetFreezeId()] = fmt.Sprintf("%v %s%s by %q, %d ends", fr.GetScope(), fr.GetWallet(), fr.GetOwner(), fr.GetCaller(), len(fr.GetUnfreezes()))
+		got[fr.GetFreezeId()] = fmt.Sprintf("%v %s%s by %q, %d ends", fr.GetScope(), fr.GetWallet(), fr.GetOwner(), fr.GetCaller(),
+			len(fr.GetUnfreezes()))
 	}
 	want := map[string]string{
 		"w1": `SCOPE_WALLET wallets/a by "", 1 ends`,

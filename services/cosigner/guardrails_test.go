@@ -98,7 +98,8 @@ func TestSetGuardRailsRefusals(t *testing.T) {
 			return w.f.SignLoose(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits = d.GetLimits()[:2] }))
 		}, typev1.Reason_REASON_GUARD_RAILS_REFUSED},
 		{"no window limit", func(w *wallet) *typev1.Envelope {
-			return w.f.SignLoose(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits = append(d.GetLimits()[:1:1], d.GetLimits()[2]) }))
+			return w.f.SignLoose(w.OwnerKey,
+				w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits = append(d.GetLimits()[:1:1], d.GetLimits()[2]) }))
 		}, typev1.Reason_REASON_GUARD_RAILS_REFUSED},
 		{"malformed amount", func(w *wallet) *typev1.Envelope {
 			return w.f.SignLoose(w.OwnerKey, w.NextGuardRails(func(d *typev1.GuardRails) { d.Limits[0].Amount = "1e6" }))

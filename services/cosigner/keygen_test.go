@@ -39,7 +39,8 @@ func TestWalletFromRegistrationToPayment(t *testing.T) {
 	w := &wallet{Wallet: k.owned, f: f, share: k.share}
 	wantReason(t, w.pays(), typev1.Reason_REASON_NO_GUARD_RAILS)
 	ack := w.deliver(w.SetGuardRails(evidencetest.Allow(f.recipient())))
-	if ack.GetKind() != typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS || ack.GetGuardRailsNumber() != 1 || !w.Head.Digest.Is(ack.GetGuardRailsDigest()) {
+	if ack.GetKind() != typev1.Acknowledged_ACKNOWLEDGED_GUARD_RAILS || ack.GetGuardRailsNumber() != 1 ||
+		!w.Head.Digest.Is(ack.GetGuardRailsDigest()) {
 		t.Errorf("acknowledged %v", ack)
 	}
 	if err := w.pays(); err != nil {
@@ -147,7 +148,8 @@ func TestRelayMakesNoWallet(t *testing.T) {
 		return b
 	}
 	exchange := func(k *keygen, round1 []byte) error {
-		resp, err := k.client.ExchangeKeyGeneration(k.f.t.Context(), &cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: round1})
+		resp, err := k.client.ExchangeKeyGeneration(k.f.t.Context(),
+			&cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: round1})
 		if err != nil {
 			return err
 		}
@@ -336,7 +338,9 @@ func TestRelayMakesNoWallet(t *testing.T) {
 			if err := run(k.start, k.exchange, k.confirm); err != nil {
 				return err
 			}
-			k.owned = k.f.ClaimedWallet(evidencetest.WalletConfig{ID: k.id, GroupKey: evidencetest.Public(k.f.Key("relay")), RequestKey: k.requestKey})
+			k.owned = k.f.ClaimedWallet(evidencetest.WalletConfig{
+				ID: k.id, GroupKey: evidencetest.Public(k.f.Key("relay")), RequestKey: k.requestKey,
+			})
 			_, err := k.complete()
 			return err
 		}},
@@ -447,7 +451,10 @@ func TestStartRefusals(t *testing.T) {
 		want typev1.Reason
 	}{
 		{"another key's signature", f.Key("other"), func(*typev1.KeyGenerationStart) {}, typev1.Reason_REASON_BAD_STATEMENT},
-		{"another installation", k.requestKey, func(s *typev1.KeyGenerationStart) { s.Installation = "other" }, typev1.Reason_REASON_EVIDENCE_MISMATCH},
+		{
+			"another installation", k.requestKey, func(s *typev1.KeyGenerationStart) { s.Installation = "other" },
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
 		{"same run, other content", k.requestKey, func(s *typev1.KeyGenerationStart) { s.Handle = "other" }, typev1.Reason_REASON_ALREADY_EXISTS},
 		{"another agent's key", f.Key("other"), func(s *typev1.KeyGenerationStart) {
 			s.RequestKey, s.Run = evidencetest.Public(f.Key("other")), bytes.Repeat([]byte{1}, 16)
@@ -554,7 +561,8 @@ func TestRacingExchanges(t *testing.T) {
 		certificates := make(chan []byte, 2)
 		for client, round1 := range map[cosignerv1.CosignerServiceClient][]byte{f: first, other: second} {
 			go func() {
-				resp, _ := client.ExchangeKeyGeneration(t.Context(), &cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: round1})
+				resp, _ := client.ExchangeKeyGeneration(t.Context(),
+					&cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: round1})
 				certificates <- resp.GetCertificate()
 			}()
 		}

@@ -139,7 +139,8 @@ func TestChangeBetweenReadAndWrite(t *testing.T) {
 					t.Error(describe(err))
 				}
 			})
-			_, err := client.ExchangeKeyGeneration(t.Context(), &cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: first})
+			_, err := client.ExchangeKeyGeneration(t.Context(),
+				&cosignerv1.ExchangeKeyGenerationRequest{Wallet: k.wallet, Run: k.run, Round1: first})
 			wantReason(t, err, typev1.Reason_REASON_KEY_GENERATION_FAILED)
 			if err := k.confirm(); err != nil || !ran.Load() {
 				t.Errorf("the certified run: %s", describe(err))

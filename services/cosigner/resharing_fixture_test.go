@@ -152,7 +152,8 @@ func (r *resharing) started(resp *cosignerv1.StartResharingResponse) error {
 }
 
 func (r *resharing) exchange() error {
-	resp, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
+	resp, err := r.client.ExchangeResharing(r.f.t.Context(),
+		&cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
 	if err != nil {
 		return err
 	}

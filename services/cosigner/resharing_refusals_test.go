@@ -61,14 +61,20 @@ func TestOrderResharingRefusals(t *testing.T) {
 		{"for a wallet that is not sealed", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Wallet = "wallets/nobody" }, notFound, ""},
 		{"for no wallet", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Wallet = "wallets/A/b" }, bad, "wallet"},
 		{"for another installation", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Installation = "other" }, mismatch, "installation"},
-		{"for a request key that is not the head's", w.OwnerKey, func(o *typev1.ResharingOrder) { o.RequestKey = public(f.Key("thief")) }, mismatch, "request_key"},
+		{
+			"for a request key that is not the head's", w.OwnerKey, func(o *typev1.ResharingOrder) { o.RequestKey = public(f.Key("thief")) },
+			mismatch, "request_key",
+		},
 		{"from an earlier epoch", w.OwnerKey, func(o *typev1.ResharingOrder) { o.FromEpoch = 0 }, bad, "from_epoch"},
 		{"from a later epoch", w.OwnerKey, func(o *typev1.ResharingOrder) { o.FromEpoch, o.ToEpoch = 2, 3 }, mismatch, "from_epoch"},
 		{"to an epoch further on", w.OwnerKey, func(o *typev1.ResharingOrder) { o.ToEpoch = 3 }, mismatch, "to_epoch"},
 		{"to the same epoch", w.OwnerKey, func(o *typev1.ResharingOrder) { o.ToEpoch = 1 }, bad, "to_epoch"},
 		{"recovery key of small order", w.OwnerKey, func(o *typev1.ResharingOrder) { o.RecoveryKey = smallOrder }, bad, "recovery_key"},
 		{"replacement without a recovery key", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Replace = true }, bad, "recovery_key"},
-		{"replacement without a recovery share", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Replace, o.RecoveryKey = true, recovery }, mismatch, "replace"},
+		{
+			"replacement without a recovery share", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Replace, o.RecoveryKey = true, recovery },
+			mismatch, "replace",
+		},
 		{"run of 15 bytes", w.OwnerKey, func(o *typev1.ResharingOrder) { o.Run = o.GetRun()[1:] }, bad, "run"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -112,7 +118,8 @@ func TestOrdersFollowEachOther(t *testing.T) {
 	err = first.give()
 	wantReason(t, err, typev1.Reason_REASON_EVIDENCE_STALE)
 	wantField(t, err, "run")
-	if got := second.get().GetResharing(); !proto.Equal(got, &typev1.Resharing{State: typev1.ResharingState_RESHARING_STATE_ORDERED, Order: second.orderE}) {
+	if got := second.get().GetResharing(); !proto.Equal(got,
+		&typev1.Resharing{State: typev1.ResharingState_RESHARING_STATE_ORDERED, Order: second.orderE}) {
 		t.Errorf("got %v, want the second order", got)
 	}
 	if err := run(second.steps()[1:]...); err != nil {
@@ -160,7 +167,8 @@ func TestResharingStepRefusals(t *testing.T) {
 	}
 	exchange := func(dealing func(*resharing) []byte) func(*resharing) error {
 		return func(r *resharing) error {
-			_, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: dealing(r)})
+			_, err := r.client.ExchangeResharing(r.f.t.Context(),
+				&cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: dealing(r)})
 			return err
 		}
 	}
@@ -179,7 +187,8 @@ func TestResharingStepRefusals(t *testing.T) {
 	}
 	complete := func(signature func(*resharing) []byte) func(*resharing) error {
 		return func(r *resharing) error {
-			_, err := r.client.CompleteResharing(r.f.t.Context(), &cosignerv1.CompleteResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Signature: signature(r)})
+			_, err := r.client.CompleteResharing(r.f.t.Context(),
+				&cosignerv1.CompleteResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Signature: signature(r)})
 			return err
 		}
 	}
@@ -205,11 +214,20 @@ func TestResharingStepRefusals(t *testing.T) {
 		{"start before the order", 0, start(func(*typev1.ResharingStart) {}), notFound, "", false},
 		{"start under the old request key", 1, startBy("request/research"), bad, "signatures", false},
 		{"start under the owner's key", 1, startBy("owner/owner"), bad, "signatures", false},
-		{"start for another order", 1, start(func(m *typev1.ResharingStart) { m.OrderDigest = flipped(m.GetOrderDigest(), 0) }), mismatch, "order_digest", false},
+		{
+			"start for another order", 1, start(func(m *typev1.ResharingStart) { m.OrderDigest = flipped(m.GetOrderDigest(), 0) }),
+			mismatch, "order_digest", false,
+		},
 		{"start for another run", 1, start(func(m *typev1.ResharingStart) { m.Run = flipped(m.GetRun(), 0) }), notFound, "run", false},
-		{"start for another installation", 1, start(func(m *typev1.ResharingStart) { m.Installation = "other" }), mismatch, "installation", false},
+		{
+			"start for another installation", 1, start(func(m *typev1.ResharingStart) { m.Installation = "other" }),
+			mismatch, "installation", false,
+		},
 		{"start for another wallet", 1, start(func(m *typev1.ResharingStart) { m.Wallet = "wallets/nobody" }), notFound, "", false},
-		{"start with a static key of small order", 1, start(func(m *typev1.ResharingStart) { m.StaticKey = smallOrder }), invalidArg, "start.static_key", false},
+		{
+			"start with a static key of small order", 1, start(func(m *typev1.ResharingStart) { m.StaticKey = smallOrder }),
+			invalidArg, "start.static_key", false,
+		},
 		{"start of a missing statement", 1, func(r *resharing) error {
 			_, err := r.client.StartResharing(r.f.t.Context(), &cosignerv1.StartResharingRequest{})
 			return err
@@ -222,11 +240,13 @@ func TestResharingStepRefusals(t *testing.T) {
 		{"exchange before the start", 1, exchange(func(*resharing) []byte { return []byte{1} }), wrongState, "", false},
 		{"exchange with another run", 2, otherRun(exchange(someDealing)), notFound, "run", false},
 		{"exchange with a run of 15 bytes", 2, func(r *resharing) error {
-			_, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: make([]byte, 15), Dealing: r.dealing})
+			_, err := r.client.ExchangeResharing(r.f.t.Context(),
+				&cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: make([]byte, 15), Dealing: r.dealing})
 			return err
 		}, invalidArg, "run", false},
 		{"exchange for no wallet", 2, func(r *resharing) error {
-			_, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: "x", Run: r.order.GetRun(), Dealing: r.dealing})
+			_, err := r.client.ExchangeResharing(r.f.t.Context(),
+				&cosignerv1.ExchangeResharingRequest{Wallet: "x", Run: r.order.GetRun(), Dealing: r.dealing})
 			return err
 		}, invalidArg, "wallet", false},
 		{"no dealing", 2, exchange(func(*resharing) []byte { return nil }), invalidArg, "dealing", false},
@@ -242,10 +262,16 @@ func TestResharingStepRefusals(t *testing.T) {
 		{"dealing with another ephemeral key", 2, exchange(func(r *resharing) []byte {
 			return slices.Concat(r.dealing[:header+34], evidencetest.Public(r.f.Key("ephemeral")), r.dealing[header+66:])
 		}), runFailed, "", true},
-		{"dealing with the co-signer's value altered", 2, exchange(func(r *resharing) []byte { return flipped(r.dealing, -1) }), runFailed, "", true},
+		{
+			"dealing with the co-signer's value altered", 2, exchange(func(r *resharing) []byte { return flipped(r.dealing, -1) }),
+			runFailed, "", true,
+		},
 		{"dealing cut", 2, exchange(func(r *resharing) []byte { return r.dealing[:len(r.dealing)-1] }), runFailed, "", true},
 		{"the co-signer's own dealing", 2, exchange(func(r *resharing) []byte { return r.peerDealing }), runFailed, "", true},
-		{"dealing of another wallet's run", 2, exchange(func(r *resharing) []byte { return r.f.payable("other").refresh().upTo(2).dealing }), runFailed, "", true},
+		{
+			"dealing of another wallet's run", 2, exchange(func(r *resharing) []byte { return r.f.payable("other").refresh().upTo(2).dealing }),
+			runFailed, "", true,
+		},
 		{"another dealing", 3, exchange(func(r *resharing) []byte { return flipped(r.dealing, -1) }), runFailed, "", false},
 
 		{"confirmation before the exchange", 2, confirm(make([]byte, 64), nil), wrongState, "", false},
@@ -336,7 +362,8 @@ func TestRelayMakesNoSharing(t *testing.T) {
 			}
 			honest := r.dealing
 			r.dealing = flipped(honest, -60) // the agent's value: the co-signer cannot see that it does not open
-			resp, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
+			resp, err := r.client.ExchangeResharing(r.f.t.Context(),
+				&cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
 			if err != nil {
 				return err
 			}
@@ -347,7 +374,8 @@ func TestRelayMakesNoSharing(t *testing.T) {
 			if err := r.start(); err != nil {
 				return err
 			}
-			resp, err := r.client.ExchangeResharing(r.f.t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
+			resp, err := r.client.ExchangeResharing(r.f.t.Context(),
+				&cosignerv1.ExchangeResharingRequest{Wallet: r.w.Name, Run: r.order.GetRun(), Dealing: r.dealing})
 			if err != nil {
 				return err
 			}
@@ -448,7 +476,10 @@ func TestConfirmRecoveryRefusals(t *testing.T) {
 		{"by the agent", w.RequestKey, func(*typev1.RecoveryConfirmation) {}, bad, "signatures"},
 		{"for the epoch before", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.Epoch = 1 }, mismatch, "epoch"},
 		{"for the epoch after", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.Epoch = 3 }, mismatch, "epoch"},
-		{"of another record", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.RecordDigest = flipped(m.GetRecordDigest(), 5) }, mismatch, "record_digest"},
+		{
+			"of another record", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.RecordDigest = flipped(m.GetRecordDigest(), 5) },
+			mismatch, "record_digest",
+		},
 		{"for another installation", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.Installation = "other" }, mismatch, "installation"},
 		{"for a wallet without a recovery share", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.Wallet = other.Name }, wrongState, ""},
 		{"for a wallet never dealt anew", w.OwnerKey, func(m *typev1.RecoveryConfirmation) { m.Wallet = stranger.Name }, notFound, ""},

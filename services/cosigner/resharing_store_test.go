@@ -280,7 +280,10 @@ func TestChangeDuringResharing(t *testing.T) {
 		{"completion, and its request key is replaced", 4, newRequestKey, typev1.Reason_REASON_EVIDENCE_MISMATCH},
 		{"completion, and its owner key is replaced", 4, newOwnerKey, typev1.Reason_REASON_BAD_STATEMENT},
 		{"completion, and another order takes its place", 4, newOrder, typev1.Reason_REASON_NOT_FOUND},
-		{"completion, and the share in force changes", 4, func(w *wallet) { w.f.put(share1, w.f.value(share1)) }, typev1.Reason_REASON_UNSPECIFIED},
+		{
+			"completion, and the share in force changes", 4, func(w *wallet) { w.f.put(share1, w.f.value(share1)) },
+			typev1.Reason_REASON_UNSPECIFIED,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)

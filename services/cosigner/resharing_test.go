@@ -75,7 +75,8 @@ func TestRefreshAfterALeak(t *testing.T) {
 	w.wantEpochs(t, share2)
 	w.wantOldShareWorthless(t, leaked)
 	got := r.get()
-	if got.GetEpoch() != 2 || got.GetResharing().GetState() != typev1.ResharingState_RESHARING_STATE_DONE || len(got.GetResharing().GetDealings()) > 0 {
+	if got.GetEpoch() != 2 || got.GetResharing().GetState() != typev1.ResharingState_RESHARING_STATE_DONE ||
+		len(got.GetResharing().GetDealings()) > 0 {
 		t.Errorf("after completion: epoch %d, %v", got.GetEpoch(), got.GetResharing())
 	}
 	// And again, from there.
@@ -378,7 +379,8 @@ func TestRacingSteps(t *testing.T) {
 		certificates := make(chan []byte, 2)
 		for client, dealing := range map[cosignerv1.CosignerServiceClient][]byte{f: first, other: r.dealing} {
 			go func() {
-				resp, _ := client.ExchangeResharing(t.Context(), &cosignerv1.ExchangeResharingRequest{Wallet: w.Name, Run: r.order.GetRun(), Dealing: dealing})
+				resp, _ := client.ExchangeResharing(t.Context(),
+					&cosignerv1.ExchangeResharingRequest{Wallet: w.Name, Run: r.order.GetRun(), Dealing: dealing})
 				certificates <- resp.GetCertificate()
 			}()
 		}
@@ -390,7 +392,8 @@ func TestRacingSteps(t *testing.T) {
 		records := make(chan *typev1.Resharing, 2)
 		for _, client := range []cosignerv1.CosignerServiceClient{f, other} {
 			go func() {
-				resp, _ := client.CompleteResharing(t.Context(), &cosignerv1.CompleteResharingRequest{Wallet: w.Name, Run: r.order.GetRun(), Signature: r.signature})
+				resp, _ := client.CompleteResharing(t.Context(),
+					&cosignerv1.CompleteResharingRequest{Wallet: w.Name, Run: r.order.GetRun(), Signature: r.signature})
 				records <- resp.GetResharing()
 			}()
 		}

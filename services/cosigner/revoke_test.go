@@ -132,12 +132,18 @@ func TestRevokeRefusals(t *testing.T) {
 		{"another owner's key", sign(b.OwnerKey), bad},
 		{"another installation", sign(a.OwnerKey, func(m *typev1.Revocation) { m.Installation = "other" }), mismatch},
 		{"another owner's wallet", sign(a.OwnerKey, func(m *typev1.Revocation) { m.Wallet = b.Name }), bad},
-		{"a wallet that is not sealed", sign(a.OwnerKey, func(m *typev1.Revocation) { m.Wallet = "wallets/nobody" }), typev1.Reason_REASON_NOT_FOUND},
+		{
+			"a wallet that is not sealed", sign(a.OwnerKey, func(m *typev1.Revocation) { m.Wallet = "wallets/nobody" }),
+			typev1.Reason_REASON_NOT_FOUND,
+		},
 		{"another request key", sign(a.OwnerKey, func(m *typev1.Revocation) { m.RequestKey = evidencetest.Public(f.Key("x")) }), mismatch},
 		{"no request key", sign(a.OwnerKey, func(m *typev1.Revocation) { m.RequestKey = nil }), bad},
 		{"id of a freeze", sign(a.OwnerKey, id("used")), typev1.Reason_REASON_FREEZE_ID_USED},
 		{"id whose end came first", sign(a.OwnerKey, id("early")), typev1.Reason_REASON_FREEZE_ID_USED},
-		{"id of another revocation", sign(a.OwnerKey, id("held"), func(m *typev1.Revocation) { m.Abandon = true }), typev1.Reason_REASON_FREEZE_ID_USED},
+		{
+			"id of another revocation", sign(a.OwnerKey, id("held"), func(m *typev1.Revocation) { m.Abandon = true }),
+			typev1.Reason_REASON_FREEZE_ID_USED,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(f.keys(""))

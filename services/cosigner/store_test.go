@@ -287,7 +287,9 @@ func TestShareIsBoundToItsPlace(t *testing.T) {
 	envelope := aead.NewKMSEnvelopeAEAD2(aead.AES256GCMKeyTemplate(), f.config.KEK)
 	sealed := f.value("shares/research/00000000000000000001")
 	parts := func() [][]byte {
-		return [][]byte{[]byte("halfkey/cosigner/share/v1"), []byte("test"), []byte(w.Name), {0, 0, 0, 0, 0, 0, 0, 1}, w.GroupKey[:], []byte(frost.Suite)}
+		return [][]byte{
+			[]byte("halfkey/cosigner/share/v1"), []byte("test"), []byte(w.Name), {0, 0, 0, 0, 0, 0, 0, 1}, w.GroupKey[:], []byte(frost.Suite),
+		}
 	}
 	secret, err := envelope.Decrypt(sealed, bound(parts()...))
 	if err != nil {

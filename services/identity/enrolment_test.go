@@ -44,7 +44,8 @@ func (f *fixture) terms(token string) *typev1.Enrolment {
 }
 
 func (f *fixture) enrol(s *typev1.Envelope, enrolment *typev1.Envelope, source string) error {
-	_, err := f.identity.CreateRegistration(f.t.Context(), &identityv1.CreateRegistrationRequest{Start: s, Enrolment: enrolment, Source: source})
+	_, err := f.identity.CreateRegistration(f.t.Context(),
+		&identityv1.CreateRegistrationRequest{Start: s, Enrolment: enrolment, Source: source})
 	return err
 }
 
@@ -272,7 +273,8 @@ func TestInvitationRefusals(t *testing.T) {
 			servicetest.Refused(t, err, tt.want)
 			// What was refused has used nothing up.
 			f.clock.Advance(-tt.later)
-			_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"), f.Sign(f.Key("owner/first"), f.invitation("invitation")))
+			_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"),
+				f.Sign(f.Key("owner/first"), f.invitation("invitation")))
 			f.must(err)
 		})
 	}
@@ -286,7 +288,8 @@ func TestInvitationWithoutBootstrapCode(t *testing.T) {
 	f.identity = identityv1.NewIdentityServiceClient(servicetest.Connect(t, s))
 	_, err = f.createOwner(f.ownerStatement("second", "second@example.com"))
 	servicetest.Refused(t, err, denied)
-	_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"), f.Sign(f.Key("owner/first"), f.invitation("invitation")))
+	_, err = f.accept(f.invitedStatement("second", "second@example.com", "invitation"),
+		f.Sign(f.Key("owner/first"), f.invitation("invitation")))
 	f.must(err)
 }
 

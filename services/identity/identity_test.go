@@ -208,15 +208,30 @@ func TestBoundsUnderConcurrency(t *testing.T) {
 		source func(n int) string
 		want   int
 	}{
-		{"per owner", identity.Bounds{PerOwner: 5}, func(int) string { return email }, func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 5},
-		{"per source", identity.Bounds{PerSource: 5}, func(n int) string { return fmt.Sprintf("o%d@example.com", n) }, func(int) string { return "192.0.2.1" }, 5},
+		{
+			"per owner",
+			identity.Bounds{PerOwner: 5},
+			func(int) string { return email },
+			func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 5,
+		},
+		{
+			"per source",
+			identity.Bounds{PerSource: 5},
+			func(n int) string { return fmt.Sprintf("o%d@example.com", n) },
+			func(int) string { return "192.0.2.1" }, 5,
+		},
 		{
 			"per IPv6 network",
 			identity.Bounds{PerSource: 5},
 			func(n int) string { return fmt.Sprintf("o%d@example.com", n) },
 			func(n int) string { return fmt.Sprintf("2001:db8:1:2::%x", n) }, 5,
 		},
-		{"in all", identity.Bounds{Total: 7}, func(n int) string { return fmt.Sprintf("o%d@example.com", n) }, func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 7},
+		{
+			"in all",
+			identity.Bounds{Total: 7},
+			func(n int) string { return fmt.Sprintf("o%d@example.com", n) },
+			func(n int) string { return fmt.Sprintf("192.0.2.%d", n) }, 7,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -537,7 +552,11 @@ func TestAuthenticateToken(t *testing.T) {
 		{"owner, itself", with(owner, func(c *call) { c.resource = l.Owner }), 0},
 		{"operator, a wallet", operator, 0},
 		{"operator, the installation", with(operator, func(c *call) { c.resource = "installation" }), 0},
-		{"agent that waits for its owner, looking up", call{caller: "agents/waiting", wallet: waiting.Name, method: getWallet, resource: "agents/waiting", key: waiting.RequestKey}, 0},
+		{
+			"agent that waits for its owner, looking up",
+			call{caller: "agents/waiting", wallet: waiting.Name, method: getWallet, resource: "agents/waiting", key: waiting.RequestKey},
+			0,
+		},
 		{"a clock 5 s ahead", with(agent, func(c *call) { c.from = evidence.Tolerance }), 0},
 		{"expired within the tolerance", with(agent, func(c *call) { c.from = -time.Minute - evidence.Tolerance }), 0},
 
@@ -555,12 +574,22 @@ func TestAuthenticateToken(t *testing.T) {
 		{"agent, another's wallet", with(agent, func(c *call) { c.resource = other.Name }), denied},
 		{"agent, its owner", with(agent, func(c *call) { c.resource = l.Owner }), denied},
 		{"owner, another owner's wallet", with(owner, func(c *call) { c.resource = other.Name }), denied},
-		{"a stranger learns not whose a wallet is", with(owner, func(c *call) { c.resource, c.key = other.Name, f.Key("thief") }), unauthenticated},
+		{
+			"a stranger learns not whose a wallet is", with(owner, func(c *call) { c.resource, c.key = other.Name, f.Key("thief") }),
+			unauthenticated,
+		},
 		{"owner, another owner", with(owner, func(c *call) { c.resource = other.Owner }), denied},
 		{"owner, the installation", with(owner, func(c *call) { c.resource = "installation" }), denied},
 		{"operator, an owner", with(operator, func(c *call) { c.resource = l.Owner }), denied},
-		{"agent that waits for its owner, its account", call{caller: "agents/waiting", wallet: waiting.Name, method: getAccount, resource: waiting.Name, key: waiting.RequestKey}, notActive},
-		{"unknown agent", call{caller: "agents/nobody", wallet: "wallets/nobody", method: getAccount, resource: "wallets/nobody", key: l.RequestKey}, notActive},
+		{
+			"agent that waits for its owner, its account",
+			call{caller: "agents/waiting", wallet: waiting.Name, method: getAccount, resource: waiting.Name, key: waiting.RequestKey},
+			notActive,
+		},
+		{"unknown agent", call{
+			caller: "agents/nobody", wallet: "wallets/nobody", method: getAccount, resource: "wallets/nobody",
+			key: l.RequestKey,
+		}, notActive},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tt.call
@@ -581,7 +610,8 @@ func TestAuthenticateToken(t *testing.T) {
 				Installation: c.installation, Wallet: c.wallet, Caller: c.caller, Method: c.method, Resource: c.resource,
 				TimeMillis: from.UnixMilli(), ExpiryMillis: from.Add(c.life).UnixMilli(),
 			})
-			resp, err := f.identity.Authenticate(t.Context(), &identityv1.AuthenticateRequest{Token: e, Method: c.askMethod, Resource: c.askResource})
+			resp, err := f.identity.Authenticate(t.Context(),
+				&identityv1.AuthenticateRequest{Token: e, Method: c.askMethod, Resource: c.askResource})
 			if tt.want != 0 {
 				servicetest.Refused(t, err, tt.want)
 				return
@@ -614,7 +644,10 @@ func TestAuthenticateRequest(t *testing.T) {
 		{"other key", f.Sign(f.Key("thief"), r), l.Name, unauthenticated},
 		{"owner's key", f.Sign(l.OwnerKey, r), l.Name, unauthenticated},
 		{"other resource", p.Request, "wallets/other", denied},
-		{"unknown wallet", f.wallet("nobody").Payment(evidencetest.PaymentConfig{To: [32]byte{1}, Now: start}).Request, "wallets/nobody", notActive},
+		{
+			"unknown wallet", f.wallet("nobody").Payment(evidencetest.PaymentConfig{To: [32]byte{1}, Now: start}).Request, "wallets/nobody",
+			notActive,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			resp, err := f.identity.Authenticate(t.Context(), &identityv1.AuthenticateRequest{

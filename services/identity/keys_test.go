@@ -76,8 +76,12 @@ func TestSetOwnerKeys(t *testing.T) {
 		{"the newest statement, signed by a stranger", f.Sign(f.Key("thief"), f.ownerKeys(1, second, third)), badStatement},
 		{"the same number", f.Sign(second, f.ownerKeys(1, second)), exists},
 		{"a number before", f.SignLoose(second, f.ownerKeys(0, second)), badStatement},
-		{"unknown owner", f.Sign(second, func() *typev1.OwnerKeys { m := f.ownerKeys(2, second); m.Owner = "owners/nobody"; return m }()), notFound},
-		{"another installation", f.Sign(second, func() *typev1.OwnerKeys { m := f.ownerKeys(2, second); m.Installation = "foreign"; return m }()), mismatch},
+		{
+			"unknown owner", f.Sign(second, func() *typev1.OwnerKeys { m := f.ownerKeys(2, second); m.Owner = "owners/nobody"; return m }()),
+			notFound,
+		},
+		{"another installation", f.Sign(second,
+			func() *typev1.OwnerKeys { m := f.ownerKeys(2, second); m.Installation = "foreign"; return m }()), mismatch},
 		{"the bootstrap key among them", f.Sign(second, f.ownerKeys(2, second, f.Key("bootstrap"))), badStatement},
 		{"unknown field", f.SignLoose(second, func() *typev1.OwnerKeys {
 			m := f.ownerKeys(2, second)

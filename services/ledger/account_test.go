@@ -152,7 +152,11 @@ func TestGuardRailRefusals(t *testing.T) {
 			return f.SignLoose(k, payer.NextGuardRails(func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{evidencetest.Public(k)} }))
 		}(), badS},
 		{"another head", next(func(d *typev1.GuardRails) { d.Replaces = [][]byte{second.Digest.Bytes()} }), changed},
-		{"used number, other content", next(func(d *typev1.GuardRails) { d.Number = payer.Head.Document.GetNumber(); d.TimeZone = "Asia/Tokyo" }), typev1.Reason_REASON_ALREADY_EXISTS},
+		{
+			"used number, other content",
+			next(func(d *typev1.GuardRails) { d.Number = payer.Head.Document.GetNumber(); d.TimeZone = "Asia/Tokyo" }),
+			typev1.Reason_REASON_ALREADY_EXISTS,
+		},
 		{"lower number", next(func(d *typev1.GuardRails) { d.Number = 1; d.TimeZone = "Asia/Tokyo" }), changed},
 		{"another wallet", next(func(d *typev1.GuardRails) { d.Wallet = payee.Name }), badS},
 		// Two wallets of one owner share its key, so what refuses is the chain of heads.
@@ -212,7 +216,8 @@ func TestGuardRailsLeadForward(t *testing.T) {
 		}
 	})
 	got, err := f.client.GetDocuments(t.Context(), &ledgerv1.GetDocumentsRequest{Wallet: w.Name, FromNumber: 1, PageSize: 2})
-	if err != nil || got.GetHeadNumber() != 3 || len(got.GetDocuments().GetGuardRails()) != 2 || !proto.Equal(got.GetDocuments().GetGuardRails()[1], versions[1]) ||
+	if err != nil || got.GetHeadNumber() != 3 || len(got.GetDocuments().GetGuardRails()) != 2 ||
+		!proto.Equal(got.GetDocuments().GetGuardRails()[1], versions[1]) ||
 		!proto.Equal(got.GetDocuments().GetRecord(), w.Record) || !proto.Equal(got.GetDocuments().GetRegistration(), w.Registration) {
 		t.Errorf("documents: %v, %v", got, err)
 	}
@@ -231,7 +236,8 @@ func TestJournal(t *testing.T) {
 	}
 	var got []string
 	for _, e := range f.entries(payer) {
-		line := strings.TrimPrefix(e.GetKind().String(), "ENTRY_KIND_") + " " + e.GetUnits() + " " + e.GetAvailable() + "/" + e.GetHeld() + " " + e.GetCaller()
+		line := strings.TrimPrefix(e.GetKind().String(), "ENTRY_KIND_") + " " + e.GetUnits() + " " + e.GetAvailable() + "/" + e.GetHeld() +
+			" " + e.GetCaller()
 		for _, s := range e.GetStatements() {
 			line += " " + strings.TrimSuffix(strings.TrimPrefix(s.GetPayloadType(), "application/vnd.halfkey."), ".v1")
 		}

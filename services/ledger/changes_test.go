@@ -138,7 +138,8 @@ func TestWatchPayments(t *testing.T) {
 		checkLife(t, f, got)
 		// From every token on, exactly the rest is told.
 		for i, token := range tokens {
-			f.watch(map[string]string{"a wallet": first.Name, "an owner": first.Owner}[name], token, false).see(append(states[i+1:], "end DENIED")...)
+			f.watch(map[string]string{"a wallet": first.Name, "an owner": first.Owner}[name], token, false).
+				see(append(states[i+1:], "end DENIED")...)
 		}
 	}
 	// Nobody else's watchers see it.
@@ -151,7 +152,8 @@ func checkLife(t *testing.T, f *fixture, got []*typev1.Payment) {
 	t.Helper()
 	final := f.get(got[0].GetName())
 	for i, p := range got {
-		if string(p.GetIntent()) != string(final.GetIntent()) || p.GetLight() != typev1.Light_LIGHT_YELLOW || len(p.GetResults()) == 0 || p.GetRequest() == nil || p.GetVerdict() == nil {
+		if string(p.GetIntent()) != string(final.GetIntent()) || p.GetLight() != typev1.Light_LIGHT_YELLOW || len(p.GetResults()) == 0 ||
+			p.GetRequest() == nil || p.GetVerdict() == nil {
 			t.Errorf("change %d is not whole: %v", i, p)
 		}
 		r := new(typev1.Request)
@@ -197,7 +199,8 @@ func TestWatchPaymentsEnds(t *testing.T) {
 	if _, err := f.answer(refusedOne, refused); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.client.CancelPayment(t.Context(), &ledgerv1.CancelPaymentRequest{Name: canceledOne.Name, Caller: &typev1.Caller{Name: "agents/first"}}); err != nil {
+	if _, err := f.client.CancelPayment(t.Context(),
+		&ledgerv1.CancelPaymentRequest{Name: canceledOne.Name, Caller: &typev1.Caller{Name: "agents/first"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.answer(approvedOne, approve); err != nil {

@@ -288,7 +288,8 @@ func TestKeyOutOfReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails(0, func() {
-		_, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}})
+		_, err := f.client.Freeze(t.Context(),
+			&ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}})
 		wantReason(t, err, unavailable, movedNo)
 	})
 	if !f.freezes(payer).GetFrozen() {

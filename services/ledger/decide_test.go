@@ -133,7 +133,8 @@ func TestRollback(t *testing.T) {
 // prepare verifies an attempt as the handler does, and leaves the decision for later.
 func (f *fixture) prepare(p *evidencetest.Payment) func() error {
 	f.t.Helper()
-	a, err := f.ledger.attempt(f.t.Context(), &ledgerv1.CreatePaymentRequest{Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, Review: p.Review})
+	a, err := f.ledger.attempt(f.t.Context(),
+		&ledgerv1.CreatePaymentRequest{Request: p.Request, Message: p.MessageBytes, Verdict: p.Verdict, Review: p.Review})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -200,7 +201,8 @@ func TestSettleOverflowLeavesNothing(t *testing.T) {
 	p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd})
 	f.must(p, authorized)
 	// No statement can bring this about: what is in issue fits an int64. So the row is made by hand.
-	f.sql(`INSERT INTO balance (account, asset, available, held) VALUES (?, ?, ?, 0)`, payee.Name, f.Installation.BookUSD(), int64(math.MaxInt64))
+	f.sql(`INSERT INTO balance (account, asset, available, held) VALUES (?, ?, ?, 0)`, payee.Name, f.Installation.BookUSD(),
+		int64(math.MaxInt64))
 	f.unchanged(func() {
 		_, err := f.settle(p)
 		wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)

@@ -136,7 +136,8 @@ func TestFreezeLife(t *testing.T) {
 		return f.acknowledged(resp.GetResult().GetAcknowledgement()), nil
 	}
 	a, err := freeze("one")
-	if err != nil || !a.GetFrozen() || a.GetFreezeId() != "one" || a.GetWallet() != payer.Name || a.GetKind() != typev1.Acknowledged_ACKNOWLEDGED_FREEZE {
+	if err != nil || !a.GetFrozen() || a.GetFreezeId() != "one" || a.GetWallet() != payer.Name ||
+		a.GetKind() != typev1.Acknowledged_ACKNOWLEDGED_FREEZE {
 		t.Fatalf("got %v, %v", a, err)
 	}
 	f.unchanged(func() {
@@ -219,11 +220,13 @@ func TestFreezeScopes(t *testing.T) {
 	}
 	freeze := func(scope typev1.Scope, owner string) {
 		t.Helper()
-		resp, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "x", Scope: scope, Owner: owner, Caller: "operator"}})
+		resp, err := f.client.Freeze(t.Context(),
+			&ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "x", Scope: scope, Owner: owner, Caller: "operator"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := f.acknowledged(resp.GetResult().GetAcknowledgement()); !a.GetFrozen() || a.GetOwner() != owner || a.GetScope() != scope || a.GetWallet() != "" {
+		if a := f.acknowledged(resp.GetResult().GetAcknowledgement()); !a.GetFrozen() || a.GetOwner() != owner || a.GetScope() != scope ||
+			a.GetWallet() != "" {
 			t.Errorf("acknowledgement %v", a)
 		}
 	}
@@ -240,7 +243,8 @@ func TestFreezeScopes(t *testing.T) {
 	freeze(owner, "owners/a")
 	want("owner a", false, false, true)
 	for key, reason := range map[string]typev1.Reason{
-		"owner/b": typev1.Reason_REASON_BAD_STATEMENT, "request/a1": typev1.Reason_REASON_BAD_STATEMENT, "operator": typev1.Reason_REASON_BAD_STATEMENT,
+		"owner/b":    typev1.Reason_REASON_BAD_STATEMENT,
+		"request/a1": typev1.Reason_REASON_BAD_STATEMENT, "operator": typev1.Reason_REASON_BAD_STATEMENT,
 	} {
 		_, err := unfreeze(key, &typev1.Unfreeze{Scope: owner, Owner: "owners/a"})
 		wantReason(t, err, reason, movedNo)
@@ -284,12 +288,24 @@ func TestFreezeRefusals(t *testing.T) {
 		{"none", nil, typev1.Reason_REASON_INVALID_ARGUMENT},
 		{"no scope", &typev1.Freeze{FreezeId: "x", Wallet: payer.Name}, typev1.Reason_REASON_INVALID_ARGUMENT},
 		{"no subject", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET}, typev1.Reason_REASON_INVALID_ARGUMENT},
-		{"two subjects", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name, Owner: payer.Owner}, typev1.Reason_REASON_INVALID_ARGUMENT},
-		{"installation of a wallet", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_INSTALLATION, Wallet: payer.Name}, typev1.Reason_REASON_INVALID_ARGUMENT},
+		{
+			"two subjects", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name, Owner: payer.Owner},
+			typev1.Reason_REASON_INVALID_ARGUMENT,
+		},
+		{
+			"installation of a wallet", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_INSTALLATION, Wallet: payer.Name},
+			typev1.Reason_REASON_INVALID_ARGUMENT,
+		},
 		{"no id", &typev1.Freeze{Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}, typev1.Reason_REASON_INVALID_ARGUMENT},
 		{"bad id", &typev1.Freeze{FreezeId: "X", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}, typev1.Reason_REASON_INVALID_ARGUMENT},
-		{"bad caller", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name, Caller: "x\ny"}, typev1.Reason_REASON_INVALID_ARGUMENT},
-		{"unknown wallet", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: "wallets/none"}, typev1.Reason_REASON_NOT_ACTIVE},
+		{
+			"bad caller", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name, Caller: "x\ny"},
+			typev1.Reason_REASON_INVALID_ARGUMENT,
+		},
+		{
+			"unknown wallet", &typev1.Freeze{FreezeId: "x", Scope: typev1.Scope_SCOPE_WALLET, Wallet: "wallets/none"},
+			typev1.Reason_REASON_NOT_ACTIVE,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.unchanged(func() {
@@ -299,7 +315,9 @@ func TestFreezeRefusals(t *testing.T) {
 		})
 	}
 	f.freeze(payer, "x")
-	for name, key := range map[string]string{"agent": "request/payer", "operator": "operator", "another owner": "owner/else", "ledger": "ledger"} {
+	for name, key := range map[string]string{
+		"agent": "request/payer", "operator": "operator", "another owner": "owner/else", "ledger": "ledger",
+	} {
 		t.Run("unfreeze by "+name, func(t *testing.T) {
 			f.unchanged(func() {
 				_, err := f.client.Unfreeze(t.Context(), &ledgerv1.UnfreezeRequest{Unfreeze: f.Sign(f.Key(key), &typev1.Unfreeze{

@@ -371,9 +371,11 @@ var checks = map[string]string{
 		- (SELECT coalesce(sum(p.units), 0) FROM payment p WHERE p.wallet = b.account AND p.asset = b.asset AND p.state = 4)
 		- (SELECT coalesce(sum(r.units), 0) FROM redemption r WHERE b.account = '')`,
 	"a payment's last change is not told": `SELECT p.id FROM payment p WHERE p.state IS NOT (SELECT c.state FROM payment_change c
-		WHERE c.owner = p.owner AND c.wallet = p.wallet AND c.payer = p.wallet AND c.id = p.id AND c.incoming = 0 ORDER BY c.sequence DESC LIMIT 1)`,
-	"a payment that came in is not told, or told twice": `SELECT p.id FROM payment p WHERE (p.incoming_entry IS NOT NULL) <> (SELECT count(*)
-		FROM payment_change c WHERE c.owner = p.payee_owner AND c.wallet = p.payee AND c.entry = p.incoming_entry AND c.id = p.id AND c.incoming = 1)`,
+		WHERE c.owner = p.owner AND c.wallet = p.wallet AND c.payer = p.wallet AND c.id = p.id AND c.incoming = 0
+		ORDER BY c.sequence DESC LIMIT 1)`,
+	"a payment that came in is not told, or told twice": `SELECT p.id FROM payment p WHERE (p.incoming_entry IS NOT NULL) <> (
+		SELECT count(*) FROM payment_change c
+		WHERE c.owner = p.payee_owner AND c.wallet = p.payee AND c.entry = p.incoming_entry AND c.id = p.id AND c.incoming = 1)`,
 	"a payment on a chain waits for no message": `SELECT p.id FROM payment p WHERE p.rail <> 1 AND p.state = 3
 		AND (SELECT count(*) FROM chain_message m WHERE m.wallet = p.wallet AND m.id = p.id AND m.state = 1 AND m.message = p.message) <> 1`,
 	"a message waits for no payment": `SELECT m.id FROM chain_message m WHERE m.state = 1
@@ -443,7 +445,8 @@ func checkChains(t testing.TB, db *sql.DB) {
 				moved[k] -= units
 			}
 		}
-		if e.GetPayment() != "" && e.GetKind() != typev1.EntryKind_ENTRY_KIND_INCOMING && e.GetKind() != typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW {
+		if e.GetPayment() != "" && e.GetKind() != typev1.EntryKind_ENTRY_KIND_INCOMING &&
+			e.GetKind() != typev1.EntryKind_ENTRY_KIND_CHAIN_OUTFLOW {
 			states[e.GetPayment()] = e.GetPaymentState()
 		}
 		return nil
@@ -514,7 +517,8 @@ func (f *fixture) dump() string {
 	defer db.Close()
 	var out strings.Builder
 	for _, table := range []string{
-		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "payment_change", "freeze", "unfreeze",
+		"wallet", "guard_rails", "owner_key", "chain", "entry", "balance", "supply", "window_sum", "payment", "payment_change",
+		"freeze", "unfreeze",
 		"deposit", "redemption", "accepted_loss", "set_time", "chain_message", "chain_account",
 	} {
 		query(f.t, db, "SELECT * FROM "+table, func(r scanner) error {

@@ -20,7 +20,8 @@ func TestIncomingPaymentsKeepThePayersBusiness(t *testing.T) {
 		"the changes of the owner":  f.watch(others.Owner, "", true),
 	}
 	whole := f.get(f.life(first, others, "asked").Name)
-	if len(whole.GetResults()) == 0 || whole.GetVerdict() == nil || whole.GetRequest() == nil || whole.GetReview() == nil || len(whole.GetDeadMessages()) == 0 {
+	if len(whole.GetResults()) == 0 || whole.GetVerdict() == nil || whole.GetRequest() == nil || whole.GetReview() == nil ||
+		len(whole.GetDeadMessages()) == 0 {
 		t.Fatalf("the payer is not shown all: %v", whole)
 	}
 	told := map[string]*typev1.Payment{}

@@ -142,7 +142,8 @@ func TestLimitsAreWhatIsJudged(t *testing.T) {
 		for _, l := range f.limits(payer).GetLimits() {
 			rooms[l.GetIndex()] = l.GetRoom()
 		}
-		got := f.must(f.payment(payer, evidencetest.PaymentConfig{ID: fmt.Sprint("p", i), To: payee.GroupKey, Units: int64(i+1) * usd}), authorized)
+		got := f.must(f.payment(payer, evidencetest.PaymentConfig{ID: fmt.Sprint("p", i), To: payee.GroupKey, Units: int64(i+1) * usd}),
+			authorized)
 		judged := 0
 		for _, r := range got.GetResults() {
 			if r.GetRule() != typev1.Rule_RULE_LIMIT {

@@ -94,7 +94,10 @@ func TestListPaymentsFilters(t *testing.T) {
 		{"an owner's waiting", &ledgerv1.ListPaymentsRequest{Parent: mine, State: pending}, []string{d}},
 		{"an owner's to a recipient", &ledgerv1.ListPaymentsRequest{Parent: mine, Recipient: others.GroupKey[:]}, []string{g, d, b}},
 		{"a wallet's to a recipient", &ledgerv1.ListPaymentsRequest{Parent: first.Name, Recipient: second.GroupKey[:]}, []string{a}},
-		{"all filters", &ledgerv1.ListPaymentsRequest{Parent: mine, Recipient: others.GroupKey[:], State: settled, StartTime: moment("d", 0)}, []string{g}},
+		{
+			"all filters", &ledgerv1.ListPaymentsRequest{Parent: mine, Recipient: others.GroupKey[:], State: settled, StartTime: moment("d", 0)},
+			[]string{g},
+		},
 		{"from a moment on", &ledgerv1.ListPaymentsRequest{Parent: mine, StartTime: moment("d", 0)}, []string{g, e, d}},
 		{"from just after it on", &ledgerv1.ListPaymentsRequest{Parent: mine, StartTime: moment("d", 1)}, []string{g, e}},
 		{"before a moment", &ledgerv1.ListPaymentsRequest{Parent: mine, EndTime: moment("d", 0)}, []string{b, a}},
@@ -256,7 +259,8 @@ func TestListPaymentsIsBounded(t *testing.T) {
 		wait.Go(func() {
 			for i := n.Add(1); i <= many; i = n.Add(1) {
 				// More than its hard cap: DENIED, so nothing is open.
-				if _, err := f.create(f.payment(first, evidencetest.PaymentConfig{ID: fmt.Sprint("p", i), To: second.GroupKey, Units: 2_000_000 * usd})); err != nil {
+				if _, err := f.create(f.payment(first,
+					evidencetest.PaymentConfig{ID: fmt.Sprint("p", i), To: second.GroupKey, Units: 2_000_000 * usd})); err != nil {
 					t.Error(err)
 				}
 			}

@@ -34,7 +34,8 @@ func TestMigrateOwners(t *testing.T) {
 	}
 	key := func(n byte) []byte { return append([]byte{n}, make([]byte, 31)...) }
 	for i, name := range []string{"wallets/a", "wallets/b"} {
-		_, err := db.Exec(`INSERT INTO wallet (name, handle, group_key, owner, registration, record, head_number, head_digest) VALUES (?, ?, ?, ?, x'', x'', 0, ?)`,
+		_, err := db.Exec(`INSERT INTO wallet (name, handle, group_key, owner, registration, record, head_number, head_digest)
+			VALUES (?, ?, ?, ?, x'', x'', 0, ?)`,
 			name, name[8:], key(byte(i)), "owners/"+name[8:], key(9))
 		if err != nil {
 			t.Fatal(err)

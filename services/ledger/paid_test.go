@@ -36,7 +36,9 @@ func TestPaidBefore(t *testing.T) {
 	neighbour := f.wallet("neighbour", paying([]*evidencetest.Wallet{payee, third}, loose, watching))
 	f.deposit(neighbour, "d2", 100*usd)
 
-	pay := func(w *evidencetest.Wallet, id string, to *evidencetest.Wallet, units int64, request func(*typev1.Intent), want typev1.PaymentState) *evidencetest.Payment {
+	pay := func(
+		w *evidencetest.Wallet, id string, to *evidencetest.Wallet, units int64, request func(*typev1.Intent), want typev1.PaymentState,
+	) *evidencetest.Payment {
 		t.Helper()
 		p := f.payment(w, evidencetest.PaymentConfig{ID: id, To: to.GroupKey, Units: units, EditIntent: request})
 		f.must(p, want)

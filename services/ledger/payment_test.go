@@ -137,7 +137,10 @@ func TestCreateRefusals(t *testing.T) {
 		{"verdict of another payment", judged(func(v *typev1.Verdict) { v.Payment = payer.Name + "/payments/p2" }), mismatch},
 		{"verdict of another message", judged(func(v *typev1.Verdict) { v.MessageDigest[0] ^= 1 }), mismatch},
 		{"verdict of another intent", judged(func(v *typev1.Verdict) { v.IntentDigest[0] ^= 1 }), mismatch},
-		{"verdict by other guard rails", judged(func(v *typev1.Verdict) { v.GuardRailsDigest[0] ^= 1 }), typev1.Reason_REASON_GUARD_RAILS_CHANGED},
+		{
+			"verdict by other guard rails", judged(func(v *typev1.Verdict) { v.GuardRailsDigest[0] ^= 1 }),
+			typev1.Reason_REASON_GUARD_RAILS_CHANGED,
+		},
 		{"verdict that has ended", judged(func(v *typev1.Verdict) {
 			v.TimeMillis, v.ExpiryMillis = noon.Add(-2*time.Minute).UnixMilli(), noon.Add(-time.Minute).UnixMilli()
 		}), stale},

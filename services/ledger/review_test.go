@@ -148,8 +148,14 @@ func TestReviewRefusals(t *testing.T) {
 		{"by policy", sign(f.Policy, nil), typev1.Reason_REASON_BAD_STATEMENT},
 		{"by another owner", sign(f.Key("owner/else"), nil), typev1.Reason_REASON_BAD_STATEMENT},
 		{"of another intent", sign(payer.OwnerKey, func(r *typev1.Review) { r.IntentDigest[0] ^= 1 }), typev1.Reason_REASON_EVIDENCE_MISMATCH},
-		{"of another installation", sign(payer.OwnerKey, func(r *typev1.Review) { r.Installation = "else" }), typev1.Reason_REASON_EVIDENCE_MISMATCH},
-		{"of no payment", sign(payer.OwnerKey, func(r *typev1.Review) { r.Payment = payer.Name + "/payments/none" }), typev1.Reason_REASON_NOT_FOUND},
+		{
+			"of another installation", sign(payer.OwnerKey, func(r *typev1.Review) { r.Installation = "else" }),
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
+		{
+			"of no payment", sign(payer.OwnerKey, func(r *typev1.Review) { r.Payment = payer.Name + "/payments/none" }),
+			typev1.Reason_REASON_NOT_FOUND,
+		},
 		{"of another wallet's payment", sign(payer.OwnerKey, func(r *typev1.Review) {
 			r.Wallet, r.Payment = other.Name, other.Name+"/payments/p1"
 		}), typev1.Reason_REASON_NOT_FOUND},

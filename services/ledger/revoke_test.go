@@ -105,7 +105,8 @@ func TestRevokeLife(t *testing.T) {
 	for _, entry := range f.entries(payer) {
 		if entry.GetFreezeId() == "r1" {
 			kinds = append(kinds, entry.GetKind())
-			if entry.GetKind() == typev1.EntryKind_ENTRY_KIND_REVOCATION && (entry.GetCaller() != payer.Owner || !proto.Equal(entry.GetStatements()[0], e)) {
+			if entry.GetKind() == typev1.EntryKind_ENTRY_KIND_REVOCATION &&
+				(entry.GetCaller() != payer.Owner || !proto.Equal(entry.GetStatements()[0], e)) {
 				t.Errorf("entry %v", entry)
 			}
 		}
@@ -178,7 +179,9 @@ func TestRevokedTakesNothing(t *testing.T) {
 func TestRevokedSignerSettlesNothing(t *testing.T) {
 	f := start(t)
 	payer, payee := f.two()
-	c := evidencetest.PaymentConfig{ID: "held", To: payee.GroupKey, Units: usd, Expiry: noon.Add(90 * time.Second), Deadline: noon.Add(time.Hour)}
+	c := evidencetest.PaymentConfig{
+		ID: "held", To: payee.GroupKey, Units: usd, Expiry: noon.Add(90 * time.Second), Deadline: noon.Add(time.Hour),
+	}
 	held := f.payment(payer, c)
 	f.must(held, authorized)
 	f.mustRevoke(f.Sign(payer.OwnerKey, f.revocation(payer, "r1")))
@@ -259,21 +262,46 @@ func TestRevokeRefusals(t *testing.T) {
 		want typev1.Reason
 	}{
 		{"nothing", nil, typev1.Reason_REASON_EVIDENCE_MISSING},
-		{"another statement", f.Sign(payer.OwnerKey, &typev1.Unfreeze{Installation: f.Installation.ID(), Wallet: payer.Name, Scope: typev1.Scope_SCOPE_WALLET, FreezeId: "x"}), typev1.Reason_REASON_BAD_STATEMENT},
+		{"another statement", f.Sign(payer.OwnerKey, &typev1.Unfreeze{
+			Installation: f.Installation.ID(),
+			Wallet:       payer.Name, Scope: typev1.Scope_SCOPE_WALLET, FreezeId: "x",
+		}), typev1.Reason_REASON_BAD_STATEMENT},
 		{"unsigned", unsigned, typev1.Reason_REASON_BAD_STATEMENT},
-		{"unknown field", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.ProtoReflect().SetUnknown([]byte{0x38, 1}) }), typev1.Reason_REASON_BAD_STATEMENT},
+		{
+			"unknown field", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.ProtoReflect().SetUnknown([]byte{0x38, 1}) }),
+			typev1.Reason_REASON_BAD_STATEMENT,
+		},
 		{"agent's key", sign(payer.RequestKey), typev1.Reason_REASON_BAD_STATEMENT},
 		{"operator's key", sign(f.Operator), typev1.Reason_REASON_BAD_STATEMENT},
 		{"another owner's key", sign(f.Key("owner/else")), typev1.Reason_REASON_BAD_STATEMENT},
-		{"another installation", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.Installation = elsewhere.Installation.ID() }), typev1.Reason_REASON_EVIDENCE_MISMATCH},
-		{"another wallet", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.Wallet = payee.Name; m.RequestKey = evidencetest.Public(f.Key("no")) }), typev1.Reason_REASON_EVIDENCE_MISMATCH},
+		{
+			"another installation", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.Installation = elsewhere.Installation.ID() }),
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
+		{
+			"another wallet",
+			sign(payer.OwnerKey, func(m *typev1.Revocation) { m.Wallet = payee.Name; m.RequestKey = evidencetest.Public(f.Key("no")) }),
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
 		{"unknown wallet", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.Wallet = "wallets/none" }), typev1.Reason_REASON_NOT_ACTIVE},
-		{"another request key", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.RequestKey = evidencetest.Public(f.Key("other")) }), typev1.Reason_REASON_EVIDENCE_MISMATCH},
+		{
+			"another request key", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.RequestKey = evidencetest.Public(f.Key("other")) }),
+			typev1.Reason_REASON_EVIDENCE_MISMATCH,
+		},
 		{"no request key", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.RequestKey = nil }), typev1.Reason_REASON_BAD_STATEMENT},
 		{"id of a freeze", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "used" }), typev1.Reason_REASON_FREEZE_ID_USED},
-		{"id of a freeze that ended", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "ended" }), typev1.Reason_REASON_FREEZE_ID_USED},
-		{"id whose end came first", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "early" }), typev1.Reason_REASON_FREEZE_ID_USED},
-		{"id of another revocation", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "held"; m.Abandon = true }), typev1.Reason_REASON_FREEZE_ID_USED},
+		{
+			"id of a freeze that ended", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "ended" }),
+			typev1.Reason_REASON_FREEZE_ID_USED,
+		},
+		{
+			"id whose end came first", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "early" }),
+			typev1.Reason_REASON_FREEZE_ID_USED,
+		},
+		{
+			"id of another revocation", sign(payer.OwnerKey, func(m *typev1.Revocation) { m.FreezeId = "held"; m.Abandon = true }),
+			typev1.Reason_REASON_FREEZE_ID_USED,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.unchanged(func() {
@@ -316,7 +344,9 @@ func TestRevokeAlways(t *testing.T) {
 	for n := range FreezesMax {
 		f.freeze(payer, fmt.Sprint("f", n))
 	}
-	_, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: "more", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name}})
+	_, err := f.client.Freeze(t.Context(), &ledgerv1.FreezeRequest{
+		Freeze: &typev1.Freeze{FreezeId: "more", Scope: typev1.Scope_SCOPE_WALLET, Wallet: payer.Name},
+	})
 	wantReason(t, err, typev1.Reason_REASON_LIMIT_EXCEEDED, movedNo)
 	f.clock.advance(-time.Hour)
 	for n := range RevocationsMax {

@@ -53,7 +53,8 @@ func (f *fixture) mustReport(
 		f.t.Fatalf("ReportShadowPayment %s: %v", id, err)
 	}
 	if got.GetLight() != want || got.GetEnforcement() != typev1.Enforcement_ENFORCEMENT_NOT_ENFORCED {
-		f.t.Fatalf("ReportShadowPayment %s: got %s, %s, want %s not enforced; results %v", id, got.GetLight(), got.GetEnforcement(), want, got.GetResults())
+		f.t.Fatalf("ReportShadowPayment %s: got %s, %s, want %s not enforced; results %v", id, got.GetLight(), got.GetEnforcement(), want,
+			got.GetResults())
 	}
 	return got
 }
@@ -146,7 +147,8 @@ func TestShadowMovesNothing(t *testing.T) {
 		t.Error("a report is found as a payment")
 	}
 	// The id of a report is free for a payment.
-	f.must(f.payment(payer, evidencetest.PaymentConfig{ID: "green", To: payee.GroupKey, Units: 2 * usd, EditIntent: buys("api.example")}), authorized)
+	f.must(f.payment(payer, evidencetest.PaymentConfig{ID: "green", To: payee.GroupKey, Units: 2 * usd, EditIntent: buys("api.example")}),
+		authorized)
 }
 
 // A report is judged over the payments of the wallet and the reports before it, those that guard rails would have refused left out;
@@ -354,7 +356,9 @@ func TestShadowSummary(t *testing.T) {
 	f.clock.advance(15 * time.Minute)
 	f.mustReport(payer, "d", 101*usd, red, nil)
 	f.mustReport(payee, "e", 3*usd, green, func(r *ledgerv1.ReportShadowPaymentRequest) { r.Host = "shop.example" })
-	row := func(w *evidencetest.Wallet, host string, light typev1.Light, units, count int64, rules ...*typev1.RuleResult) *typev1.ShadowSummaryRow {
+	row := func(
+		w *evidencetest.Wallet, host string, light typev1.Light, units, count int64, rules ...*typev1.RuleResult,
+	) *typev1.ShadowSummaryRow {
 		return &typev1.ShadowSummaryRow{
 			Wallet: w.Name, Host: host, Asset: f.Installation.BookUSD(), Light: light, GuardRails: 1, Rules: rules,
 			Units: fmt.Sprint(units), Count: count,

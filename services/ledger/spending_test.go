@@ -31,7 +31,9 @@ func TestGetSpending(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.clock.set(now)
-		p := f.payment(w, evidencetest.PaymentConfig{ID: strings.ToLower(strings.NewReplacer(":", "", "-", "").Replace(at)), To: to.GroupKey, Units: units})
+		p := f.payment(w, evidencetest.PaymentConfig{
+			ID: strings.ToLower(strings.NewReplacer(":", "", "-", "").Replace(at)), To: to.GroupKey, Units: units,
+		})
 		if want != settled {
 			f.must(p, want)
 			return p
@@ -96,9 +98,14 @@ func TestGetSpending(t *testing.T) {
 			"by all", &ledgerv1.GetSpendingRequest{
 				Parent: first.Owner, GroupBy: []typev1.SpendingGroup{byRecipient, byDay, byWallet}, EndTime: moment("2026-07-16T00:00:00Z"),
 			},
-			[]string{"2026-07-15|first|others: 2000000+0 in 1", "2026-07-15|first|second: 1000000+0 in 1", "2026-07-15|second|others: 7000000+0 in 2"},
+			[]string{
+				"2026-07-15|first|others: 2000000+0 in 1", "2026-07-15|first|second: 1000000+0 in 1", "2026-07-15|second|others: 7000000+0 in 2",
+			},
 		},
-		{"from a quarter hour on", &ledgerv1.GetSpendingRequest{Parent: first.Owner, StartTime: moment("2026-07-15T22:00:00Z")}, []string{"||: 4000000+3000000 in 2"}},
+		{
+			"from a quarter hour on", &ledgerv1.GetSpendingRequest{Parent: first.Owner, StartTime: moment("2026-07-15T22:00:00Z")},
+			[]string{"||: 4000000+3000000 in 2"},
+		},
 		{"before it", &ledgerv1.GetSpendingRequest{Parent: first.Owner, EndTime: moment("2026-07-15T22:00:00Z")}, []string{"||: 6000000+0 in 3"}},
 		{
 			"an end before the start", &ledgerv1.GetSpendingRequest{

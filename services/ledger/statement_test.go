@@ -21,10 +21,12 @@ func TestStatementsByOthers(t *testing.T) {
 	head := f.head(payer)
 	id := f.Installation.ID()
 	for name, m := range map[string]proto.Message{
-		"deposit":     &typev1.Deposit{Installation: id, Wallet: payer.Name, DepositId: "d9", Asset: f.Installation.BookUSD(), Units: "1"},
-		"redemption":  &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/p1"},
-		"accept loss": &typev1.AcceptLoss{Installation: id, Wallet: payer.Name, Entry: head.GetEntry(), EntryHash: head.GetEntryHash(), LostEntry: 9, LostHash: make([]byte, 32)},
-		"set time":    &typev1.SetTime{Installation: id, Wallet: payer.Name, StatementId: "s1", TimeMillis: noon.Add(-time.Second).UnixMilli()},
+		"deposit":    &typev1.Deposit{Installation: id, Wallet: payer.Name, DepositId: "d9", Asset: f.Installation.BookUSD(), Units: "1"},
+		"redemption": &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/p1"},
+		"accept loss": &typev1.AcceptLoss{
+			Installation: id, Wallet: payer.Name, Entry: head.GetEntry(), EntryHash: head.GetEntryHash(), LostEntry: 9, LostHash: make([]byte, 32),
+		},
+		"set time": &typev1.SetTime{Installation: id, Wallet: payer.Name, StatementId: "s1", TimeMillis: noon.Add(-time.Second).UnixMilli()},
 	} {
 		for _, key := range []string{"owner/owner", "request/payer", "ledger", "policy", "cosigner", "redemption", "mallory"} {
 			t.Run(name+" by "+key, func(t *testing.T) {
@@ -36,7 +38,9 @@ func TestStatementsByOthers(t *testing.T) {
 		}
 	}
 	t.Run("a statement that is none of them", func(t *testing.T) {
-		wantReason(t, f.apply(&typev1.Review{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/p1", IntentDigest: make([]byte, 32), Answer: approve}),
+		wantReason(t, f.apply(&typev1.Review{
+			Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/p1", IntentDigest: make([]byte, 32), Answer: approve,
+		}),
 			typev1.Reason_REASON_BAD_STATEMENT, movedNo)
 	})
 }
@@ -56,7 +60,10 @@ func TestDeposits(t *testing.T) {
 		edit func(*typev1.Deposit)
 		want typev1.Reason
 	}{
-		{"overflow of what is in issue", func(d *typev1.Deposit) { d.Units = fmt.Sprint(int64(math.MaxInt64)) }, typev1.Reason_REASON_LIMIT_EXCEEDED},
+		{
+			"overflow of what is in issue", func(d *typev1.Deposit) { d.Units = fmt.Sprint(int64(math.MaxInt64)) },
+			typev1.Reason_REASON_LIMIT_EXCEEDED,
+		},
 		{"overflow by another wallet", func(d *typev1.Deposit) {
 			d.Wallet, d.Units = payee.Name, fmt.Sprint(int64(math.MaxInt64-1000*usd+1))
 		}, typev1.Reason_REASON_LIMIT_EXCEEDED},
@@ -64,7 +71,10 @@ func TestDeposits(t *testing.T) {
 		{"another installation", func(d *typev1.Deposit) { d.Installation = "else" }, typev1.Reason_REASON_EVIDENCE_MISMATCH},
 		{"unknown wallet", func(d *typev1.Deposit) { d.Wallet = "wallets/none" }, typev1.Reason_REASON_NOT_ACTIVE},
 		{"used id, other amount", func(d *typev1.Deposit) { d.DepositId = "d1" }, typev1.Reason_REASON_ALREADY_EXISTS},
-		{"used id, other wallet", func(d *typev1.Deposit) { d.DepositId, d.Wallet, d.Units = "d1", payee.Name, "1000000000" }, typev1.Reason_REASON_ALREADY_EXISTS},
+		{
+			"used id, other wallet", func(d *typev1.Deposit) { d.DepositId, d.Wallet, d.Units = "d1", payee.Name, "1000000000" },
+			typev1.Reason_REASON_ALREADY_EXISTS,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f.unchanged(func() { wantReason(t, deposit(tt.edit), tt.want, movedNo) })
@@ -151,10 +161,22 @@ func TestNoStatementDebits(t *testing.T) {
 		available, held int64
 	}{
 		{"redemption", &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: out.Name}, 500 * usd, 100 * usd},
-		{"redemption of what is held", &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/held"}, 500 * usd, 100 * usd},
-		{"accept loss", &typev1.AcceptLoss{Installation: id, Wallet: payer.Name, LostEntry: 99, LostHash: make([]byte, 32)}, 500 * usd, 100 * usd},
-		{"deposit", &typev1.Deposit{Installation: id, Wallet: payer.Name, DepositId: "d2", Asset: f.Installation.BookUSD(), Units: "5"}, 500*usd + 5, 100 * usd},
-		{"set time", &typev1.SetTime{Installation: id, Wallet: payer.Name, StatementId: "s1", TimeMillis: noon.Add(-time.Second).UnixMilli()}, 600*usd + 5, 0},
+		{
+			"redemption of what is held", &typev1.Redemption{Installation: id, Wallet: payer.Name, Payment: payer.Name + "/payments/held"},
+			500 * usd, 100 * usd,
+		},
+		{
+			"accept loss", &typev1.AcceptLoss{Installation: id, Wallet: payer.Name, LostEntry: 99, LostHash: make([]byte, 32)},
+			500 * usd, 100 * usd,
+		},
+		{
+			"deposit", &typev1.Deposit{Installation: id, Wallet: payer.Name, DepositId: "d2", Asset: f.Installation.BookUSD(), Units: "5"},
+			500*usd + 5, 100 * usd,
+		},
+		{
+			"set time", &typev1.SetTime{Installation: id, Wallet: payer.Name, StatementId: "s1", TimeMillis: noon.Add(-time.Second).UnixMilli()},
+			600*usd + 5, 0,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if loss, ok := tt.m.(*typev1.AcceptLoss); ok {

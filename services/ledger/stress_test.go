@@ -93,7 +93,8 @@ func (r *random) setUp() {
 		r.setGuardRails(w, func(doc *typev1.GuardRails) {
 			evidencetest.Allow(keys...)(doc)
 			doc.Limits = []*typev1.Limit{
-				limit(typev1.Window_WINDOW_PAYMENT, 4, yellow), limit(typev1.Window_WINDOW_PAYMENT, 9, red), limit(typev1.Window_WINDOW_DAY, stressWall, red),
+				limit(typev1.Window_WINDOW_PAYMENT, 4, yellow),
+				limit(typev1.Window_WINDOW_PAYMENT, 9, red), limit(typev1.Window_WINDOW_DAY, stressWall, red),
 			}
 		})
 		r.deposit(w, "d-"+w.Handle, 30)
@@ -110,7 +111,8 @@ func (r *random) operation() func() {
 	ctx := r.t.Context()
 	var call func() error
 	kind := rapid.SampledFrom([]string{
-		"pay", "pay", "pay", "repeat", "settle", "settle", "settle", "approve", "refuse", "cancel", "get", "freeze", "unfreeze", "deposit", "redeem", "edit",
+		"pay", "pay", "pay", "repeat", "settle", "settle", "settle", "approve", "refuse", "cancel", "get", "freeze", "unfreeze",
+		"deposit", "redeem", "edit",
 	}).Draw(r.rt, "kind")
 	switch {
 	case kind == "pay":
@@ -118,7 +120,9 @@ func (r *random) operation() func() {
 	case kind == "freeze":
 		id := fmt.Sprint("f", rapid.IntRange(0, 3).Draw(r.rt, "freeze"))
 		call = func() error {
-			_, err := r.client.Freeze(ctx, &ledgerv1.FreezeRequest{Freeze: &typev1.Freeze{FreezeId: id, Scope: typev1.Scope_SCOPE_WALLET, Wallet: w.Name}})
+			_, err := r.client.Freeze(ctx, &ledgerv1.FreezeRequest{
+				Freeze: &typev1.Freeze{FreezeId: id, Scope: typev1.Scope_SCOPE_WALLET, Wallet: w.Name},
+			})
 			return err
 		}
 	case kind == "unfreeze":

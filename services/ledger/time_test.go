@@ -35,7 +35,9 @@ func TestExpiry(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := start(t)
 			payer, payee := f.two()
-			p := f.payment(payer, evidencetest.PaymentConfig{To: payee.GroupKey, Units: usd, Expiry: noon.Add(time.Minute), Deadline: noon.Add(tt.deadline)})
+			p := f.payment(payer, evidencetest.PaymentConfig{
+				To: payee.GroupKey, Units: usd, Expiry: noon.Add(time.Minute), Deadline: noon.Add(tt.deadline),
+			})
 			f.must(p, authorized)
 			f.clock.advance(time.Minute - time.Millisecond)
 			f.unchanged(func() { tt.end(f, p.Name) })
@@ -196,7 +198,10 @@ func TestCountAndRolling(t *testing.T) {
 	payer := f.wallet("payer", paying([]*evidencetest.Wallet{payee}, func(doc *typev1.GuardRails) {
 		doc.Limits = []*typev1.Limit{
 			limit(typev1.Window_WINDOW_PAYMENT, usd, red),
-			{Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_ROLLING, RollingSeconds: 3600, Amount: "2", Crossed: red},
+			{
+				Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_ROLLING, RollingSeconds: 3600, Amount: "2",
+				Crossed: red,
+			},
 			{Unit: "USD", Measure: typev1.Measure_MEASURE_COUNT, Window: typev1.Window_WINDOW_LIFETIME, Amount: "4", Crossed: yellow},
 		}
 	}))
@@ -305,7 +310,8 @@ func TestClockBack(t *testing.T) {
 	got := f.must(near, authorized)
 	receipt := new(typev1.Receipt)
 	f.Decode(got.GetReceipt(), receipt)
-	if want := noon.Add(12*time.Hour + time.Minute).UnixMilli(); receipt.GetTimeMillis() != want || got.GetLedgerTime().AsTime().UnixMilli() != want {
+	if want := noon.Add(12*time.Hour + time.Minute).UnixMilli(); receipt.GetTimeMillis() != want ||
+		got.GetLedgerTime().AsTime().UnixMilli() != want {
 		t.Errorf("receipt of %d, ledger time %v, want %d", receipt.GetTimeMillis(), got.GetLedgerTime().AsTime(), want)
 	}
 	f.clock.set(noon)
@@ -317,9 +323,12 @@ func TestClockBack(t *testing.T) {
 		wantReason(t, err, behind, movedNo)
 		_, err = f.client.CancelPayment(t.Context(), &ledgerv1.CancelPaymentRequest{Name: p.Name})
 		wantReason(t, err, behind, movedUnknown)
-		_, err = f.client.SetGuardRails(t.Context(), &ledgerv1.SetGuardRailsRequest{GuardRails: f.Sign(payer.OwnerKey, payer.NextGuardRails(nil))})
+		_, err = f.client.SetGuardRails(t.Context(),
+			&ledgerv1.SetGuardRailsRequest{GuardRails: f.Sign(payer.OwnerKey, payer.NextGuardRails(nil))})
 		wantReason(t, err, behind, movedNo)
-		err = f.apply(&typev1.Deposit{Installation: f.Installation.ID(), Wallet: payer.Name, DepositId: "d2", Asset: f.Installation.BookUSD(), Units: "1"})
+		err = f.apply(&typev1.Deposit{
+			Installation: f.Installation.ID(), Wallet: payer.Name, DepositId: "d2", Asset: f.Installation.BookUSD(), Units: "1",
+		})
 		wantReason(t, err, behind, movedNo)
 		if got := f.get(p.Name); got.GetState() != authorized {
 			t.Errorf("the payment became %s", got.GetState())
@@ -340,7 +349,9 @@ func TestClockBack(t *testing.T) {
 func TestSetTime(t *testing.T) {
 	f := start(t)
 	payer, payee := f.two()
-	waiting := f.payment(payer, evidencetest.PaymentConfig{ID: "waiting", To: payee.GroupKey, Units: 3 * usd, Expiry: noon.Add(time.Minute), Deadline: noon.Add(time.Hour)})
+	waiting := f.payment(payer, evidencetest.PaymentConfig{
+		ID: "waiting", To: payee.GroupKey, Units: 3 * usd, Expiry: noon.Add(time.Minute), Deadline: noon.Add(time.Hour),
+	})
 	f.must(waiting, authorized)
 	year := noon.Add(365 * 24 * time.Hour)
 	f.clock.set(year)

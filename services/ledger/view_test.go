@@ -102,7 +102,9 @@ func TestListPayments(t *testing.T) {
 func TestListReviews(t *testing.T) {
 	f := start(t)
 	payee := f.wallet("payee", loose)
-	mine := []*evidencetest.Wallet{f.wallet("w1", paying([]*evidencetest.Wallet{payee}, asking)), f.wallet("w2", paying([]*evidencetest.Wallet{payee}, asking))}
+	mine := []*evidencetest.Wallet{
+		f.wallet("w1", paying([]*evidencetest.Wallet{payee}, asking)), f.wallet("w2", paying([]*evidencetest.Wallet{payee}, asking)),
+	}
 	other := f.World.ClaimedWallet(evidencetest.WalletConfig{ID: "other", Owner: "else"})
 	f.pin(other)
 	f.setGuardRails(other, paying([]*evidencetest.Wallet{payee}, asking))

@@ -444,7 +444,8 @@ func TestJudge(t *testing.T) {
 			if life := v.GetExpiryMillis() - v.GetTimeMillis(); life != time.Minute.Milliseconds() {
 				t.Errorf("lives %d ms", life)
 			}
-			if got, want := evidence.Approves(v), tt.want == typev1.Light_LIGHT_GREEN || tt.want == typev1.Light_LIGHT_YELLOW && tt.reviewed; got != want {
+			if got, want := evidence.Approves(v),
+				tt.want == typev1.Light_LIGHT_GREEN || tt.want == typev1.Light_LIGHT_YELLOW && tt.reviewed; got != want {
 				t.Errorf("approves %v, want %v", got, want)
 			}
 		})
@@ -575,7 +576,8 @@ func TestJudgeReviewByReplacedKey(t *testing.T) {
 	l := f.pinned("w", evidencetest.Allow(recipient))
 	p := l.Payment(evidencetest.PaymentConfig{To: recipient, Units: 6_000_000, Now: start})
 	p.Answer(typev1.Answer_ANSWER_APPROVE, nil)
-	if _, err := f.set(l.SetGuardRails(func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{evidencetest.Public(f.Key("owner-2"))} })); err != nil {
+	rotate := func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{evidencetest.Public(f.Key("owner-2"))} }
+	if _, err := f.set(l.SetGuardRails(rotate)); err != nil {
 		t.Fatal(err)
 	}
 	e, err := f.judge(p)
@@ -672,7 +674,9 @@ func BenchmarkJudge(b *testing.B) {
 	for _, recipients := range []int{1, 256} {
 		b.Run(fmt.Sprintf("recipients=%d", recipients), func(b *testing.B) {
 			w := evidencetest.New(b)
-			s, err := policy.New(policy.Config{Installations: w.Installations, Key: w.Policy, KV: servicetest.Namespace(b), Clock: func() time.Time { return start }})
+			s, err := policy.New(policy.Config{
+				Installations: w.Installations, Key: w.Policy, KV: servicetest.Namespace(b), Clock: func() time.Time { return start },
+			})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -684,7 +688,8 @@ func BenchmarkJudge(b *testing.B) {
 			for _, key := range keys(7, recipients-1) {
 				allow = append(allow, [32]byte(key))
 			}
-			if _, err := s.SetGuardRails(b.Context(), &policyv1.SetGuardRailsRequest{GuardRails: l.SetGuardRails(evidencetest.Allow(allow...))}); err != nil {
+			if _, err := s.SetGuardRails(b.Context(),
+				&policyv1.SetGuardRailsRequest{GuardRails: l.SetGuardRails(evidencetest.Allow(allow...))}); err != nil {
 				b.Fatal(err)
 			}
 			p := l.Payment(evidencetest.PaymentConfig{To: recipient, Now: start})

@@ -29,7 +29,11 @@ func TestJudgeOnSolana(t *testing.T) {
 		want   typev1.Light
 	}{
 		{"small, to whom is allowed", l, evidencetest.PaymentConfig{To: recipient, Units: 5_000_000}, typev1.Light_LIGHT_GREEN},
-		{"small, for an HTTP resource", l, evidencetest.PaymentConfig{To: recipient, Units: 5_000_000, EditIntent: fetch}, typev1.Light_LIGHT_GREEN},
+		{
+			"small, for an HTTP resource", l,
+			evidencetest.PaymentConfig{To: recipient, Units: 5_000_000, EditIntent: fetch},
+			typev1.Light_LIGHT_GREEN,
+		},
 		{"a unit over the review limit", l, evidencetest.PaymentConfig{To: recipient, Units: 5_000_001}, typev1.Light_LIGHT_YELLOW},
 		{"to a stranger", l, evidencetest.PaymentConfig{To: [32]byte{9}, Units: 1}, typev1.Light_LIGHT_YELLOW},
 		{"a unit over the wall", l, evidencetest.PaymentConfig{To: recipient, Units: 100_000_001}, typev1.Light_LIGHT_RED},

@@ -19,7 +19,8 @@ import (
 )
 
 // keepData makes the next file of testdata/data.
-var keepData = flag.String("data.keep", "", "the file in which TestDataOfEarlierVersions keeps an installation of this version, such as testdata/data/v2.tar.gz")
+var keepData = flag.String("data.keep", "",
+	"the file in which TestDataOfEarlierVersions keeps an installation of this version, such as testdata/data/v2.tar.gz")
 
 // etcdCopy is the snapshot of etcd in such a file. Everything else stands where it stood.
 const etcdCopy = "etcd.snapshot"
@@ -105,7 +106,8 @@ func (s *site) wantKept(ctx context.Context, t *testing.T) {
 		t.Fatalf("a payment: %v, %v, want SETTLED", paid, err)
 	}
 	// What was paid before is not paid again, and other guard rails can follow.
-	if paid, err := payer.Pay(ctx, client.Order{ID: "first", Recipient: shop.Wallet(), Units: usd, Purpose: "load"}); err != nil || paid.State != settled {
+	if paid, err := payer.Pay(ctx, client.Order{ID: "first", Recipient: shop.Wallet(), Units: usd, Purpose: "load"}); err != nil ||
+		paid.State != settled {
 		t.Errorf("the repeat of a payment of before: %v, %v", paid, err)
 	}
 	rules := client.StandardRules(shop.GroupKey())

@@ -122,7 +122,8 @@ func TestOperateInstallAndKeys(t *testing.T) {
 	s.run("halfkey-dev etcd-users . --endpoints " + s.member.Address)
 	s.awaitReady()
 	s.run("halfkey --home home-owner owner init --code-file bootstrap.code --email you@company.com --second-key-file second-owner.key")
-	if out, err := s.try("halfkey --home home-thief owner init --code-file bootstrap.code --email thief@company.com --second-key-file thief.key"); err == nil {
+	again := "halfkey --home home-thief owner init --code-file bootstrap.code --email thief@company.com --second-key-file thief.key"
+	if out, err := s.try(again); err == nil {
 		t.Errorf("a second owner by the bootstrap code:\n%s", out)
 	}
 	s.register("shop")
@@ -132,7 +133,8 @@ func TestOperateInstallAndKeys(t *testing.T) {
 
 	// The first operator's key is lost: the second takes it out.
 	lost := strings.TrimSpace(s.run("halfkey installation key operator.key"))
-	s.run("halfkey installation succeed --current installation.json --key " + offline + " --remove-operator-key " + lost + " --out installation.2.json")
+	s.run("halfkey installation succeed --current installation.json --key " + offline + " --remove-operator-key " + lost +
+		" --out installation.2.json")
 	s.installations(2)
 	s.restart("gateway", "identity", "policy", "cosigner", "ledger")
 	if out, err := s.try("halfkey --home home-operator operator --key operator.key deposit @first 20"); err == nil {
@@ -180,7 +182,8 @@ func (s *shell) rotateKEK(t *testing.T, operator string) {
 	s.run("halfkey-dev kek new cosigner/kek.json")
 	s.programs["cosigner"].stop(t)
 	s.programs["cosigner"].start()
-	if code := s.programs["cosigner"].wait(t); code == 0 || !strings.Contains(s.programs["cosigner"].tail(), "sealed under another key-encryption key") {
+	if code := s.programs["cosigner"].wait(t); code == 0 ||
+		!strings.Contains(s.programs["cosigner"].tail(), "sealed under another key-encryption key") {
 		t.Errorf("a co-signer with another keyset ends with %d:\n%s", code, s.programs["cosigner"].tail())
 	}
 	write(t, file, both)

@@ -43,7 +43,9 @@ func TestOperateLimits(t *testing.T) {
 	}
 	// The settings' row gives the lines of the example that bear them.
 	gateway := read(t, filepath.Join(root, "deploy", "config", "gateway.yaml"))
-	for _, setting := range []string{"source: {per_second: 2000, burst: 4000, at_once: 512}", "caller: {per_second: 200, burst: 400, at_once: 64}"} {
+	for _, setting := range []string{
+		"source: {per_second: 2000, burst: 4000, at_once: 512}", "caller: {per_second: 200, burst: 400, at_once: 64}",
+	} {
 		if !strings.Contains(page, "`"+setting+"`") || !strings.Contains(gateway, setting) {
 			t.Errorf("page and example do not both have %q", setting)
 		}
@@ -68,7 +70,14 @@ func spellings(value int64, isTime bool) []string {
 	for _, unit := range []struct {
 		size time.Duration
 		name string
-	}{{24 * time.Hour, "days"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}} {
+	}{
+		{24 * time.Hour, "days"},
+		{time.Hour, "h"},
+		{time.Minute, "min"},
+		{time.Second, "s"},
+		{time.Millisecond, "ms"},
+		{time.Microsecond, "µs"},
+	} {
 		if value%int64(unit.size) == 0 {
 			spelled = append(spelled, grouped(value/int64(unit.size))+" "+unit.name)
 		}
@@ -128,7 +137,9 @@ func (c constants) value(name string) (value int64, isTime bool, err error) {
 }
 
 // units are package time's that bounds are made of.
-var units = map[string]time.Duration{"Microsecond": time.Microsecond, "Millisecond": time.Millisecond, "Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}
+var units = map[string]time.Duration{
+	"Microsecond": time.Microsecond, "Millisecond": time.Millisecond, "Second": time.Second, "Minute": time.Minute, "Hour": time.Hour,
+}
 
 // eval evaluates what bounds are written with: numbers, names of the same package, sums, products, shifts and units of time.
 func (c constants) eval(expr ast.Expr) (value int64, isTime bool, err error) {

@@ -59,7 +59,8 @@ func (s *shell) rotate(number int, change string, services ...string) {
 		current = fmt.Sprintf("installation.%d.json", number-1)
 	}
 	for _, name := range services {
-		change += fmt.Sprintf(" --%s-key %s", name, strings.TrimSpace(s.run(fmt.Sprintf("halfkey installation key --new %s.%d.key", name, number))))
+		change += fmt.Sprintf(" --%s-key %s", name,
+			strings.TrimSpace(s.run(fmt.Sprintf("halfkey installation key --new %s.%d.key", name, number))))
 	}
 	s.run(fmt.Sprintf("halfkey installation succeed --current %s --key operator.key %s --out installation.%d.json", current, change, number))
 	s.installations(number)

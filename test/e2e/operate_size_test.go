@@ -23,8 +23,8 @@ import (
 // sizes are what stores hold, by what docs/operate.md calls it.
 type sizes map[string]int64
 
-// The figures of docs/operate.md, "Sizing": what a wallet, a version of its guard rails and a payment add to each store. Counts are equal to
-// the page's, and bytes lie within a third of it.
+// The figures of docs/operate.md, "Sizing": what a wallet, a version of its guard rails and a payment add to each store. Counts
+// are equal to the page's, and bytes lie within a third of it.
 func TestOperateSizes(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -72,7 +72,9 @@ func TestOperateSizes(t *testing.T) {
 func pageSizes(t *testing.T, what string) map[string]float64 {
 	t.Helper()
 	page := read(t, filepath.Join("..", "..", "docs", "operate.md"))
-	columns := []string{"ledger rows", "journal entries", "ledger bytes", "etcd keys of identity", "etcd keys of policy", "etcd keys of cosigner", "etcd bytes"}
+	columns := []string{
+		"ledger rows", "journal entries", "ledger bytes", "etcd keys of identity", "etcd keys of policy", "etcd keys of cosigner", "etcd bytes",
+	}
 	row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(what) + ` +\|(.*)\|$`).FindStringSubmatch(page)
 	if row == nil {
 		t.Fatalf("the page has no row for %s", what)

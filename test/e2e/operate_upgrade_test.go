@@ -19,7 +19,10 @@ import (
 var nextBuild = []struct{ file, text, replacement string }{
 	{"internal/program/program.go", "\treturn version\n", "\treturn \"next\"\n"},
 	{"internal/rpc/interceptor.go", "\tif err == nil {\n\t\treturn resp, nil\n", "\tif err == nil {\n\t\treturn withField(resp), nil\n"},
-	{"internal/rpc/dial.go", "\treturn grpc.NewClient(target, options...)", "\treturn grpc.NewClient(target, append(options, grpc.WithChainUnaryInterceptor(asksWithField))...)"},
+	{
+		"internal/rpc/dial.go", "\treturn grpc.NewClient(target, options...)",
+		"\treturn grpc.NewClient(target, append(options, grpc.WithChainUnaryInterceptor(asksWithField))...)",
+	},
 	{"internal/rpc/next.go", "", `package rpc
 
 import (
@@ -37,7 +40,9 @@ func withField(message any) any {
 	return m
 }
 
-func asksWithField(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+func asksWithField(
+	ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption,
+) error {
 	return invoke(ctx, method, withField(req), reply, cc, o...)
 }
 `},

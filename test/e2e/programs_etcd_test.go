@@ -53,7 +53,8 @@ func serveEtcd(config string) error {
 		TrustedCAFile: filepath.Join(m.TLS, "ca.pem"), ClientCertAuth: true,
 	}
 	logger, err := zap.Config{
-		Level: zap.NewAtomicLevelAt(zap.WarnLevel), Encoding: "json", OutputPaths: []string{"stderr"}, EncoderConfig: zap.NewProductionEncoderConfig(),
+		Level: zap.NewAtomicLevelAt(zap.WarnLevel), Encoding: "json",
+		OutputPaths: []string{"stderr"}, EncoderConfig: zap.NewProductionEncoderConfig(),
 	}.Build()
 	if err != nil {
 		return err

@@ -62,7 +62,10 @@ func TestProgramsMisconfigured(t *testing.T) {
 		{"another installation's file", "policy", func(t *testing.T, _ *program, dir string) {
 			write(t, filepath.Join(dir, "installation.json"), read(t, filepath.Join(another.made.Dir, "installation.json")))
 		}, []string{"installation"}},
-		{"no certificate", "identity", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "tls.pem")) }, []string{"tls.pem", "no such file"}},
+		{
+			"no certificate", "identity", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "tls.pem")) },
+			[]string{"tls.pem", "no such file"},
+		},
 		{"another service's certificate", "ledger", func(t *testing.T, _ *program, dir string) {
 			for _, file := range []string{"tls.pem", "tls.key"} {
 				write(t, filepath.Join(dir, file), read(t, filepath.Join(s.made.Dir, "policy", file)))
@@ -85,15 +88,24 @@ func TestProgramsMisconfigured(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"statement.key", "chmod 600"}},
-		{"no key-encryption key", "cosigner", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "kek.json")) }, []string{"kek.json"}},
+		{
+			"no key-encryption key", "cosigner", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "kek.json")) },
+			[]string{"kek.json"},
+		},
 		{"a key-encryption key that is none", "cosigner", func(t *testing.T, _ *program, dir string) {
 			write(t, filepath.Join(dir, "kek.json"), "{}")
 		}, []string{"kek.json"}},
-		{"no certificate for etcd", "policy", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "etcd.pem")) }, []string{"etcd.pem", "no such file"}},
+		{
+			"no certificate for etcd", "policy", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "etcd.pem")) },
+			[]string{"etcd.pem", "no such file"},
+		},
 		{"a bootstrap key that is none", "identity", func(t *testing.T, _ *program, dir string) {
 			write(t, filepath.Join(dir, "bootstrap.pub"), "abcd")
 		}, []string{"bootstrap.pub is not a public key"}},
-		{"no public certificate", "gateway", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "public.pem")) }, []string{"public.pem"}},
+		{
+			"no public certificate", "gateway", func(t *testing.T, _ *program, dir string) { remove(t, filepath.Join(dir, "public.pem")) },
+			[]string{"public.pem"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := s.programs[tt.program]
@@ -127,7 +139,8 @@ func TestProgramsMisconfigured(t *testing.T) {
 					}
 				}
 				for _, secret := range []string{"statement.key", "tls.key"} {
-					if b, err := os.ReadFile(filepath.Join(dir, secret)); err == nil && len(b) > 8 && strings.Contains(stderr, strings.TrimSpace(string(b))) {
+					if b, err := os.ReadFile(filepath.Join(dir, secret)); err == nil && len(b) > 8 &&
+						strings.Contains(stderr, strings.TrimSpace(string(b))) {
 						t.Errorf("%v shows %s", args, secret)
 					}
 				}
@@ -199,7 +212,8 @@ func TestProgramsUnknownToEtcd(t *testing.T) {
 		awaits(t, p.name+" says that etcd denies it", func() bool {
 			for line := range strings.Lines(p.logs.String()) {
 				var said struct{ Msg, Cause string }
-				if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "not started yet, trying again" && strings.Contains(said.Cause, "permission denied") {
+				if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "not started yet, trying again" &&
+					strings.Contains(said.Cause, "permission denied") {
 					return true
 				}
 			}

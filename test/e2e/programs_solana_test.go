@@ -40,7 +40,10 @@ func TestProgramsSolana(t *testing.T) {
 		{"of another network", node.URL + "\n" + mainnet.URL + "/" + secret + "\n", 0o600, 1, []string{"solana endpoint 2", "another network"}},
 		{"down", down.URL + "/" + secret + "\n" + node.URL + "\n", 0o600, 1, []string{"solana endpoint 1", "HTTP status 503"}},
 		{"that others may read", node.URL + "/" + secret + "\n", 0o644, 1, []string{"solana-endpoints", "chmod 600"}},
-		{"twice", node.URL + "/" + secret + "\n" + node.URL + "/" + secret, 0o600, 1, []string{"solana-endpoints", "solana endpoint 2: is given twice"}},
+		{
+			"twice", node.URL + "/" + secret + "\n" + node.URL + "/" + secret, 0o600, 1,
+			[]string{"solana-endpoints", "solana endpoint 2: is given twice"},
+		},
 		{"in plain text over a network", "http://rpc.example.org/" + secret, 0o600, 1, []string{"solana endpoint 1", "use https"}},
 		{"none", "\n", 0o600, 1, []string{"holds no URL"}},
 	} {

@@ -308,8 +308,8 @@ func (l *listening) has(prefix string) bool {
 	return false
 }
 
-// TestProgramsTellNoSecret looks for every key of a deployment in what its processes show of themselves: their arguments, their environment,
-// all that they log, their metrics, and what they say of a key that is broken.
+// TestProgramsTellNoSecret looks for every key of a deployment in what its processes show of themselves: their arguments, their
+// environment, all that they log, their metrics, and what they say of a key that is broken.
 func TestProgramsTellNoSecret(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*comesUp)

@@ -110,7 +110,8 @@ func (w *world) steal(t *testing.T) thief {
 // sharing asks the co-signer, past the gateway, how the payer's key is shared, and how far the newest order has come.
 func (w *world) sharing(ctx context.Context, t *testing.T) (uint64, *typev1.Resharing) {
 	t.Helper()
-	got, err := cosignerv1.NewCosignerServiceClient(w.crasher.conn("cosigner")).GetResharing(ctx, &cosignerv1.GetResharingRequest{Wallet: w.payer.Wallet()})
+	got, err := cosignerv1.NewCosignerServiceClient(w.crasher.conn("cosigner")).
+		GetResharing(ctx, &cosignerv1.GetResharingRequest{Wallet: w.payer.Wallet()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,8 +260,14 @@ func TestRefuses(t *testing.T) {
 		{name: "no path", installation: installation, socket: "unix://", want: "path"},
 		{name: "no trust domain", installation: "Test 1", want: "trust domain"},
 		{name: "nobody there", installation: installation, socket: "unix:///nowhere/agent.sock", want: "deadline", says: "no such file"},
-		{name: "another installation's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, "test-2", authz.Ledger)}, want: "no identity"},
-		{name: "no service's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, installation, "treasury")}, want: "no identity"},
+		{
+			name: "another installation's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, "test-2", authz.Ledger)},
+			want: "no identity",
+		},
+		{
+			name: "no service's", installation: installation, svids: []*workload.X509SVID{svid(t, ca, installation, "treasury")},
+			want: "no identity",
+		},
 		{name: "another's key", installation: installation, svids: []*workload.X509SVID{mixed}, want: "deadline", says: "private key"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
