@@ -51,8 +51,10 @@ type ownerFile struct {
 	Invitation []byte `json:"invitation,omitempty"`
 	// Registered says that the installation has taken the registration.
 	Registered bool `json:"registered"`
-	// Statement is the owner's newest OwnerKeys, an encoded Envelope; empty while its keys are the registration's.
-	Statement []byte `json:"statement,omitempty"`
+	// Statement is the owner's newest OwnerKeys, an encoded Envelope; empty while its keys are the registration's. EarlierStatements
+	// are those of before that this home made, oldest first: an identity that was put back is led forward by them.
+	Statement         []byte   `json:"statement,omitempty"`
+	EarlierStatements [][]byte `json:"earlier_statements,omitempty"`
 	// Earlier are the seeds of this home's earlier keys, oldest first, EarlierKeys the public keys of earlier statements.
 	Earlier     [][]byte `json:"earlier,omitempty"`
 	EarlierKeys [][]byte `json:"earlier_keys,omitempty"`

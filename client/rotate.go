@@ -66,7 +66,7 @@ type RotatedWallet struct {
 
 const (
 	rotateOp = "rotate owner keys"
-	// earlierMax bounds the earlier keys that a home keeps.
+	// earlierMax bounds the earlier keys that a home keeps, and the earlier statements: of these it keeps the newest.
 	earlierMax = 256
 )
 
@@ -86,8 +86,9 @@ type rotationFile struct {
 // a key that its present ones name. While a wallet lacks it the rotation is open: the error says so, the answer says which, and
 // called again, after a crash as well, without options or with the same ones, RotateKeys goes on from where it stopped.
 //
-// This home keeps its earlier keys: a wallet that was claimed under one of them meanwhile, or that the directory did not show, is
-// led to the present keys by RotateKeys without options. The Owner that it is called on keeps the key that it had.
+// This home keeps its earlier keys and statements: a wallet that was claimed under one of them meanwhile, or that the directory did
+// not show, is led to the present keys by RotateKeys without options, and so is an identity that was put back to an older copy, which
+// knows the owner by its keys of then. The Owner that it is called on keeps the key that it had.
 func (o *Owner) RotateKeys(ctx context.Context, options RotateOptions) (*Rotation, error) {
 	c := o.c
 	unlock, err := c.lockSecret(ctx, rotateOp, ownerKeyName)
@@ -243,6 +244,8 @@ type rotating struct {
 	hands []*Owner
 	// add and remove change the keys that guard rails name.
 	add, remove [][]byte
+	// behind says that the installation knows the owner by an earlier key of this home alone.
+	behind bool
 }
 
 func (c *Client) newRotating(f *ownerFile) (*rotating, error) {
@@ -276,13 +279,14 @@ func (r *rotating) known(call func(*Owner) error) (as *Owner, err error) {
 
 func (r *rotating) wallets(ctx context.Context) ([]RotatedWallet, error) {
 	var owned []*OwnedWallet
-	_, err := r.known(func(as *Owner) (err error) {
+	as, err := r.known(func(as *Owner) (err error) {
 		owned, err = as.Wallets(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	r.behind = as != r.after
 	out := make([]RotatedWallet, 0, len(owned))
 	for _, w := range owned {
 		one := RotatedWallet{Wallet: w.Wallet, Handle: w.Handle}
@@ -355,23 +359,59 @@ func (r *rotating) wallet(ctx context.Context, wallet string) (number uint64, fo
 
 // finish changes the keys that authenticate the owner, and stores that the rotation has ended.
 func (r *rotating) finish(ctx context.Context) error {
+	ended := r.f.ended()
+	if len(ended.Statement) > 0 {
+		// Another home may have said more since. That is no failure of this one, unless it has something new to say or is not known.
+		news := r.behind || r.f.Rotation != nil && len(r.f.Rotation.Statement) > 0
+		if err := r.tell(ctx, ended); err != nil && (news || !superseded(err)) {
+			return err
+		}
+	}
 	if r.f.Rotation == nil {
 		return nil
 	}
-	if len(r.f.Rotation.Statement) > 0 {
-		e := new(typev1.Envelope)
-		if err := evidence.Unmarshal(r.f.Rotation.Statement, e); err != nil {
-			return wrap(rotateOp, err, notMoved)
-		}
-		told, err := invoke(ctx, r.c, rpc{op: rotateOp}, &gatewayv1.SetOwnerKeysRequest{OwnerKeys: e}, gatewayv1.GatewayServiceClient.SetOwnerKeys)
-		if err != nil {
+	return wrap(rotateOp, r.c.saveOwner(ended), notMoved)
+}
+
+// tell gives identity the owner's newest statement. One that was put back to an older copy does not know the key that signed it, and
+// is given the statements of before, oldest first: each is signed under a key of the one before it.
+func (r *rotating) tell(ctx context.Context, f *ownerFile) error {
+	err := r.tellKeys(ctx, f.Statement)
+	if ReasonOf(err) != typev1.Reason_REASON_BAD_STATEMENT || len(f.EarlierStatements) == 0 {
+		return err
+	}
+	for _, statement := range f.EarlierStatements {
+		if err := r.tellKeys(ctx, statement); err != nil && !superseded(err) {
 			return err
 		}
-		if told.GetName() != r.f.Owner || !sameEnvelope(told.GetKeys(), e) {
-			return distrust(rotateOp, notMoved, "the owner's keys were not taken as they were given", nil)
-		}
 	}
-	return wrap(rotateOp, r.c.saveOwner(r.f.ended()), notMoved)
+	return r.tellKeys(ctx, f.Statement)
+}
+
+// superseded reports whether identity may have a statement behind it that it refuses: itself, or one that another home made instead.
+func superseded(err error) bool {
+	switch ReasonOf(err) {
+	case typev1.Reason_REASON_BAD_STATEMENT, typev1.Reason_REASON_EVIDENCE_STALE, typev1.Reason_REASON_ALREADY_EXISTS:
+		return true
+	default:
+		return false
+	}
+}
+
+// tellKeys gives identity one statement.
+func (r *rotating) tellKeys(ctx context.Context, statement []byte) error {
+	e := new(typev1.Envelope)
+	if err := evidence.Unmarshal(statement, e); err != nil {
+		return wrap(rotateOp, err, notMoved)
+	}
+	told, err := invoke(ctx, r.c, rpc{op: rotateOp}, &gatewayv1.SetOwnerKeysRequest{OwnerKeys: e}, gatewayv1.GatewayServiceClient.SetOwnerKeys)
+	if err != nil {
+		return err
+	}
+	if told.GetName() != r.f.Owner || !sameEnvelope(told.GetKeys(), e) {
+		return distrust(rotateOp, notMoved, "the owner's keys were not taken as they were given", nil)
+	}
+	return nil
 }
 
 // statement is what the owner said last of its keys; number 0 is the registration.
@@ -406,6 +446,10 @@ func (f *ownerFile) ended() *ownerFile {
 	if len(f.Rotation.Statement) > 0 {
 		if present, err := f.statement(); err == nil {
 			next.EarlierKeys = append(slices.Clone(f.EarlierKeys), present.GetOwnerKeys()...)
+		}
+		if len(f.Statement) > 0 {
+			kept := f.EarlierStatements[max(0, len(f.EarlierStatements)-earlierMax+1):]
+			next.EarlierStatements = append(slices.Clone(kept), f.Statement)
 		}
 		next.Statement = f.Rotation.Statement
 	}

@@ -103,8 +103,9 @@ func TestLedgerPutBack(t *testing.T) {
 	w.verifyJournal(ctx, t, w.payer)
 }
 
-// TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed three times, the
-// last time to another request key, are led forward, version by version, by the next payment.
+// TestDirectoryPutBack: identity, policy and co-signer put back to a time before the guard rails changed five times, twice to another
+// owner key and the last time to another request key, are led forward, version by version, by the next payment. Identity gets back
+// by which keys it knows the owner from the owner's home.
 func TestDirectoryPutBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -114,20 +115,24 @@ func TestDirectoryPutBack(t *testing.T) {
 	restore := backup(t, w.Dir(), "etcd")
 	w.Restart()
 	rules := client.StandardRules(w.shop.GroupKey())
-	for _, threshold := range []int64{6, 8} {
-		rules.AutoApprove = threshold * usd
-		w.GuardRails(w.payer, rules)
+	rules.AutoApprove = 6 * usd
+	w.GuardRails(w.payer, rules)
+	for range 2 {
+		if _, err := w.owner(t).RotateKeys(ctx, client.RotateOptions{Renew: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := w.owner(t)
+	rules.AutoApprove = 8 * usd
+	if _, err := owner.SetGuardRails(ctx, w.payer.Wallet(), rules); err != nil {
+		t.Fatal(err)
 	}
 	offer, err := w.payer.Offer(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := w.Owner().GuardRails(ctx, w.payer.Wallet())
+	newest, err := owner.RotateRequestKey(ctx, offer)
 	if err != nil {
-		t.Fatal(err)
-	}
-	head.Document.RequestKey = offer.RequestKey[:]
-	if _, err := w.Owner().SetDocument(ctx, head.Document); err != nil {
 		t.Fatal(err)
 	}
 	w.Kill()
@@ -136,6 +141,19 @@ func TestDirectoryPutBack(t *testing.T) {
 	paid, err := w.payer.Pay(ctx, client.Order{Recipient: w.shop.Wallet(), Units: 7 * usd})
 	if err != nil || paid.State != typev1.PaymentState_PAYMENT_STATE_SETTLED {
 		t.Fatalf("a payment of 7 USD under the newest guard rails and request key: %v, %v", paid, err)
+	}
+	w.wantAgreed(ctx, t, w.payer.Wallet(), newest.Digest[:])
+	if _, err := owner.GuardRails(ctx, w.payer.Wallet()); err != nil {
+		t.Errorf("the owner by its newest key, about a wallet: %v", err)
+	}
+	if _, err := owner.RotateKeys(ctx, client.RotateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owner.Wallets(ctx); err != nil {
+		t.Errorf("the owner by its newest key, about itself: %v", err)
+	}
+	if _, err := w.Owner().Wallets(ctx); client.ReasonOf(err) != typev1.Reason_REASON_UNAUTHENTICATED {
+		t.Errorf("the owner by the key of the copy: %v, want UNAUTHENTICATED", err)
 	}
 }
 
