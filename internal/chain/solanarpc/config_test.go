@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
 )
 
 const mainnet = "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp"
@@ -60,21 +60,19 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// elsewhere is of another network.
+var elsewhere = answers("getGenesisHash", newPerson("elsewhere").key.String())
+
 // TestAnotherNetworkIsRefusedForGood: also after it has changed its mind.
 func TestAnotherNetworkIsRefusedForGood(t *testing.T) {
 	s := tell(t, lost)
-	right, wrong := s.node(t), s.node(t)
-	var asked atomic.Int64
-	wrong.genesis = newPerson("elsewhere").key
-	wrong.hostile = func(*modelCall) bool { asked.Add(1); return false }
-	client := newClient(t, right, wrong)
+	right, wrong := s.node(), s.node(elsewhere)
+	client := s.client(t, right, wrong)
 	err := client.Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "endpoint 2") || strings.Contains(err.Error(), "endpoint 1") {
 		t.Fatalf("%v", err)
 	}
-	wrong.mu.Lock()
-	wrong.genesis = right.genesis
-	wrong.mu.Unlock()
+	wrong.Become(solanarpctest.Showing(s.tip))
 	if err := client.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "is not asked") {
 		t.Errorf("Check: %v", err)
 	}
@@ -84,25 +82,23 @@ func TestAnotherNetworkIsRefusedForGood(t *testing.T) {
 	if got, err := client.Outcome(t.Context(), s.watch); err != nil || got.State != solanarpc.Unknown {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if b, err := client.Balance(t.Context(), wallet.key, mustKey(usdc)); err != nil || b.Sure {
+	if b, err := client.Balance(t.Context(), wallet.key, usdc); err != nil || b.Sure {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if asked.Load() != 1 {
-		t.Errorf("it was asked %d times, want once", asked.Load())
+	if n := wrong.Questions(); n != 1 {
+		t.Errorf("it was asked %d times, want once", n)
 	}
 }
 
 // TestAnotherNetworkLater: what stands behind an address has changed since it was checked, and nothing is proven by it any more.
 func TestAnotherNetworkLater(t *testing.T) {
 	s := tell(t, lost)
-	n := s.node(t)
-	client := newClient(t, n)
+	n := s.node()
+	client := s.client(t, n)
 	if err := client.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	n.mu.Lock()
-	n.genesis = newPerson("elsewhere").key
-	n.mu.Unlock()
+	n.Become(solanarpctest.Showing(s.tip), elsewhere)
 	got, err := client.Outcome(t.Context(), s.watch)
 	if err != nil || got.State != solanarpc.Unknown || !strings.Contains(got.Why, "another network") {
 		t.Errorf("%+v, %v", got, err)
@@ -112,19 +108,12 @@ func TestAnotherNetworkLater(t *testing.T) {
 // TestUnreachableAtFirst: an endpoint that was down is asked for its network before anything else.
 func TestUnreachableAtFirst(t *testing.T) {
 	s := tell(t, lost)
-	n := s.node(t)
-	n.hostile = func(c *modelCall) bool {
-		c.w.WriteHeader(http.StatusServiceUnavailable)
-		return c.send("")
-	}
-	client := newClient(t, n)
+	n := s.node(solanarpctest.Down(http.StatusServiceUnavailable))
+	client := s.client(t, n)
 	if err := client.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "HTTP status 503") {
 		t.Fatalf("%v", err)
 	}
-	n.mu.Lock()
-	n.hostile = nil
-	n.genesis = newPerson("elsewhere").key
-	n.mu.Unlock()
+	n.Become(solanarpctest.Showing(s.tip), elsewhere)
 	if _, err := client.BlockHash(t.Context()); err == nil || !strings.Contains(err.Error(), "another network") {
 		t.Errorf("%v", err)
 	}
@@ -133,7 +122,7 @@ func TestUnreachableAtFirst(t *testing.T) {
 // TestTLS: an endpoint has to show a certificate that counts, by the authorities that were given.
 func TestTLS(t *testing.T) {
 	s := tell(t, landed)
-	server := httptest.NewUnstartedServer(&modelNode{t: t, genesis: s.genesis, finalized: s.tip, confirmed: s.tip})
+	server := httptest.NewUnstartedServer(s.node())
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()
@@ -150,7 +139,7 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			client, err := solanarpc.New(solanarpc.Config{
-				Network: "solana:" + s.genesis.String()[:32], Endpoints: []string{server.URL + "/key-in-path"}, TLS: row.tls, Timeout: clientTimeout,
+				Network: s.chain.Network(), Endpoints: []string{server.URL + "/key-in-path"}, TLS: row.tls, Timeout: clientTimeout,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -3,11 +3,11 @@ package solanarpc_test
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,118 +16,16 @@ import (
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
+	"github.com/halfkey/halfkey/internal/chain/solanarpc/solanarpctest"
 )
-
-// clientTimeout is long for loopback, also on a machine that does much else.
-const clientTimeout = 10 * time.Second
-
-// story is a chain on which a message was signed over the hash of the block at height 100.
-type story struct {
-	genesis solana.Key
-	tip     *modelBlock
-	tx      *modelTx
-	watch   solanarpc.Watch
-}
-
-const (
-	lost   = "lost"   // The message did not land, and its window is over and settled.
-	landed = "landed" // It landed in the last block that could hold it.
-	failed = "failed" // It landed there with an error.
-	open   = "open"   // It has not landed, and may still.
-)
-
-// tell makes a story. Every fifth slot has no block, and a stranger names the account now and then.
-func tell(t *testing.T, kind string) *story {
-	t.Helper()
-	s := &story{genesis: newPerson("genesis").key}
-	height := uint64(100 + 150 + 1 + 32)
-	if kind == open {
-		height--
-	}
-	account := mustATA(wallet.key)
-	for slot := uint64(1000); s.tip == nil || s.tip.height < height; slot++ {
-		if slot%5 == 0 && s.tip != nil {
-			continue
-		}
-		s.tip = newBlock(s.tip, slot, 0)
-		if s.tip.height%40 == 0 {
-			s.tip.txs = append(s.tip.txs, dust(account, slot))
-		}
-		if s.tip.height == 100 {
-			s.tx = payment(t, s.tip.hash, "one")
-			s.tx.failed = kind == failed
-			s.watch = solanarpc.Watch{
-				Account: account, Payer: wallet.key, Message: s.tx.message,
-				BlockHash: solanarpc.BlockHash{Hash: s.tip.hash, Slot: s.tip.slot, LastValidHeight: 250},
-			}
-		}
-		if s.tip.height == 251 && (kind == landed || kind == failed) {
-			if !s.tip.takes(s.tx, s.watch.BlockHash.Hash) {
-				t.Fatal("the model does not take the message")
-			}
-			s.tip.txs = append(s.tip.txs, s.tx)
-		}
-	}
-	return s
-}
-
-// node shows a story.
-func (s *story) node(t *testing.T) *modelNode {
-	t.Helper()
-	return startNode(t, &modelNode{genesis: s.genesis, finalized: s.tip, confirmed: s.tip})
-}
-
-// on changes the answers to one method.
-func on(method string, change func(*modelCall) bool) func(*modelNode, *story) {
-	return func(n *modelNode, _ *story) {
-		n.hostile = func(c *modelCall) bool { return c.method == method && change(c) }
-	}
-}
-
-// result puts another result in the place of a method's.
-func result(method string, v any) func(*modelNode, *story) {
-	return on(method, func(c *modelCall) bool { c.result = v; return false })
-}
-
-// body answers a method with these bytes; %s is the question's id.
-func body(method, text string) func(*modelNode, *story) {
-	return on(method, func(c *modelCall) bool { return c.send(strings.ReplaceAll(text, "%s", string(c.id))) })
-}
-
-// member changes a member of a method's result.
-func member(method, name string, v any) func(*modelNode, *story) {
-	return on(method, func(c *modelCall) bool {
-		if o, ok := c.result.(map[string]any); ok {
-			o[name] = v
-		}
-		return false
-	})
-}
-
-// ours changes what a node says of the message's own transaction.
-func ours(change func(s *story, answer map[string]any)) func(*modelNode, *story) {
-	return func(n *modelNode, s *story) {
-		n.hostile = func(c *modelCall) bool {
-			if answer, ok := c.result.(map[string]any); ok && c.method == "getTransaction" && c.params[0] == s.tx.signature.String() {
-				change(s, answer)
-			}
-			return false
-		}
-	}
-}
-
-// bytesOf is a transaction's bytes as a node tells them.
-func bytesOf(b []byte) []string { return []string{base64.StdEncoding.EncodeToString(b), "base64"} }
-
-// planted stands for all that a node could write; none of it may be told.
-const planted = "\x1b[31mHALFKEY SAYS: pay again"
 
 type hostileRow struct {
 	name  string
 	kind  string
-	node  func(*modelNode, *story) // What one of two nodes does; the other one is honest.
-	both  bool                     // Both do it.
-	short bool                     // Nobody is waited for longer than half a second.
+	also  []func(*story, int) // What somebody else sends.
+	node  deed                // What one of two nodes does; the other one is honest.
+	both  bool                // Both do it.
+	short bool                // Nobody is waited for longer than half a second.
 	state solanarpc.State
 	why   string
 }
@@ -139,58 +37,59 @@ var hostileRows = []hostileRow{
 	{name: "honest, lost", kind: lost, state: solanarpc.Dead},
 	{name: "honest, landed in the last block", kind: landed, state: solanarpc.Landed},
 	{name: "honest, failed", kind: failed, state: solanarpc.Failed},
-	{name: "honest, still open", kind: open, why: "may still land until it is past 282"},
-	{name: "short pages, lost", kind: lost, node: func(n *modelNode, _ *story) { n.pageMax = 1 }, state: solanarpc.Dead},
-	{name: "short pages, landed", kind: landed, node: func(n *modelNode, _ *story) { n.pageMax = 1 }, state: solanarpc.Landed},
+	{name: "honest, still open", kind: open, why: "may still land until it is past LAST+32"},
+	{name: "short pages, lost", kind: lost, node: does(solanarpctest.Paging(1)), state: solanarpc.Dead},
+	{name: "short pages, landed", kind: landed, node: does(solanarpctest.Paging(1)), state: solanarpc.Landed},
 	{
-		name: "a stranger's transaction of version 1", kind: lost, state: solanarpc.Dead,
-		node: func(n *modelNode, s *story) {
-			s.tip.at(1200 + 1).txs = append(s.tip.at(1200+1).txs, version1(s.watch.Account))
-		},
+		name: "strangers' transactions of every form", kind: lost, state: solanarpc.Dead,
+		also: []func(*story, int){func(s *story, before int) {
+			if before == 100 {
+				s.chain.FundIn(solanarpctest.Version1, wallet.key, usdc, 1)
+				s.chain.FundIn(solanarpctest.Tables, wallet.key, usdc, 1)
+			}
+		}},
 	},
 
 	// Which chain, and how far.
 	{name: "another network", kind: lost, node: result("getGenesisHash", newPerson("elsewhere").key.String()), why: "another network"},
-	{name: "behind, lost", kind: lost, node: func(n *modelNode, s *story) { n.finalized = s.tip.back(40) }, why: "may still land"},
-	{name: "behind, landed", kind: landed, node: func(n *modelNode, s *story) { n.finalized = s.tip.back(40) }, why: "not all do yet"},
+	{name: "behind, lost", kind: lost, node: behind(40), why: "may still land"},
+	{name: "behind, landed", kind: landed, node: behind(40), why: "not all do yet"},
 	{
 		name: "says that it is far ahead", kind: open, both: true, why: "getBlocksWithLimit does not show",
-		node: func(n *modelNode, s *story) {
+		node: func(s *story) solanarpctest.Option {
 			// The tip of the question stays honest, so the list is answered.
-			n.hostile = func(c *modelCall) bool {
-				if c.method == "getEpochInfo" {
-					c.result = map[string]any{"absoluteSlot": s.tip.slot, "blockHeight": s.tip.slot}
+			return solanarpctest.Answering(func(c *solanarpctest.Call) bool {
+				if c.Method == "getEpochInfo" {
+					c.Result = map[string]any{"absoluteSlot": s.tip.Slot, "blockHeight": s.tip.Slot}
 				}
-				if c.method == "getBlocksWithLimit" {
-					c.result = c.result.([]uint64)[:151]
+				if c.Method == "getBlocksWithLimit" {
+					c.Result = c.Result.([]uint64)[:151]
 				}
 				return false
-			}
+			})
 		},
 	},
 	{name: "says more blocks than slots", kind: lost, node: member("getEpochInfo", "blockHeight", 1<<50), why: "more blocks than slots"},
 	{
 		name: "height goes back", kind: lost, why: "has gone back",
-		node: func(n *modelNode, _ *story) {
+		node: func(s *story) solanarpctest.Option {
 			asked := 0
-			n.hostile = func(c *modelCall) bool {
-				if c.method == "getEpochInfo" {
-					if asked++; asked == 2 {
-						c.result.(map[string]any)["blockHeight"] = 260
-					}
+			return answering("getEpochInfo", func(c *solanarpctest.Call) bool {
+				if asked++; asked == 2 {
+					c.Result.(map[string]any)["blockHeight"] = s.tip.Height - 1
 				}
 				return false
-			}
+			})
 		},
 	},
 	{
 		name: "a node behind answers the list", kind: landed, why: "getSignaturesForAddress was refused",
-		node: on("getSignaturesForAddress", func(c *modelCall) bool {
+		node: on("getSignaturesForAddress", func(c *solanarpctest.Call) bool {
 			// Of a pool behind one address, one that has not finalised the block with the message yet.
-			if c.config()["minContextSlot"] == nil {
-				c.result = []any{}
+			if c.Config()["minContextSlot"] == nil {
+				c.Result = []any{}
 			} else {
-				c.result = rpcError(-32016)
+				c.Result = solanarpctest.Refusal(-32016)
 			}
 			return false
 		}),
@@ -202,50 +101,44 @@ var hostileRows = []hostileRow{
 	{name: "another height of the hash's block", kind: lost, node: member("getBlock", "blockHeight", 99), why: "150 blocks"},
 
 	// What it has.
+	{name: "pruned", kind: lost, node: pruned(1), why: "getBlocksWithLimit does not show"},
 	{
-		name: "pruned", kind: lost, why: "getBlocksWithLimit does not show",
-		node: func(n *modelNode, s *story) { n.first = s.watch.BlockHash.Slot + 1 },
+		name: "says that it is pruned", kind: lost, why: "does not reach back",
+		node: func(s *story) solanarpctest.Option { return answers("getFirstAvailableBlock", s.start.Slot+1) },
 	},
-	{name: "says that it is pruned", kind: lost, node: result("getFirstAvailableBlock", 1200), why: "does not reach back"},
-	{name: "pruned, landed", kind: landed, node: func(n *modelNode, _ *story) { n.first = 1320 }, why: "not all do yet"},
-	{
-		name: "a hole around the message", kind: landed, why: "not all do yet",
-		node: func(n *modelNode, _ *story) { n.holeFrom, n.holeTo = 1305, 1320 },
-	},
-	{
-		name: "a hole in the window", kind: lost, why: "blocks are missing in between",
-		node: func(n *modelNode, _ *story) { n.holeFrom, n.holeTo = 1301, 1301 },
-	},
+	{name: "pruned, landed", kind: landed, node: pruned(152), why: "not all do yet"},
+	{name: "a hole around the message", kind: landed, node: hole(145, 155), why: "not all do yet"},
+	{name: "a hole in the window", kind: lost, node: hole(140, 140), why: "blocks are missing in between"},
 	{
 		name: "a window with a slot twice", kind: lost, why: "not in order",
-		node: on("getBlocksWithLimit", func(c *modelCall) bool {
-			slots := c.result.([]uint64)
+		node: on("getBlocksWithLimit", func(c *solanarpctest.Call) bool {
+			slots := c.Result.([]uint64)
 			slots[5] = slots[4]
 			return false
 		}),
 	},
 	{
 		name: "a window that is shorter", kind: lost, why: "does not show",
-		node: on("getBlocksWithLimit", func(c *modelCall) bool { c.result = c.result.([]uint64)[:151]; return false }),
+		node: on("getBlocksWithLimit", func(c *solanarpctest.Call) bool { c.Result = c.Result.([]uint64)[:151]; return false }),
 	},
 
 	// What it lists.
 	{name: "hides it", kind: landed, node: result("getSignaturesForAddress", []any{}), why: "another shows all blocks"},
 	{
 		name: "lists in circles", kind: lost, why: "in circles",
-		node: on("getSignaturesForAddress", func(c *modelCall) bool {
-			c.result = []any{map[string]any{"signature": shop.sign(nil).String(), "slot": 1300, "err": nil}}
-			return false
-		}),
+		node: func(s *story) solanarpctest.Option {
+			one := map[string]any{"signature": shop.sign(nil).String(), "slot": s.after(140).Slot, "err": nil}
+			return answers("getSignaturesForAddress", []any{one})
+		},
 	},
 	{
 		name: "lists out of order", kind: lost, why: "not in order",
-		node: on("getSignaturesForAddress", func(c *modelCall) bool { slices.Reverse(c.result.([]map[string]any)); return false }),
+		node: on("getSignaturesForAddress", func(c *solanarpctest.Call) bool { slices.Reverse(c.Result.([]map[string]any)); return false }),
 	},
 	{
 		name: "lists what is not finalised", kind: landed, why: "not finalised",
-		node: on("getSignaturesForAddress", func(c *modelCall) bool {
-			c.result.([]map[string]any)[0]["confirmationStatus"] = "confirmed"
+		node: on("getSignaturesForAddress", func(c *solanarpctest.Call) bool {
+			c.Result.([]map[string]any)[0]["confirmationStatus"] = "confirmed"
 			return false
 		}),
 	},
@@ -255,8 +148,8 @@ var hostileRows = []hostileRow{
 	},
 	{
 		name: "lists without a result", kind: lost, why: "lacks err",
-		node: on("getSignaturesForAddress", func(c *modelCall) bool {
-			for _, one := range c.result.([]map[string]any) {
+		node: on("getSignaturesForAddress", func(c *solanarpctest.Call) bool {
+			for _, one := range c.Result.([]map[string]any) {
 				delete(one, "err")
 			}
 			return false
@@ -271,21 +164,21 @@ var hostileRows = []hostileRow{
 	{name: "lists and does not show", kind: landed, node: result("getTransaction", nil), why: "knows nothing of a transaction"},
 	{
 		name: "another transaction's bytes", kind: landed, why: "has another transaction",
-		node: ours(func(s *story, answer map[string]any) { answer["transaction"] = bytesOf(renamed(s).wire) }),
+		node: ours(func(s *story, answer map[string]any) { answer["transaction"] = solanarpctest.Bytes(renamed(s).wire) }),
 	},
 	{
 		name: "the same signature with other bytes", kind: landed, why: "does not verify",
 		node: ours(func(s *story, answer map[string]any) {
 			wire := slices.Clone(s.tx.wire)
 			wire[len(wire)-2] ^= 1
-			answer["transaction"] = bytesOf(wire)
+			answer["transaction"] = solanarpctest.Bytes(wire)
 		}),
 	},
 	{
 		name: "an error that the other does not see", kind: landed, why: "different transactions, slots or with different results",
-		node: func(n *modelNode, s *story) {
-			n.hostile = func(c *modelCall) bool {
-				switch answer := c.result.(type) {
+		node: func(s *story) solanarpctest.Option {
+			return solanarpctest.Answering(func(c *solanarpctest.Call) bool {
+				switch answer := c.Result.(type) {
 				case []map[string]any:
 					for _, one := range answer {
 						if one["signature"] == s.tx.signature.String() {
@@ -293,12 +186,12 @@ var hostileRows = []hostileRow{
 						}
 					}
 				case map[string]any:
-					if meta, ok := answer["meta"].(map[string]any); ok && c.params[0] == s.tx.signature.String() {
+					if meta, ok := answer["meta"].(map[string]any); ok && c.Params[0] == s.tx.signature.String() {
 						meta["err"] = planted
 					}
 				}
 				return false
-			}
+			})
 		},
 	},
 	{
@@ -311,7 +204,7 @@ var hostileRows = []hostileRow{
 	},
 	{
 		name: "another slot", kind: landed, why: "another slot or result",
-		node: ours(func(_ *story, answer map[string]any) { answer["slot"] = 1299 }),
+		node: ours(func(_ *story, answer map[string]any) { answer["slot"] = 1 }),
 	},
 	{
 		name: "no meta", kind: landed, why: "where an object belongs",
@@ -329,7 +222,7 @@ var hostileRows = []hostileRow{
 	{
 		name: "base64 with a line break", kind: landed, why: "bytes in base64",
 		node: ours(func(s *story, answer map[string]any) {
-			text := bytesOf(s.tx.wire)
+			text := solanarpctest.Bytes(s.tx.wire)
 			text[0] = text[0][:40] + "\n" + text[0][40:]
 			answer["transaction"] = text
 		}),
@@ -365,57 +258,54 @@ var hostileRows = []hostileRow{
 	},
 	{name: "HTML", kind: lost, node: body("getEpochInfo", "<html>"+planted+"</html>"), why: "is not JSON"},
 	{name: "nothing", kind: lost, node: body("getEpochInfo", ""), why: "is not JSON"},
-	{name: "a huge body", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		return c.send(`{"jsonrpc":"2.0","result":"` + strings.Repeat("a", 1<<20) + `"}`)
+	{name: "a huge body", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		return c.Write(`{"jsonrpc":"2.0","result":"` + strings.Repeat("a", 1<<20) + `"}`)
 	}), why: "more than 65536 bytes"},
-	{name: "an endless list", kind: lost, node: on("getSignaturesForAddress", func(c *modelCall) bool {
-		for c.r.Context().Err() == nil && c.send(strings.Repeat("[", 1<<16)) {
-			if _, err := c.w.Write([]byte(" ")); err != nil {
+	{name: "an endless list", kind: lost, node: on("getSignaturesForAddress", func(c *solanarpctest.Call) bool {
+		for c.Request.Context().Err() == nil && c.Write(strings.Repeat("[", 1<<16)) {
+			if _, err := c.Writer.Write([]byte(" ")); err != nil {
 				break
 			}
 		}
 		return true
 	}), why: "more than 4194304 bytes"},
-	{name: "a slow body", kind: lost, short: true, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.send(`{"jsonrpc":"2.0",`)
-		_ = http.NewResponseController(c.w).Flush()
-		<-c.r.Context().Done()
+	{name: "a slow body", kind: lost, short: true, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Write(`{"jsonrpc":"2.0",`)
+		_ = http.NewResponseController(c.Writer).Flush()
+		<-c.Request.Context().Done()
 		return true
 	}), why: "was not answered within 500ms"},
 	{
 		name: "no answer", kind: lost, short: true, why: "was not answered within 500ms",
-		node: on("getEpochInfo", func(c *modelCall) bool { <-c.r.Context().Done(); return true }),
+		node: on("getEpochInfo", func(c *solanarpctest.Call) bool { <-c.Request.Context().Done(); return true }),
 	},
-	{name: "cut off", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.w.Header().Set("Content-Length", "1000")
-		c.send(`{"jsonrpc":"2.0",`)
+	{name: "cut off", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Writer.Header().Set("Content-Length", "1000")
+		c.Write(`{"jsonrpc":"2.0",`)
 		panic(http.ErrAbortHandler)
 	}), why: "was cut off"},
-	{name: "a redirect to who answers", kind: lost, node: func(n *modelNode, s *story) {
-		other := s.node(n.t)
-		n.hostile = func(c *modelCall) bool {
-			http.Redirect(c.w, c.r, other.url, http.StatusTemporaryRedirect)
-			return true
-		}
+	{name: "a redirect to who answers", kind: lost, node: func(s *story) solanarpctest.Option {
+		other := s.node()
+		return solanarpctest.Answering(func(c *solanarpctest.Call) bool { return c.Redirect(other.URL) })
 	}, why: "redirects are not followed"},
-	{name: "an answer with status 500", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.w.WriteHeader(http.StatusInternalServerError)
+	{name: "an answer with status 500", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Writer.WriteHeader(http.StatusInternalServerError)
 		return false
 	}), why: "HTTP status 500"},
-	{name: "too many requests", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.w.WriteHeader(http.StatusTooManyRequests)
-		return c.send(planted)
+	{name: "too many requests", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Writer.WriteHeader(http.StatusTooManyRequests)
+		return c.Write(planted)
 	}), why: "HTTP status 429"},
-	{name: "a gzip bomb", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.w.Header().Set("Content-Encoding", "gzip")
+	{name: "a gzip bomb", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Writer.Header().Set("Content-Encoding", "gzip")
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
 		_, _ = z.Write(bytes.Repeat([]byte(" "), 1<<20))
 		_ = z.Close()
-		return c.send(b.String())
+		return c.Write(b.String())
 	}), why: "compressed"},
-	{name: "headers without end", kind: lost, node: on("getEpochInfo", func(c *modelCall) bool {
-		c.w.Header().Set("X-Padding", strings.Repeat("a", 64<<10))
+	{name: "headers without end", kind: lost, node: on("getEpochInfo", func(c *solanarpctest.Call) bool {
+		c.Writer.Header().Set("X-Padding", strings.Repeat("a", 64<<10))
 		return false
 	}), why: "did not get through"},
 	{
@@ -461,41 +351,48 @@ var hostileRows = []hostileRow{
 	{name: "no height", kind: lost, node: member("getEpochInfo", "blockHeight", nil), why: "whole number"},
 }
 
-// version1 is a stranger's transaction in the newest form, whose bytes this package does not read.
-func version1(account solana.Key) *modelTx {
-	tx := dust(account, 1<<40)
-	tx.version, tx.wire = 1, append([]byte{0x81}, tx.wire...)
-	return tx
+// behind knows the chain only up to so many blocks before the newest.
+func behind(blocks int) deed {
+	return func(s *story) solanarpctest.Option { return solanarpctest.Showing(s.tip.Back(blocks)) }
+}
+
+// pruned knows nothing from before a block, counted from the story's start on.
+func pruned(first int) deed {
+	return func(s *story) solanarpctest.Option { return solanarpctest.Pruned(s.after(first).Slot) }
+}
+
+// hole lacks the blocks from one to another, counted alike.
+func hole(from, to int) deed {
+	return func(s *story) solanarpctest.Option { return solanarpctest.Hole(s.after(from).Slot, s.after(to).Slot) }
 }
 
 // renamed is a transaction of the same signers with another memo.
-func renamed(s *story) *modelTx {
+func renamed(s *story) *payment {
 	message := slices.Clone(s.tx.message)
 	message[len(message)-2] ^= 1
-	wire, _ := solana.Wire(message, feePayer.sign(message), wallet.sign(message))
-	return &modelTx{wire: wire}
+	return signed(s.t, message, feePayer.sign(message), wallet.sign(message))
 }
 
 // invented shows the message as landed, in a transaction with these signatures of fee payer and wallet.
-func invented(sign func(*story) (solana.Signature, solana.Signature)) func(*modelNode, *story) {
-	return func(n *modelNode, s *story) {
+func invented(sign func(*story) (solana.Signature, solana.Signature)) deed {
+	return func(s *story) solanarpctest.Option {
 		first, second := sign(s)
-		wire, _ := solana.Wire(s.tx.message, first, second)
-		n.hostile = func(c *modelCall) bool {
+		wire, slot := signed(s.t, s.tx.message, first, second).wire, s.after(141).Slot
+		return solanarpctest.Answering(func(c *solanarpctest.Call) bool {
 			switch {
-			case c.method == "getSignaturesForAddress":
-				list := c.result.([]map[string]any)
-				at := slices.IndexFunc(list, func(one map[string]any) bool { return one["slot"].(uint64) < 1301 })
+			case c.Method == "getSignaturesForAddress":
+				list := c.Result.([]map[string]any)
+				at := slices.IndexFunc(list, func(one map[string]any) bool { return one["slot"].(uint64) < slot })
 				if at >= 0 {
-					c.result = slices.Insert(list, at, map[string]any{"signature": first.String(), "slot": 1301, "err": nil})
+					c.Result = slices.Insert(list, at, map[string]any{"signature": first.String(), "slot": slot, "err": nil})
 				}
-			case c.method == "getTransaction" && c.params[0] == first.String():
-				c.result = map[string]any{
-					"slot": 1301, "blockTime": nil, "version": 0, "transaction": bytesOf(wire), "meta": map[string]any{"err": nil},
+			case c.Method == "getTransaction" && c.Params[0] == first.String():
+				c.Result = map[string]any{
+					"slot": slot, "blockTime": nil, "version": 0, "transaction": solanarpctest.Bytes(wire), "meta": map[string]any{"err": nil},
 				}
 			}
 			return false
-		}
+		})
 	}
 }
 
@@ -512,11 +409,12 @@ func TestOutcomeOfHostileNodes(t *testing.T) {
 
 // run asks two nodes, of which the one in place is hostile.
 func (row *hostileRow) run(t *testing.T, place int) {
-	s := tell(t, row.kind)
-	nodes := []*modelNode{s.node(t), s.node(t)}
-	for i, n := range nodes {
-		if row.node != nil && (row.both || i == place) {
-			row.node(n, s)
+	s := tell(t, row.kind, row.also...)
+	why := strings.ReplaceAll(row.why, "LAST+32", strconv.FormatUint(s.watch.BlockHash.LastValidHeight+32, 10))
+	nodes := make([]*solanarpctest.Endpoint, 2)
+	for i := range nodes {
+		if nodes[i] = s.node(); row.node != nil && (row.both || i == place) {
+			nodes[i] = s.node(row.node(s))
 		}
 	}
 	timeout := clientTimeout
@@ -524,12 +422,12 @@ func (row *hostileRow) run(t *testing.T, place int) {
 		timeout = 500 * time.Millisecond
 	}
 	began := time.Now()
-	got, err := newClientWith(t, timeout, nodes...).Outcome(t.Context(), s.watch)
+	got, err := asking(t, timeout, s.chain, nodes...).Outcome(t.Context(), s.watch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.State != row.state || !strings.Contains(got.Why, row.why) || (got.State == solanarpc.Unknown) != (got.Why != "") {
-		t.Fatalf("%v: %q, want %v: %q", got.State, got.Why, row.state, row.why)
+	if got.State != row.state || !strings.Contains(got.Why, why) || (got.State == solanarpc.Unknown) != (got.Why != "") {
+		t.Fatalf("%v: %q, want %v: %q", got.State, got.Why, row.state, why)
 	}
 	if strings.Contains(got.Why, "HALFKEY SAYS") || strings.ContainsFunc(got.Why, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("%q tells what a node wrote", got.Why)
@@ -549,33 +447,22 @@ func (row *hostileRow) run(t *testing.T, place int) {
 // TestOneOfManyDelays: three honest endpoints and one that says anything.
 func TestOneOfManyDelays(t *testing.T) {
 	s := tell(t, landed)
-	liar := s.node(t)
-	var asked atomic.Int64
-	liar.hostile = func(c *modelCall) bool {
-		asked.Add(1)
-		if c.method == "getSignaturesForAddress" {
-			c.result = []any{}
-		}
-		return false
-	}
-	nodes := []*modelNode{s.node(t), s.node(t), s.node(t), liar}
-	client := newClient(t, nodes...)
+	liar := s.node(answers("getSignaturesForAddress", []any{}))
+	client := s.client(t, s.node(), s.node(), s.node(), liar)
 	got, err := client.Outcome(t.Context(), s.watch)
 	if err != nil || got.State != solanarpc.Unknown {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	liar.mu.Lock()
-	liar.hostile = nil
-	liar.mu.Unlock()
+	liar.Become(solanarpctest.Showing(s.tip))
 	got, err = client.Outcome(t.Context(), s.watch)
+	in := s.tip.Holding(s.tx.message)
 	if want := (solanarpc.Outcome{
-		State: solanarpc.Landed, Seen: true, Signature: s.tx.signature, Slot: s.tip.holding(s.tx.message).slot,
-		PayerSignature: wallet.sign(s.tx.message),
-		Time:           time.Unix(nodes[0].time(s.tip.holding(s.tx.message)), 0).UTC(),
+		State: solanarpc.Landed, Seen: true, Signature: s.tx.signature, Slot: in.Slot, PayerSignature: wallet.sign(s.tx.message),
+		Time: in.Time(),
 	}); err != nil || got != want {
 		t.Fatalf("%+v, %v, want %+v", got, err, want)
 	}
-	if asked.Load() == 0 {
+	if liar.Asked("getSignaturesForAddress") == 0 {
 		t.Error("nobody asked the fourth endpoint")
 	}
 }
@@ -584,30 +471,26 @@ func TestOneOfManyDelays(t *testing.T) {
 // endpoint contradicts.
 func TestLieIsForgotten(t *testing.T) {
 	s := tell(t, landed)
-	liar := s.node(t)
-	ours(func(_ *story, answer map[string]any) {
-		answer["version"], answer["transaction"] = 1, bytesOf([]byte{0x81})
-	})(liar, s)
-	client := newClient(t, s.node(t), liar)
+	liar := s.node(ours(func(_ *story, answer map[string]any) {
+		answer["version"], answer["transaction"] = 1, solanarpctest.Bytes([]byte{0x81})
+	})(s))
+	client := s.client(t, s.node(), liar)
 	for i, want := range []solanarpc.State{solanarpc.Unknown, solanarpc.Landed} {
 		got, err := client.Outcome(t.Context(), s.watch)
 		if err != nil || got.State != want || !got.Seen {
 			t.Fatalf("look %d: %+v, %v, want %v", i, got, err, want)
 		}
-		liar.mu.Lock()
-		liar.hostile = nil
-		liar.mu.Unlock()
+		liar.Become(solanarpctest.Showing(s.tip))
 	}
 }
 
 // TestCallsInFlight: however many ask at once, an endpoint gets 16 calls at a time, and everybody an answer.
 func TestCallsInFlight(t *testing.T) {
 	s := tell(t, landed)
-	n := s.node(t)
 	// The first sixteen calls are held, and the other 48 askers would call meanwhile.
 	var arrived atomic.Int64
 	more, release := make(chan struct{}), make(chan struct{})
-	n.hostile = func(*modelCall) bool {
+	n := s.node(solanarpctest.Answering(func(*solanarpctest.Call) bool {
 		switch at := arrived.Add(1); {
 		case at < 16:
 			<-release
@@ -625,8 +508,8 @@ func TestCallsInFlight(t *testing.T) {
 			}
 		}
 		return false
-	}
-	client := newClient(t, n)
+	}))
+	client := s.client(t, n)
 	var wait sync.WaitGroup
 	for range 64 {
 		wait.Go(func() {
@@ -647,8 +530,8 @@ func TestCallsInFlight(t *testing.T) {
 func TestDownEndpoint(t *testing.T) {
 	s := tell(t, lost)
 	client, err := solanarpc.New(solanarpc.Config{
-		Network:   "solana:" + s.genesis.String()[:32],
-		Endpoints: []string{s.node(t).url, "http://127.0.0.1:1/v1/key-in-path?api-key=key-in-query"}, Timeout: clientTimeout,
+		Network:   s.chain.Network(),
+		Endpoints: []string{s.node().URL, "http://127.0.0.1:1/v1/key-in-path?api-key=key-in-query"}, Timeout: clientTimeout,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -671,12 +554,19 @@ func TestDownEndpoint(t *testing.T) {
 
 // TestManyTransactions: one look fetches so many, remembers them, and the next goes on.
 func TestManyTransactions(t *testing.T) {
-	s := tell(t, lost)
-	for i := range uint64(1500) {
-		b := s.tip.at(1151 + i%3)
-		b.txs = append(b.txs, dust(s.watch.Account, 1_000_000+i))
-	}
-	client := newClient(t, s.node(t))
+	const many, inBlocks = 1500, 3
+	s := tell(t, lost, func(s *story, before int) {
+		switch {
+		case before <= inBlocks:
+			for range many / inBlocks {
+				s.chain.Mention(wallet.key, usdc)
+			}
+		case before == inBlocks+1: // Nobody tries to land them again.
+			s.chain.Lose(true)
+			s.chain.Lose(false)
+		}
+	})
+	client := s.client(t, s.node())
 	var states []solanarpc.State
 	for range 3 {
 		got, err := client.Outcome(t.Context(), s.watch)

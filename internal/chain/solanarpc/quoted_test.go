@@ -11,13 +11,23 @@ import (
 func TestMessageThatIsQuoted(t *testing.T) {
 	for kind, want := range map[string]solanarpc.State{lost: solanarpc.Dead, landed: solanarpc.Landed, failed: solanarpc.Failed} {
 		t.Run(kind, func(t *testing.T) {
-			s := tell(t, kind)
-			b := s.tip
-			for b.height > 200 {
-				b = b.parent
+			var quotes [][]byte
+			s := tell(t, kind, func(s *story, before int) {
+				if before != 100 {
+					return
+				}
+				for _, text := range [][]byte{s.tx.message, s.tx.wire} {
+					wire := s.chain.Quote(s.chain.Tip(), wallet.key, usdc, text)
+					quotes = append(quotes, wire[1+len(s.tx.signature):])
+					s.chain.Send(wire)
+				}
+			})
+			for _, quote := range quotes {
+				if s.tip.Holding(quote) != s.after(100) {
+					t.Fatal("it is not quoted")
+				}
 			}
-			b.txs = append(b.txs, quote(s.watch.Account, s.tx.message), quote(s.watch.Account, s.tx.wire))
-			outcome, err := newClient(t, s.node(t), s.node(t)).Outcome(t.Context(), s.watch)
+			outcome, err := s.client(t, s.node(), s.node()).Outcome(t.Context(), s.watch)
 			if err != nil || outcome.State != want {
 				t.Errorf("the message is %v (%s), %v, want %v", outcome.State, outcome.Why, err, want)
 			}

@@ -12,31 +12,6 @@ import (
 	"github.com/halfkey/halfkey/internal/resource"
 )
 
-// asking is a client of these nodes of a chain.
-func asking(t *testing.T, timeout time.Duration, c *solanarpctest.Chain, nodes ...*solanarpctest.Endpoint) *solanarpc.Client {
-	t.Helper()
-	config := solanarpc.Config{Network: c.Network(), Timeout: timeout}
-	for _, n := range nodes {
-		config.Endpoints = append(config.Endpoints, n.URL)
-	}
-	client, err := solanarpc.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return client
-}
-
-// answers changes an answer to one method.
-func answers(method string, result any) solanarpctest.Option {
-	return solanarpctest.Answering(func(c *solanarpctest.Call) bool {
-		if c.Method == method {
-			c.Result = result
-		}
-		return false
-	})
-}
-
 // TestLamports: the lowest counts, and an answer that is none counts not at all.
 func TestLamports(t *testing.T) {
 	in := func(value any) any { return map[string]any{"context": map[string]any{"slot": 1}, "value": value} }

@@ -2,7 +2,6 @@ package solanarpctest
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -23,7 +22,7 @@ const (
 	firstSlot, firstHeight = 1000, 500
 	// startBlocks are there before a test does anything.
 	startBlocks = 200
-	// gapEvery is how often a slot has no block.
+	// gapEvery is how often a slot has no block. Each fork leaves out others.
 	gapEvery = 5
 	// chainStart is the time of slot 0, in seconds, and slotTenths how many tenths of a second a slot takes by the chain's clock.
 	chainStart, slotTenths = 1_800_000_000, 4
@@ -78,7 +77,7 @@ type Chain struct {
 	sent    map[string]int
 	// changes are made to the accounts by the next block, outside any transaction.
 	changes []func(*accounts)
-	forks   byte
+	forks   uint64
 	nonce   uint64
 	lost    bool
 }
@@ -117,8 +116,8 @@ func (c *Chain) Final() *Block {
 	return c.final
 }
 
-func (c *Chain) hash(slot uint64, salt byte) solana.Key {
-	return sha256.Sum256(binary.BigEndian.AppendUint64(append([]byte(c.network), salt), slot))
+func (c *Chain) hash(slot, fork uint64) solana.Key {
+	return sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte(c.network), fork), slot))
 }
 
 // Advance makes n blocks with whatever was sent and may land. All but the newest FinalityBlocks are final then.
@@ -252,7 +251,21 @@ func (c *Chain) Sent(message []byte) (n int) {
 func (c *Chain) Landed(message []byte) *Block {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.tip.holding(message)
+	return c.tip.Holding(message)
+}
+
+// Find is a transaction's message, and the block of the fork that is built on that holds it, or nil.
+func (c *Chain) Find(signature solana.Signature) (message []byte, in *Block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at := c.tip; at != nil; at = at.parent {
+		for _, tx := range at.txs {
+			if tx.signatures[0] == signature {
+				return tx.message, at
+			}
+		}
+	}
+	return nil, nil
 }
 
 // Units is what the fork that is built on says that an owner holds of a mint, in its associated token account.
@@ -301,46 +314,6 @@ func (c *Chain) change(f func(*accounts)) {
 	c.changes = append(c.changes, f)
 }
 
-// Fund mints units to an owner, in a transaction of a stranger's that is sent. It makes the account where there is none.
-func (c *Chain) Fund(owner, mint solana.Key, units uint64) solana.Signature {
-	return c.stranger(owner, mint, opMint, units)
-}
-
-// Take burns units of an owner's, by a stranger whom the owner's account let do that.
-func (c *Chain) Take(owner, mint solana.Key, units uint64) solana.Signature {
-	return c.stranger(owner, mint, opBurn, units)
-}
-
-// Mention sends a stranger's transaction that names an owner's account and changes nothing.
-func (c *Chain) Mention(owner, mint solana.Key) solana.Signature {
-	return c.stranger(owner, mint, opNothing, 0)
-}
-
-// stranger sends a legacy message to a program of this package's own.
-func (c *Chain) stranger(owner, mint solana.Key, what byte, units uint64) solana.Signature {
-	account, ok := solana.AssociatedTokenAccount(owner, mint)
-	if !ok {
-		c.t.Fatal("solanarpctest: owner and mint have no associated token account")
-	}
-	seed := sha256.Sum256([]byte("stranger"))
-	private := ed25519.NewKeyFromSeed(seed[:])
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nonce++
-	message := []byte{1, 0, 3, 5}
-	message = append(message, private.Public().(ed25519.PublicKey)...)
-	for _, key := range []solana.Key{account, owner, mint, strangerProgram, c.tip.Hash} {
-		message = append(message, key[:]...)
-	}
-	data := binary.LittleEndian.AppendUint64([]byte{what}, units)
-	data = binary.LittleEndian.AppendUint64(data, c.nonce)
-	message = append(message, 1, 4, 3, 1, 2, 3, byte(len(data)))
-	message = append(message, data...)
-	signature := solana.Signature(ed25519.Sign(private, message))
-	c.send(append(append([]byte{1}, signature[:]...), message...))
-	return signature
-}
-
 // advance makes blocks. The caller has locked.
 func (c *Chain) advance(n int) {
 	for range n {
@@ -359,12 +332,12 @@ func (c *Chain) advance(n int) {
 }
 
 // next is a block on a parent, with these transactions as far as the chain takes them.
-func (c *Chain) next(parent *Block, txs []*transaction, salt byte) *Block {
+func (c *Chain) next(parent *Block, txs []*transaction, fork uint64) *Block {
 	b := &Block{Slot: parent.Slot + 1, Height: parent.Height + 1, parent: parent, state: parent.state}
-	if b.Slot%gapEvery == 0 {
+	if (b.Slot+fork)%gapEvery == 0 {
 		b.Slot++
 	}
-	b.Hash = c.hash(b.Slot, salt)
+	b.Hash = c.hash(b.Slot, fork)
 	if len(c.changes) != 0 {
 		b.state = b.state.clone()
 		for _, f := range c.changes {
@@ -373,7 +346,7 @@ func (c *Chain) next(parent *Block, txs []*transaction, salt byte) *Block {
 		c.changes = nil
 	}
 	for _, sent := range txs {
-		if !parent.knows(sent.blockHash, hashBlocks) || b.holding(sent.message) != nil {
+		if !parent.knows(sent.blockHash, hashBlocks) || b.Holding(sent.message) != nil {
 			continue
 		}
 		tx, after := *sent, b.state.clone() // What becomes of it is this block's alone.
@@ -395,8 +368,8 @@ func (b *Block) knows(hash solana.Key, n uint64) bool {
 	return false
 }
 
-// holding is the block, among b and its ancestors, that holds the message.
-func (b *Block) holding(message []byte) *Block {
+// Holding is the block, among b and its ancestors, that holds the message, or nil.
+func (b *Block) Holding(message []byte) *Block {
 	for at := b; at != nil; at = at.parent {
 		for _, tx := range at.txs {
 			if bytes.Equal(tx.message, message) {
@@ -428,8 +401,8 @@ func (b *Block) at(slot uint64) *Block {
 	return nil
 }
 
-// time is the block's by the chain, in seconds.
-func (b *Block) time() int64 { return chainStart + int64(b.Slot)*slotTenths/10 }
+// Time is the block's by the chain.
+func (b *Block) Time() time.Time { return time.Unix(chainStart+int64(b.Slot)*slotTenths/10, 0).UTC() }
 
 // String names the block.
 func (b *Block) String() string { return fmt.Sprintf("block %d in slot %d", b.Height, b.Slot) }

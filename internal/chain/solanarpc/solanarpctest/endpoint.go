@@ -17,6 +17,7 @@ import (
 const (
 	codeNotSigned  = -32003
 	codeNoBlock    = -32004
+	codeVersion    = -32015
 	codeBehind     = -32016
 	codeNoMethod   = -32601
 	codeBadRequest = -32602
@@ -37,10 +38,24 @@ func Hole(from, to uint64) Option { return func(e *Endpoint) { e.holeFrom, e.hol
 // Showing has it take a block, of a fork or a Branch, for the newest one and all of that fork for final.
 func Showing(tip *Block) Option { return func(e *Endpoint) { e.shown = tip } }
 
+// Final has it take a block for the newest that is final, whatever else it has.
+func Final(tip *Block) Option { return func(e *Endpoint) { e.final = tip } }
+
+// Lagging has it answer a method as if it knew so many blocks less: one of many machines behind one address.
+func Lagging(method string, blocks int) Option {
+	return func(e *Endpoint) { e.lagging, e.lag = method, uint64(blocks) }
+}
+
+// Unindexed has it list nothing of its newest final blocks, so many of them.
+func Unindexed(blocks int) Option { return func(e *Endpoint) { e.unindexed = uint64(blocks) } }
+
+// Paging has it list no more than so many transactions at once.
+func Paging(size int) Option { return func(e *Endpoint) { e.pageMax = size } }
+
 // Silent has it take questions and answer none until the caller gives up.
 func Silent() Option {
 	return Answering(func(c *Call) bool {
-		<-c.r.Context().Done()
+		<-c.Request.Context().Done()
 		return true
 	})
 }
@@ -48,7 +63,7 @@ func Silent() Option {
 // Down has it answer with an HTTP status alone.
 func Down(status int) Option {
 	return Answering(func(c *Call) bool {
-		c.w.WriteHeader(status)
+		c.Writer.WriteHeader(status)
 		return true
 	})
 }
@@ -68,14 +83,23 @@ type Endpoint struct {
 	URL   string
 	chain *Chain
 
-	mu               sync.Mutex
+	mu    sync.Mutex
+	asked map[string]int
+	behavior
+}
+
+// behavior is what options change. The zero behavior is an honest node's that knows everything at once.
+type behavior struct {
 	behind           uint64
 	first            uint64
 	holeFrom, holeTo uint64
-	shown            *Block
+	shown, final     *Block
+	lagging          string
+	lag              uint64
+	unindexed        uint64
+	pageMax          int
 	hidden           [][]byte
 	hook             func(*Call) bool
-	asked            map[string]int
 }
 
 // Endpoint starts a node on loopback, which ends with the test.
@@ -97,7 +121,7 @@ func (c *Chain) Endpoint(options ...Option) *Endpoint {
 func (e *Endpoint) Become(options ...Option) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.behind, e.first, e.holeFrom, e.holeTo, e.shown, e.hidden, e.hook = 0, 0, 0, 0, nil, nil, nil
+	e.behavior = behavior{}
 	for _, option := range options {
 		option(e)
 	}
@@ -110,6 +134,16 @@ func (e *Endpoint) Asked(method string) int {
 	return e.asked[method]
 }
 
+// Questions is how often anything was asked.
+func (e *Endpoint) Questions() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, times := range e.asked {
+		n += times
+	}
+	return n
+}
+
 // Call is one question, and the answer that the node would give.
 type Call struct {
 	// Method and Params are the question.
@@ -117,10 +151,11 @@ type Call struct {
 	Params []any
 	// Result is the answer; a Refusal is sent as JSON-RPC's error.
 	Result any
-
-	id json.RawMessage
-	w  http.ResponseWriter
-	r  *http.Request
+	// ID is the question's, as it was written.
+	ID json.RawMessage
+	// Writer and Request are HTTP's, for an answer that is none.
+	Writer  http.ResponseWriter
+	Request *http.Request
 }
 
 // Refusal is a JSON-RPC error, by its code.
@@ -137,14 +172,14 @@ func (c *Call) Config() map[string]any {
 
 // Write answers with these bytes, whatever they are.
 func (c *Call) Write(body string) bool {
-	c.w.Header().Set("Content-Type", "application/json")
-	_, _ = c.w.Write([]byte(body))
+	c.Writer.Header().Set("Content-Type", "application/json")
+	_, _ = c.Writer.Write([]byte(body))
 	return true
 }
 
 // Redirect sends whoever asks elsewhere.
 func (c *Call) Redirect(url string) bool {
-	http.Redirect(c.w, c.r, url, http.StatusTemporaryRedirect)
+	http.Redirect(c.Writer, c.Request, url, http.StatusTemporaryRedirect)
 	return true
 }
 
@@ -160,7 +195,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad question", http.StatusBadRequest)
 		return
 	}
-	c := &Call{Method: question.Method, Params: question.Params, id: question.ID, w: w, r: r}
+	c := &Call{Method: question.Method, Params: question.Params, ID: question.ID, Writer: w, Request: r}
 	e.mu.Lock()
 	e.asked[c.Method]++
 	hook := e.hook
@@ -171,7 +206,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if hook != nil && hook(c) {
 		return
 	}
-	answer := map[string]any{"jsonrpc": "2.0", "id": c.id, "result": c.Result}
+	answer := map[string]any{"jsonrpc": "2.0", "id": c.ID, "result": c.Result}
 	if code, refused := c.Result.(Refusal); refused {
 		delete(answer, "result")
 		answer["error"] = map[string]any{"code": int(code), "message": "no"}
@@ -187,6 +222,8 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // tip is the newest block that the node takes for final, or for confirmed.
 func (e *Endpoint) tip(commitment any) *Block {
 	switch {
+	case e.final != nil && commitment == "finalized":
+		return e.final
 	case e.shown != nil:
 		return e.shown
 	case commitment == "finalized" || commitment == nil: // The nodes' default.
@@ -223,6 +260,9 @@ func (c *Call) number(i int) uint64 {
 func (e *Endpoint) answer(c *Call) any {
 	config := c.Config()
 	tip := e.tip(config["commitment"])
+	if c.Method == e.lagging {
+		tip = tip.back(e.lag)
+	}
 	if least, ok := config["minContextSlot"].(float64); ok && tip.Slot < uint64(least) {
 		return Refusal(codeBehind)
 	}
@@ -251,7 +291,7 @@ func (e *Endpoint) answer(c *Call) any {
 		if b.parent != nil {
 			parent = b.parent.Slot
 		}
-		return map[string]any{"blockHeight": b.Height, "blockhash": b.Hash.String(), "blockTime": b.time(), "parentSlot": parent}
+		return map[string]any{"blockHeight": b.Height, "blockhash": b.Hash.String(), "blockTime": b.Time().Unix(), "parentSlot": parent}
 	case "getBlocksWithLimit":
 		start, limit := c.number(0), int(c.number(1))
 		slots := []uint64{}
@@ -313,9 +353,12 @@ func (e *Endpoint) page(c *Call, tip *Block) any {
 	config, account := c.Config(), c.key()
 	before, _ := config["before"].(string)
 	limit, _ := config["limit"].(float64)
+	if e.pageMax != 0 {
+		limit = min(limit, float64(e.pageMax))
+	}
 	page := []map[string]any{}
 	met := before == ""
-	for at := tip; at != nil && len(page) < int(limit); at = at.parent {
+	for at := tip.back(e.unindexed); at != nil && len(page) < int(limit); at = at.parent {
 		if !e.has(at) {
 			continue
 		}
@@ -329,7 +372,7 @@ func (e *Endpoint) page(c *Call, tip *Block) any {
 				continue
 			}
 			page = append(page, map[string]any{
-				"signature": signature, "slot": at.Slot, "err": problem(tx), "memo": nil, "blockTime": at.time(), "confirmationStatus": "finalized",
+				"signature": signature, "slot": at.Slot, "err": problem(tx), "memo": nil, "blockTime": at.Time().Unix(), "confirmationStatus": "finalized",
 			})
 		}
 	}
@@ -347,24 +390,41 @@ func problem(tx *transaction) any {
 // transaction shows one.
 func (e *Endpoint) transaction(c *Call, tip *Block) any {
 	text, _ := c.Params[0].(string)
+	config := c.Config()
 	for at := tip; at != nil; at = at.parent {
 		for _, tx := range at.txs {
 			if !e.has(at) || tx.signatures[0].String() != text || !e.shows(tx) {
 				continue
 			}
+			if most, _ := config["maxSupportedTransactionVersion"].(float64); tx.version == 1 && most < 1 {
+				return Refusal(codeVersion)
+			}
+			loaded := tx.keys[len(tx.keys)-tx.loaded:]
+			written := min(1, tx.loaded)
 			meta := map[string]any{
 				"err": problem(tx), "fee": tx.fee(), "logMessages": []string{"Program log: ok"},
 				"preTokenBalances": e.balances(tx.before), "postTokenBalances": e.balances(tx.after),
-				"loadedAddresses": map[string]any{"writable": []string{}, "readonly": []string{}},
+				"loadedAddresses": map[string]any{"writable": addresses(loaded[:written]), "readonly": addresses(loaded[written:])},
 			}
-			var version any = 0
-			if tx.legacy {
-				version = "legacy"
+			var body any = Bytes(tx.wire)
+			if config["encoding"] == "json" {
+				body = map[string]any{
+					"signatures": []string{text}, "message": map[string]any{"accountKeys": addresses(tx.keys[:len(tx.keys)-tx.loaded])},
+				}
 			}
-			return map[string]any{"slot": at.Slot, "blockTime": at.time(), "version": version, "transaction": Bytes(tx.wire), "meta": meta}
+			return map[string]any{"slot": at.Slot, "blockTime": at.Time().Unix(), "version": tx.version, "transaction": body, "meta": meta}
 		}
 	}
 	return nil
+}
+
+// addresses are keys as a node tells them.
+func addresses(keys []solana.Key) []string {
+	texts := []string{}
+	for _, key := range keys {
+		texts = append(texts, key.String())
+	}
+	return texts
 }
 
 // balances are token accounts as a transaction's meta tells them.

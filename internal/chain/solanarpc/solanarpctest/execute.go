@@ -39,7 +39,12 @@ var (
 	system          = solana.Key{}
 	// strangerProgram is this package's own, which mints and burns whatever it is told.
 	strangerProgram = solana.Key{'s', 'o', 'l', 'a', 'n', 'a', 'r', 'p', 'c', 't', 'e', 's', 't'}
+	// strangerTable is the lookup table that it takes accounts from.
+	strangerTable = solana.Key{'t', 'a', 'b', 'l', 'e'}
 )
+
+// version1Byte is what a transaction of version 1 begins with.
+const version1Byte = 0x81
 
 const tokenProgramText = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA" //nolint:gosec // G101: a program's public address
 
@@ -56,9 +61,10 @@ type transaction struct {
 	wire         []byte
 	signatures   []solana.Signature
 	message      []byte
-	legacy       bool
+	version      any // "legacy", 0 or 1, as nodes tell it.
 	signers      int
 	keys         []solana.Key
+	loaded       int // How many of keys, the last ones, stand in a lookup table and not in the message.
 	blockHash    solana.Key
 	instructions []instruction
 	failed       bool
@@ -111,8 +117,9 @@ func split(wire []byte) (*transaction, string) {
 	if len(wire) > solana.WireMax || len(r.rest) == 0 || r.short {
 		return nil, "is no transaction"
 	}
-	tx.legacy = r.rest[0] != solana.FirstByte
-	if !tx.legacy {
+	tx.version = "legacy"
+	if r.rest[0] == solana.FirstByte {
+		tx.version = 0
 		r.take(1)
 	}
 	header := r.take(3)
@@ -140,7 +147,7 @@ func split(wire []byte) (*transaction, string) {
 		}
 		tx.instructions = append(tx.instructions, in)
 	}
-	if !tx.legacy && r.count() != 0 {
+	if tx.version == 0 && r.count() != 0 {
 		return nil, "has lookup tables"
 	}
 	if r.short || len(r.rest) != 0 {
