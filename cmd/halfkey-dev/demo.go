@@ -183,6 +183,8 @@ const (
 	settled = typev1.PaymentState_PAYMENT_STATE_SETTLED
 	denied  = typev1.PaymentState_PAYMENT_STATE_DENIED
 	pending = typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW
+
+	authorized = typev1.PaymentState_PAYMENT_STATE_AUTHORIZED
 )
 
 func (d *demo) pay(from *client.Agent, id, to string, units int64, purpose string) (*client.Payment, error) {
@@ -210,6 +212,13 @@ func (d *demo) yellow() error {
 	if err := want(p, pending, yellow); err != nil {
 		return err
 	}
+	b, err := d.balance(d.research)
+	if err != nil {
+		return err
+	}
+	if b.Held != 0 {
+		return fmt.Errorf("a payment that waits for a person holds %s", dollars(b.Held))
+	}
 	d.say("20 USD is over the auto-approve threshold: YELLOW, PENDING_REVIEW, nothing held.")
 	if _, err := d.owner.Approve(d.ctx, p.Name); err != nil {
 		return err
@@ -231,6 +240,9 @@ func (d *demo) red() error {
 	}
 	if err := want(p, denied, red); err != nil {
 		return err
+	}
+	if _, err := d.owner.Approve(d.ctx, p.Name); client.ReasonOf(err) != typev1.Reason_REASON_WRONG_STATE {
+		return fmt.Errorf("approving what is over the hard cap: %w, want WRONG_STATE", err)
 	}
 	d.say("101 USD is over the hard cap: RED, DENIED. Nobody can approve it.")
 	stranger, err := d.stranger()
@@ -312,29 +324,59 @@ func (d *demo) freeze() error {
 	return nil
 }
 
+// balance is what a wallet has of its only asset.
+func (d *demo) balance(a *client.Agent) (client.Balance, error) {
+	account, err := a.Account(d.ctx)
+	if err != nil {
+		return client.Balance{}, err
+	}
+	if len(account.Balances) != 1 {
+		return client.Balance{}, fmt.Errorf("%s has %d assets, want one", a.Wallet(), len(account.Balances))
+	}
+	return account.Balances[0], nil
+}
+
+// history adds up what the acts before it did.
 func (d *demo) history() error {
-	for _, a := range []*client.Agent{d.research, d.shop} {
+	const (
+		spent  = 47*usd + fetchUnits + 1*usd // before the leak was answered, and after
+		refund = 1 * usd
+		held   = 1 * usd // by what the thief could not sign, until its message has expired
+	)
+	for _, told := range []struct {
+		agent                     *client.Agent
+		settled, denied, unsigned int
+		available, held           int64
+	}{
+		{d.research, 9, 7, 1, 200*usd - spent + refund - held, held},
+		{d.shop, 1, 0, 0, 200*usd + spent - refund, 0},
+	} {
+		a := told.agent
 		payments, err := a.Payments(d.ctx, false)
 		if err != nil {
 			return err
 		}
-		count := make(map[string]int)
+		count := make(map[typev1.PaymentState]int)
 		for _, p := range payments {
-			count[strings.TrimPrefix(p.State.String(), "PAYMENT_STATE_")]++
+			count[p.State]++
 		}
-		account, err := a.Account(d.ctx)
+		if count[settled] != told.settled || count[denied] != told.denied || count[authorized] != told.unsigned ||
+			len(payments) != told.settled+told.denied+told.unsigned {
+			return fmt.Errorf("@%s has %d payments, %v", a.Handle(), len(payments), count)
+		}
+		unsigned := ""
+		if told.unsigned > 0 {
+			unsigned = fmt.Sprintf(", %d that the thief could not sign", told.unsigned)
+		}
+		b, err := d.balance(a)
 		if err != nil {
 			return err
 		}
-		if len(account.Balances) != 1 {
-			return fmt.Errorf("%s has %d assets, want one", a.Wallet(), len(account.Balances))
+		if b.Available != told.available || b.Held != told.held {
+			return fmt.Errorf("@%s has %s and holds %s", a.Handle(), dollars(b.Available), dollars(b.Held))
 		}
-		unsigned := ""
-		if n := count["AUTHORIZED"]; n > 0 {
-			unsigned = fmt.Sprintf(", %d that the thief could not sign", n)
-		}
-		d.say("@%-15s %d payments of its own: %d settled, %d denied%s. Balance %s.", a.Handle(), len(payments), count["SETTLED"], count["DENIED"],
-			unsigned, dollars(account.Balances[0].Available))
+		d.say("@%-15s own payments: %d settled, %d denied%s. Balance %s, and %s held.", a.Handle(), told.settled, told.denied, unsigned,
+			dollars(b.Available), dollars(b.Held))
 		journal, err := a.Journal(d.ctx)
 		if err != nil {
 			return err
