@@ -219,10 +219,16 @@ func TestRound2Refuses(t *testing.T) {
 		{"own message altered", func(_ *ceremony, own, theirs []byte) [][]byte {
 			return [][]byte{edit(own, len(own)-1, []byte{own[len(own)-1] ^ 1}), theirs}
 		}, ErrReplay, Relay},
-		{"own message of an earlier run", func(_ *ceremony, _, theirs []byte) [][]byte { return [][]byte{replayed[0], theirs} }, ErrReplay, Relay},
+		{
+			"own message of an earlier run", func(_ *ceremony, _, theirs []byte) [][]byte { return [][]byte{replayed[0], theirs} },
+			ErrReplay, Relay,
+		},
 		{"own message twice", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, own} }, ErrReplay, CoSigner},
 		{"their message of an earlier run", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, replayed[1]} }, ErrProof, CoSigner},
-		{"their message of a run between others", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, ofOthers[1]} }, ErrProof, CoSigner},
+		{
+			"their message of a run between others", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, ofOthers[1]} },
+			ErrProof, CoSigner,
+		},
 		{"their message with the own ciphertexts", func(_ *ceremony, own, theirs []byte) [][]byte {
 			return [][]byte{own, edit(theirs, sealedAt, own[sealedAt:])}
 		}, ErrDecryption, CoSigner},
@@ -243,7 +249,10 @@ func TestRound2Refuses(t *testing.T) {
 		{"ephemeral key with torsion", func(_ *ceremony, own, theirs []byte) [][]byte {
 			return [][]byte{own, edit(theirs, ephemeralAt, twisted(t, theirs[ephemeralAt:ephemeralAt+pointSize]))}
 		}, ErrEncoding, CoSigner},
-		{"constant term replaced", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, edit(theirs, 0, other[:])} }, ErrProof, CoSigner},
+		{
+			"constant term replaced", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, edit(theirs, 0, other[:])} },
+			ErrProof, CoSigner,
+		},
 		{"slope replaced", func(_ *ceremony, own, theirs []byte) [][]byte {
 			return [][]byte{own, edit(theirs, pointSize, other[:])}
 		}, ErrProof, CoSigner},
@@ -265,9 +274,15 @@ func TestRound2Refuses(t *testing.T) {
 		{"a third coefficient", func(_ *ceremony, own, theirs []byte) [][]byte {
 			return [][]byte{own, slices.Concat(theirs[:proofAt], other[:], theirs[proofAt:])}
 		}, ErrEncoding, CoSigner},
-		{"a coefficient less", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, theirs[pointSize:]} }, ErrEncoding, CoSigner},
+		{
+			"a coefficient less", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, theirs[pointSize:]} },
+			ErrEncoding, CoSigner,
+		},
 		{"truncated", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, theirs[:len(theirs)-1]} }, ErrEncoding, CoSigner},
-		{"a byte more", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, append(bytes.Clone(theirs), 0)} }, ErrEncoding, CoSigner},
+		{
+			"a byte more", func(_ *ceremony, own, theirs []byte) [][]byte { return [][]byte{own, append(bytes.Clone(theirs), 0)} },
+			ErrEncoding, CoSigner,
+		},
 		{"empty", func(_ *ceremony, own, _ []byte) [][]byte { return [][]byte{own, nil} }, ErrEncoding, CoSigner},
 		{"torsion in the slope, proof and share made for it", func(c *ceremony, own, _ []byte) [][]byte {
 			return [][]byte{own, forge(t, c, keys[1], func(commitment [][]byte, share *edwards25519.Scalar) []byte {

@@ -98,7 +98,10 @@ func TestParseKeyShareRefuses(t *testing.T) {
 		{"public share off the line", edit(publicAt+2*publicShareSize+2, off[:]...)},
 		{"public shares of another epoch", edit(publicAt, renewed[1].Secret()[publicAt:]...)},
 		{"public shares out of order", append(bytes.Clone(good[:publicAt]),
-			bytes.Join([][]byte{good[publicAt+publicShareSize : publicAt+2*publicShareSize], good[publicAt : publicAt+publicShareSize], good[publicAt+2*publicShareSize:]}, nil)...)},
+			bytes.Join([][]byte{
+				good[publicAt+publicShareSize : publicAt+2*publicShareSize],
+				good[publicAt : publicAt+publicShareSize], good[publicAt+2*publicShareSize:],
+			}, nil)...)},
 		{"a byte more", append(bytes.Clone(good), 0)},
 		{"three said, two there", append(bytes.Clone(two[:countAt]), append([]byte{0, 3}, two[groupAt:]...)...)},
 	} {

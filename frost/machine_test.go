@@ -221,7 +221,8 @@ func (p *stagePlay) finished(t *testing.T, a *actor, share *KeyShare, err error)
 		}
 		// Who sends a message has certified, and the same, before anybody is done: none is left behind with nothing. That is not
 		// promised to who runs twice.
-		if other.place < 0 || other.ended || slices.ContainsFunc(p.actors, func(b *actor) bool { return b.twin && b.run == other.run && b.id == other.id }) {
+		if other.place < 0 || other.ended ||
+			slices.ContainsFunc(p.actors, func(b *actor) bool { return b.twin && b.run == other.run && b.id == other.id }) {
 			continue
 		}
 		if theirs, err := other.machine.TranscriptDigest(); err != nil || theirs != mine {
@@ -270,7 +271,8 @@ func honestScript(actors, places int) []byte {
 // FuzzKeyGenerationMachine plays two key generations at once, of two or three participants, the co-signer twice in the first.
 func FuzzKeyGenerationMachine(f *testing.F) {
 	draw := func(n, run int, id Identifier, stream byte, keys []*StaticKey) *KeyGeneration {
-		k, err := newKeyGeneration(clone(uint64(n)<<24|uint64(run)<<16|uint64(id)<<8|uint64(stream)), id, keys[id-1], newRun(fmt.Sprint("machine ", run), keys))
+		k, err := newKeyGeneration(clone(uint64(n)<<24|uint64(run)<<16|uint64(id)<<8|uint64(stream)), id, keys[id-1],
+			newRun(fmt.Sprint("machine ", run), keys))
 		if err != nil {
 			f.Fatal(err)
 		}

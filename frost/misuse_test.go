@@ -38,7 +38,9 @@ type equation struct {
 	r      [pointSize]byte
 }
 
-func observe(t testing.TB, groupKey [pointSize]byte, id Identifier, own Commitment, peerID Identifier, peer Commitment, message []byte) equation {
+func observe(
+	t testing.TB, groupKey [pointSize]byte, id Identifier, own Commitment, peerID Identifier, peer Commitment, message []byte,
+) equation {
 	t.Helper()
 	as := func(id Identifier, c Commitment) signer {
 		d, e, err := c.decode()
@@ -305,7 +307,8 @@ func TestClonedGenerator(t *testing.T) {
 					releases[i] = r
 				}
 				a, b := releases[0].Commitment, releases[1].Commitment
-				if [pointSize]byte(a[:pointSize]) == [pointSize]byte(b[:pointSize]) || [pointSize]byte(a[pointSize:]) == [pointSize]byte(b[pointSize:]) {
+				if [pointSize]byte(a[:pointSize]) == [pointSize]byte(b[:pointSize]) ||
+					[pointSize]byte(a[pointSize:]) == [pointSize]byte(b[pointSize:]) {
 					t.Errorf("pair %d: another %s, and a nonce repeats", k, field.name)
 					return
 				}

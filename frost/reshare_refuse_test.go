@@ -124,7 +124,10 @@ func TestAcceptRefuses(t *testing.T) {
 		{"slope with torsion", theirsOf(func(_, theirs []byte) []byte {
 			return edit(theirs, slopeAt, twisted(t, theirs[slopeAt:ephemeralAt]))
 		}), ErrEncoding, CoSigner},
-		{"ephemeral key replaced", theirsOf(func(_, theirs []byte) []byte { return edit(theirs, ephemeralAt, other[:]) }), ErrDecryption, CoSigner},
+		{
+			"ephemeral key replaced", theirsOf(func(_, theirs []byte) []byte { return edit(theirs, ephemeralAt, other[:]) }),
+			ErrDecryption, CoSigner,
+		},
 		{"ephemeral key the identity", theirsOf(func(_, theirs []byte) []byte {
 			return edit(theirs, ephemeralAt, edwards25519.NewIdentityPoint().Bytes())
 		}), ErrEncoding, CoSigner},
@@ -242,7 +245,8 @@ func TestAcceptRefusesForWhomDealsNot(t *testing.T) {
 	}
 	runs, deals := beginReshare(t, r, old, keys)
 	var blamed *CulpritError
-	if _, err := runs[0].Accept([2][]byte{deals[1], deals[0]}); !errors.Is(err, ErrReplay) || !errors.As(err, &blamed) || blamed.Culprit != CoSigner {
+	if _, err := runs[0].Accept([2][]byte{deals[1], deals[0]}); !errors.Is(err, ErrReplay) || !errors.As(err, &blamed) ||
+		blamed.Culprit != CoSigner {
 		t.Errorf("Accept of exchanged dealings = %v, want ErrReplay naming the co-signer", err)
 	}
 }
@@ -305,7 +309,10 @@ func TestNewReshareRefuses(t *testing.T) {
 			newResharing("parameters", two[0].Sharing(), [2]Identifier{Agent, Recovery}, keys), ErrParameter,
 		},
 		{"one recipient", Agent, keys[0], two[0], with(func(r *Resharing) { r.StaticKeys = r.StaticKeys[:1] }), ErrParameter},
-		{"four recipients", Agent, keys[0], two[0], newResharing("parameters", two[0].Sharing(), both, append(slices.Clone(keys), statics(t, 1)...)), ErrParameter},
+		{
+			"four recipients", Agent, keys[0], two[0],
+			newResharing("parameters", two[0].Sharing(), both, append(slices.Clone(keys), statics(t, 1)...)), ErrParameter,
+		},
 		{"the recovery share left out", Agent, keys[0], three[0], newResharing("parameters", three[0].Sharing(), both, keys[:2]), ErrParameter},
 		{"one key twice", Agent, keys[0], two[0], with(func(r *Resharing) { r.StaticKeys[1] = r.StaticKeys[0] }), ErrParameter},
 		{"static key the identity", Agent, keys[0], two[0], with(func(r *Resharing) { r.StaticKeys[1] = [32]byte{1} }), ErrEncoding},

@@ -128,7 +128,10 @@ func TestOpenReshareRefuses(t *testing.T) {
 		{"rubbish that the dealer certified", Recovery, keys[2], r, certified, [2][64]byte{ofAgent, ofCoSigner}, ErrDecryption, Agent},
 		{"dealings exchanged", Recovery, keys[2], r, [2][]byte{deals[1], deals[0]}, all, ErrReplay, Agent},
 		{"a dealing missing", Recovery, keys[2], r, [2][]byte{deals[0], nil}, all, ErrEncoding, CoSigner},
-		{"another session", Recovery, keys[2], with(func(r *Resharing) { r.Session = []byte("session of a test/other") }), deals, all, ErrCertificate, Agent},
+		{
+			"another session", Recovery, keys[2], with(func(r *Resharing) { r.Session = []byte("session of a test/other") }),
+			deals, all, ErrCertificate, Agent,
+		},
 		{"another old sharing", Recovery, keys[2], with(func(r *Resharing) {
 			r.Old = dealFrom(t, []*edwards25519.Scalar{random(t), random(t)}, 3, 1)[0].Sharing()
 		}), deals, all, ErrCertificate, Agent},
@@ -140,7 +143,10 @@ func TestOpenReshareRefuses(t *testing.T) {
 		{"another's static key for the agent's", Recovery, keys[2], with(func(r *Resharing) {
 			r.StaticKeys[0] = statics(t, 1)[0].Public()
 		}), deals, all, ErrCertificate, Agent},
-		{"other dealers", Recovery, keys[2], with(func(r *Resharing) { r.Dealers = [2]Identifier{Agent, Recovery} }), deals, all, ErrReplay, Recovery},
+		{
+			"other dealers", Recovery, keys[2], with(func(r *Resharing) { r.Dealers = [2]Identifier{Agent, Recovery} }),
+			deals, all, ErrReplay, Recovery,
+		},
 		{"another's place", Agent, keys[2], r, deals, all, ErrParameter, 0},
 		{"nobody's place", 4, keys[2], r, deals, all, ErrParameter, 0},
 		{"no static key", Recovery, nil, r, deals, all, ErrErased, 0},
@@ -148,7 +154,8 @@ func TestOpenReshareRefuses(t *testing.T) {
 	} {
 		share, err := OpenReshare(tt.self, tt.static, tt.r, tt.deals, tt.given)
 		var culprit *CulpritError
-		if share != nil || !errors.Is(err, tt.want) || errors.As(err, &culprit) != (tt.culprit != 0) || culprit != nil && culprit.Culprit != tt.culprit {
+		if share != nil || !errors.Is(err, tt.want) || errors.As(err, &culprit) != (tt.culprit != 0) ||
+			culprit != nil && culprit.Culprit != tt.culprit {
 			t.Errorf("%s: OpenReshare = %v, want %v naming the %s", tt.name, err, tt.want, tt.culprit)
 		}
 	}

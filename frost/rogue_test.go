@@ -35,7 +35,9 @@ type proves func(claimed []byte) [signatureSize]byte
 
 // craft makes the attacker's message: these commitments, whatever proof it has, and this share for the victim, sealed. The
 // ciphertexts for others are noise, which only they can see.
-func (a *attempt) craft(t testing.TB, commitment []*edwards25519.Point, ephemeral *edwards25519.Scalar, proof proves, share *edwards25519.Scalar) []byte {
+func (a *attempt) craft(
+	t testing.TB, commitment []*edwards25519.Point, ephemeral *edwards25519.Scalar, proof proves, share *edwards25519.Scalar,
+) []byte {
 	t.Helper()
 	var b []byte
 	for _, p := range commitment {
@@ -213,7 +215,8 @@ func TestThresholdIsFixed(t *testing.T) {
 		// The right length, and a last coefficient of zero: a constant polynomial in the form of a line.
 		constant := random(t)
 		a := newAttempt(t, "degree", keys, attacker, victim)
-		_, err := a.deliver(a.craft(t, []*edwards25519.Point{basePoint(constant), edwards25519.NewIdentityPoint()}, random(t), signs(t, constant), constant))
+		_, err := a.deliver(a.craft(t, []*edwards25519.Point{basePoint(constant), edwards25519.NewIdentityPoint()}, random(t),
+			signs(t, constant), constant))
 		wantBlame(t, err, ErrEncoding, attacker)
 
 		// A slope that cancels the victim's, so that in a wallet of two the sum is constant and each share is the key. The attacker
@@ -275,7 +278,8 @@ func TestShareOfNothing(t *testing.T) {
 		if new(edwards25519.Scalar).Add(evaluate(line, attacker), given).Equal(new(edwards25519.Scalar)) != 1 {
 			t.Fatal("the attacker's share is not zero")
 		}
-		_, err := a.deliver(a.craft(t, []*edwards25519.Point{basePoint(constant), basePoint(slope)}, random(t), signs(t, constant), evaluate(line, victim)))
+		_, err := a.deliver(a.craft(t, []*edwards25519.Point{basePoint(constant), basePoint(slope)}, random(t), signs(t, constant),
+			evaluate(line, victim)))
 		var blamed *CulpritError
 		if named := errors.As(err, &blamed); !errors.Is(err, ErrEncoding) || named != (len(keys) == 2) || named && blamed.Culprit != attacker {
 			t.Errorf("%v, want ErrEncoding, of two naming the %s", err, attacker)

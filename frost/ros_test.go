@@ -93,7 +93,7 @@ func TestROS(t *testing.T) {
 		name             string
 		victim, attacker *KeyShare
 		open             func(*KeyShare) (*Nonces, Commitment, error)
-		close            func(nonces *Nonces, mine Commitment, message []byte, answer SignerCommitment, z SignatureShare) (*edwards25519.Scalar, error)
+		close            func(*Nonces, Commitment, []byte, SignerCommitment, SignatureShare) (*edwards25519.Scalar, error)
 	}{
 		{
 			"ours: the agent in a payment", shares[0], shares[1], (*KeyShare).Commit,

@@ -128,7 +128,10 @@ func TestSignShareRefuses(t *testing.T) {
 			return append(s, third...)
 		}, message, ErrParameter, nobody},
 		{"unsorted", func(s []SignerCommitment) []SignerCommitment { return []SignerCommitment{s[1], s[0]} }, message, ErrParameter, nobody},
-		{"one signer twice", func(s []SignerCommitment) []SignerCommitment { return []SignerCommitment{s[0], s[0]} }, message, ErrParameter, nobody},
+		{
+			"one signer twice", func(s []SignerCommitment) []SignerCommitment { return []SignerCommitment{s[0], s[0]} },
+			message, ErrParameter, nobody,
+		},
 		{"one signer with two commitments", func(s []SignerCommitment) []SignerCommitment {
 			_, again := commitAll(t, all[0])
 			return []SignerCommitment{again[0], s[0]}

@@ -156,7 +156,8 @@ func TestZeroValues(t *testing.T) {
 	}
 	resharing.Zero()
 	for _, sharing := range []*Sharing{nil, {}} {
-		if !refuses(AggregateShares(sharing, nil, signers, make([]SignatureShare, 2))) || !refuses(NewReshare(Agent, nil, nil, Resharing{Old: sharing})) {
+		if !refuses(AggregateShares(sharing, nil, signers, make([]SignatureShare, 2))) ||
+			!refuses(NewReshare(Agent, nil, nil, Resharing{Old: sharing})) {
 			t.Error("the zero sharing verifies")
 		}
 	}

@@ -332,7 +332,8 @@ func TestKeyGenerationVectors(t *testing.T) {
 				same(t, "proof nonce input", slices.Concat([]byte(schnorrPrefixNonce), constant.Bytes(), proofMessage), want.PoPParts.NonceInput)
 				same(t, "proof nonce", nonce.Bytes(), want.PoPParts.Nonce)
 				same(t, "proof nonce commitment", r[:], want.PoPParts.NonceCommitment)
-				same(t, "proof challenge input", slices.Concat([]byte(schnorrPrefixChallenge), r[:], public[:], proofMessage), want.PoPParts.ChallengeInput)
+				same(t, "proof challenge input", slices.Concat([]byte(schnorrPrefixChallenge), r[:], public[:], proofMessage),
+					want.PoPParts.ChallengeInput)
 				same(t, "proof challenge", schnorrChallenge(r, public, proofMessage).Bytes(), want.PoPParts.Challenge)
 			}
 			for k, want := range v.Round2 {

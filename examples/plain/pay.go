@@ -40,7 +40,8 @@ type attempt struct {
 
 // attempt makes intent, message and a fresh commitment, and signs the request that names all three.
 func (a *Agent) attempt(ctx context.Context, o Order) (*attempt, error) {
-	account, err := a.gateway.GetAccount(a.withToken(ctx, gatewayv1.GatewayService_GetAccount_FullMethodName), &gatewayv1.GetAccountRequest{Wallet: a.wallet})
+	account, err := a.gateway.GetAccount(a.withToken(ctx, gatewayv1.GatewayService_GetAccount_FullMethodName),
+		&gatewayv1.GetAccountRequest{Wallet: a.wallet})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,8 @@ func (a *Agent) settlement(p *typev1.Payment, o Order) (*typev1.Settlement, erro
 		return nil, err
 	}
 	payer := a.GroupKey()
-	if s.GetPayment() != a.wallet+"/payments/"+o.ID || !bytes.Equal(s.GetPayer(), payer[:]) || !bytes.Equal(s.GetRecipient(), o.Recipient[:]) ||
+	if s.GetPayment() != a.wallet+"/payments/"+o.ID || !bytes.Equal(s.GetPayer(), payer[:]) ||
+		!bytes.Equal(s.GetRecipient(), o.Recipient[:]) ||
 		s.GetAsset() != a.installation.USD() || s.GetUnits() != strconv.FormatInt(o.Units, 10) {
 		return nil, errors.New("the settlement is another payment's")
 	}

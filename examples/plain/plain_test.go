@@ -58,10 +58,12 @@ func TestPay(t *testing.T) {
 	if _, err := agent.Pay(t.Context(), again); err == nil {
 		t.Error("another payment went by the same id")
 	}
-	if _, err := agent.Pay(t.Context(), plain.Order{ID: "invoice-8", Recipient: shop.GroupKey(), Units: 6_000_000}); !errors.Is(err, plain.ErrWaits) {
+	six := plain.Order{ID: "invoice-8", Recipient: shop.GroupKey(), Units: 6_000_000}
+	if _, err := agent.Pay(t.Context(), six); !errors.Is(err, plain.ErrWaits) {
 		t.Errorf("over the auto-approve threshold: %v", err)
 	}
-	if _, err := agent.Pay(t.Context(), plain.Order{ID: "invoice-9", Recipient: shop.GroupKey(), Units: 101_000_000}); err == nil || !strings.Contains(err.Error(), "DENIED") {
+	tooMuch := plain.Order{ID: "invoice-9", Recipient: shop.GroupKey(), Units: 101_000_000}
+	if _, err := agent.Pay(t.Context(), tooMuch); err == nil || !strings.Contains(err.Error(), "DENIED") {
 		t.Errorf("over the hard cap: %v", err)
 	}
 	account, err := shop.Account(t.Context())

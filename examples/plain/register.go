@@ -41,7 +41,9 @@ func (a *Agent) GroupKey() [32]byte { return a.share.GroupKey() }
 
 // Register makes a wallet by a key generation with the co-signer, through a gateway that can neither read nor change it. The
 // code is for the owner, who claims the wallet by it.
-func Register(ctx context.Context, i *Installation, conn grpc.ClientConnInterface, handle, ownerEmail string) (a *Agent, code string, err error) {
+func Register(
+	ctx context.Context, i *Installation, conn grpc.ClientConnInterface, handle, ownerEmail string,
+) (a *Agent, code string, err error) {
 	public, request, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, "", err
@@ -73,7 +75,8 @@ func Register(ctx context.Context, i *Installation, conn grpc.ClientConnInterfac
 		return nil, "", errors.New("the co-signer answers another start")
 	}
 	g, err := frost.NewKeyGeneration(frost.Agent, static, frost.Run{
-		Session: named("", "halfkey/keygen/v1", i.ID(), a.wallet, string(run[:])), StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())}, Threshold: 2,
+		Session: named("", "halfkey/keygen/v1", i.ID(), a.wallet, string(run[:])), Threshold: 2,
+		StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())},
 	})
 	if err != nil {
 		return nil, "", err
@@ -83,7 +86,8 @@ func Register(ctx context.Context, i *Installation, conn grpc.ClientConnInterfac
 	if err != nil {
 		return nil, "", err
 	}
-	exchanged, err := a.gateway.ExchangeRegistration(ctx, &gatewayv1.ExchangeRegistrationRequest{Wallet: a.wallet, Run: run[:], Round1: g.Round1()})
+	exchanged, err := a.gateway.ExchangeRegistration(ctx,
+		&gatewayv1.ExchangeRegistrationRequest{Wallet: a.wallet, Run: run[:], Round1: g.Round1()})
 	if err != nil {
 		return nil, "", err
 	}
@@ -102,7 +106,9 @@ func Register(ctx context.Context, i *Installation, conn grpc.ClientConnInterfac
 }
 
 // announce proves by a test signature that both shares sign together, and makes the wallet known.
-func (a *Agent) announce(ctx context.Context, run uuid.UUID, certificate [64]byte, transcript [32]byte, handle string) (code string, err error) {
+func (a *Agent) announce(
+	ctx context.Context, run uuid.UUID, certificate [64]byte, transcript [32]byte, handle string,
+) (code string, err error) {
 	nonces, commitment, err := a.share.Commit()
 	if err != nil {
 		return "", err
@@ -120,7 +126,8 @@ func (a *Agent) announce(ctx context.Context, run uuid.UUID, certificate [64]byt
 		return "", err
 	}
 	registration := &typev1.Registration{
-		Installation: a.installation.ID(), Wallet: a.wallet, Handle: handle, GroupKey: group[:], RequestKey: a.request.Public().(ed25519.PublicKey),
+		Installation: a.installation.ID(), Wallet: a.wallet, Handle: handle,
+		GroupKey: group[:], RequestKey: a.request.Public().(ed25519.PublicKey),
 	}
 	_, err = a.gateway.CompleteRegistration(ctx, &gatewayv1.CompleteRegistrationRequest{
 		Wallet: a.wallet, Run: run[:], Registration: sign(a.request, typeRegistration, registration), Signature: signature[:],

@@ -70,7 +70,8 @@ func (s *Shop) sell(ctx context.Context, p *typev1.Payment) error {
 		return fmt.Errorf("%s: %w", p.GetName(), err)
 	}
 	own := s.Agent.GroupKey()
-	if settlement.GetPayment() != p.GetName() || !bytes.Equal(settlement.GetRecipient(), own[:]) || settlement.GetAsset() != s.Installation.USD() {
+	if settlement.GetPayment() != p.GetName() || !bytes.Equal(settlement.GetRecipient(), own[:]) ||
+		settlement.GetAsset() != s.Installation.USD() {
 		return fmt.Errorf("%s: the settlement is about something else", p.GetName())
 	}
 	// What was bought stands in the intent, whose digest the settlement names.

@@ -135,7 +135,8 @@ func TestShop(t *testing.T) {
 	if err := nothing.sell(t.Context(), paid.Proto); err == nil || err.Error() == "delivered" {
 		t.Errorf("paid to somebody else: %v", err)
 	}
-	if err := (&Shop{Agent: own, Installation: i, Prices: shop.Prices, Deliver: nothing.Deliver}).sell(t.Context(), paid.Proto); err == nil || err.Error() != "delivered" {
+	strict := &Shop{Agent: own, Installation: i, Prices: shop.Prices, Deliver: nothing.Deliver}
+	if err := strict.sell(t.Context(), paid.Proto); err == nil || err.Error() != "delivered" {
 		t.Errorf("a good payment: %v", err)
 	}
 }

@@ -132,8 +132,8 @@ func (h *hand) register(handle string) string {
 		h.t.Fatal(err)
 	}
 	g, err := frost.NewKeyGeneration(frost.Agent, static, frost.Run{
-		Session:    evidence.KeyGenerationSession(i.ID(), h.wallet, run[:]),
-		StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())}, Threshold: 2,
+		Session: evidence.KeyGenerationSession(i.ID(), h.wallet, run[:]), Threshold: 2,
+		StaticKeys: [][32]byte{own, [32]byte(answer.GetStaticKey())},
 	})
 	if err != nil {
 		h.t.Fatal(err)
