@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/chain/solana"
@@ -15,6 +16,7 @@ import (
 // TestAuditOnSolana audits what a real ledger wrote of a real wallet on a chain: deposits, payments that settled, died and failed, and
 // its owner's exit past every service, which takes also what a payment holds.
 func TestAuditOnSolana(t *testing.T) {
+	t.Parallel()
 	w := newChainWorld(t, registered(t))
 	ctx := testContext(t)
 
@@ -100,7 +102,7 @@ func TestAuditOnSolana(t *testing.T) {
 // comesToHold waits until the ledger has looked at the account again, and says how much the payer can pay.
 func (w *chainWorld) comesToHold(t *testing.T, want int64) {
 	t.Helper()
-	for ctx := testContext(t); w.holds(t) != want; {
+	for ctx := testContext(t); w.holds(t) != want; time.Sleep(20 * time.Millisecond) {
 		if ctx.Err() != nil {
 			t.Fatalf("the ledger says %d units are available, want %d", w.holds(t), want)
 		}

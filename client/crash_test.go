@@ -111,6 +111,7 @@ func openOn(t *testing.T, home *client.Home, store *crashingHome) *client.Client
 // TestCrashWhilePaying lets an agent's program die before and after each of its writes. The program that starts on the same
 // home resumes, and there is one payment.
 func TestCrashWhilePaying(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	ctx := testContext(t)
 	shop := h.Agent("Shop")
@@ -178,6 +179,7 @@ func TestCrashWhilePaying(t *testing.T) {
 // TestCrashWhileRegistering lets an agent's program die before and after each of its writes while it registers. The program
 // that starts on the same home ends the registration, its share signs, and nobody else has the handle.
 func TestCrashWhileRegistering(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	ctx := testContext(t)
 	shop := h.Agent("Shop")
@@ -211,6 +213,7 @@ func TestCrashWhileRegistering(t *testing.T) {
 
 // TestLostCalls loses each call of a payment and of a registration, or its answer, on the way. Whoever repeats goes on.
 func TestLostCalls(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	p := newProxy(t, h)
 	ctx := testContext(t)

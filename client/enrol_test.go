@@ -297,6 +297,7 @@ func TestMintEnrolment(t *testing.T) {
 // TestCrashWhileRegisteringByToken lets an agent's program die before and after each of its writes. The program that starts on
 // the same home, with the same token, has the one wallet that the token claims.
 func TestCrashWhileRegisteringByToken(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t, halfkeytest.WithDemandEnrolment())
 	ctx := testContext(t)
 	tokens := make(map[int]client.Secret)

@@ -15,6 +15,7 @@ import (
 // TestCrashWhileFetching lets a buyer's program die before and after each of its writes while it fetches and confirms. The program
 // that starts on the same home is told the truth, and by confirming again has the resource for one payment.
 func TestCrashWhileFetching(t *testing.T) {
+	t.Parallel()
 	m := newMarket(t)
 	ctx := testContext(t)
 	var before int64

@@ -277,6 +277,7 @@ func TestFetchExact(t *testing.T) {
 // TestFetchExactUnknown meets servers that settle and say otherwise, or say that they settled and do not. What they say is an outcome and
 // never a new quote; only the ledger's word ends it.
 func TestFetchExactUnknown(t *testing.T) {
+	t.Parallel()
 	m := newChainMarket(t)
 	m.seller.Ask(3*cent, 2, nil)
 	refuses := func(w http.ResponseWriter, _ *http.Request) {
@@ -458,6 +459,7 @@ func TestFetchExactReview(t *testing.T) {
 
 // TestFetchExactTransport pays through an http.Client.
 func TestFetchExactTransport(t *testing.T) {
+	t.Parallel()
 	m := newChainMarket(t)
 	c := &http.Client{Transport: client.NewTransport(m.buyer, client.TransportConfig{MaxUnits: cent, Reach: client.Reach{Loopback: true}})}
 	get := func() (string, error) {

@@ -46,6 +46,7 @@ func (m *chainMarket) another(t *testing.T) *client.Agent {
 // TestCrashWhileFetchingExact lets a buyer's program die before and after each of its writes while it fetches from a server that settles
 // on a chain. The program that starts on the same home is told the truth, and one payment lands.
 func TestCrashWhileFetchingExact(t *testing.T) {
+	t.Parallel()
 	m := newChainMarket(t)
 	m.seller.Ask(cent, 2, nil)
 	ctx := testContext(t)
@@ -100,6 +101,7 @@ func TestCrashWhileFetchingExact(t *testing.T) {
 // TestServicesCrashWhileFetchingExact kills the services while a server has the payment, and starts them again before or after the chain
 // has it: the payment is found and proved, or proved dead, and never made twice.
 func TestServicesCrashWhileFetchingExact(t *testing.T) {
+	t.Parallel()
 	m := newChainMarket(t)
 	m.seller.Ask(cent, 2, nil)
 	fails := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
@@ -159,6 +161,7 @@ func TestServicesCrashWhileFetchingExact(t *testing.T) {
 
 // TestLostFetchCallsExact loses each call to the gateway that a confirmation makes, or its answer.
 func TestLostFetchCallsExact(t *testing.T) {
+	t.Parallel()
 	m := newChainMarket(t)
 	p := newProxy(t, m.h)
 	ctx := testContext(t)

@@ -14,6 +14,7 @@ import (
 // TestSameMemoTwice buys twice, at one price, from a server that wants the same memo each time, while the ledger hands out one block hash:
 // the second payment would have the bytes of the first, which land once. It waits for another hash and goes on by itself.
 func TestSameMemoTwice(t *testing.T) {
+	t.Parallel()
 	hashes := make(chan struct{}, 100)
 	m := newChainMarket(t, halfkeytest.WithWrap(func(_ string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
 		return countingConn{conn, func(method string) {

@@ -88,6 +88,7 @@ func mustPay(t testing.TB, a *client.Agent, o client.Order, want typev1.PaymentS
 
 // TestFlows shows an agent's and an owner's life on one installation.
 func TestFlows(t *testing.T) {
+	t.Parallel()
 	clock := halfkeytest.NewClock(time.Now())
 	h := halfkeytest.Start(t, halfkeytest.WithClock(clock))
 	shop, payer := h.Agent("Data Shop"), h.Agent("Research Agent")

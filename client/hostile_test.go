@@ -44,6 +44,7 @@ func newHostileWorld(t *testing.T) *hostileWorld {
 // TestHostileAuthorization alters the answer to the paying call. Every row is refused before the agent makes its half of the
 // signature, and once the gateway is honest again the same payment goes through once.
 func TestHostileAuthorization(t *testing.T) {
+	t.Parallel()
 	w := newHostileWorld(t)
 	ctx := testContext(t)
 	for _, row := range []struct {
@@ -317,6 +318,7 @@ func TestHostileStopping(t *testing.T) {
 
 // TestHostileRegistration alters key generation. Nothing that it touched becomes a wallet.
 func TestHostileRegistration(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	p := newProxy(t, h)
 	ctx := testContext(t)

@@ -332,6 +332,7 @@ func TestReplayedResharing(t *testing.T) {
 // TestHostileOpening lies to an owner who opens a recovery share: the file stays as it is, nothing is confirmed, and once the
 // gateway is honest the share opens.
 func TestHostileOpening(t *testing.T) {
+	t.Parallel()
 	w := newLyingWorld(t)
 	live := &program{t: t, w: w.dyingWorld}
 	if err := offerAndRefresh(live); err != nil {
@@ -455,6 +456,7 @@ func TestHostileOpening(t *testing.T) {
 // TestHostileOrders lies to an owner who orders new shares: nothing is ordered from what does not verify, or is older than what
 // was seen before.
 func TestHostileOrders(t *testing.T) {
+	t.Parallel()
 	w := newLyingWorld(t)
 	live := &program{t: t, w: w.dyingWorld}
 	earlier := w.settledSharing(t)

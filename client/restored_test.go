@@ -61,6 +61,7 @@ func numbers(versions []*client.InForce) (out []uint64) {
 // the agent that has seen the one before trust what they are shown no longer, until the owner replaces what was put back and what it
 // has seen by one version.
 func TestGuardRailsAfterRestore(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	ctx := testContext(t)
 	shop, owner := h.Agent("Shop"), h.Owner()
@@ -172,6 +173,7 @@ func TestGuardRailsAfterRestore(t *testing.T) {
 // After the restore a home of the owner that had not seen the newest version has set another one. Nobody who has seen the newest follows
 // it, until the home that has seen it replaces both.
 func TestAfterRestoreAnotherHomeWasFirst(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	ctx := testContext(t)
 	payer, shop, owner := h.Agent("Payer"), h.Agent("Shop"), h.Owner()

@@ -33,6 +33,7 @@ func (w *resharingWorld) outside(t *testing.T, a *client.Agent, want typev1.Reas
 // TestRevoke: from the revocation on nothing works that the agent's home, or a thief's copy of it, holds. The wallet takes no
 // money; with the recovery share its owner takes it over, ends the revocation and pays out by ordinary payments.
 func TestRevoke(t *testing.T) {
+	t.Parallel()
 	h := halfkeytest.Start(t)
 	w := newResharingWorld(t, h.Home(), h)
 	ctx := testContext(t)

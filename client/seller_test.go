@@ -76,6 +76,7 @@ func changed(t *testing.T, value string, change func(payload map[string]any)) st
 
 // TestSellerRefuses shows a seller payments that do not buy what is asked for.
 func TestSellerRefuses(t *testing.T) {
+	t.Parallel()
 	m := newMarket(t)
 	_, good := m.paidHeader()
 	_, other := m.paidHeader()

@@ -84,6 +84,7 @@ func (w *chainWorld) reopened(t testing.TB) *client.Agent {
 // TestHostileChainState lies about what became of payments on the chain. Nothing is believed without the ledger's statement about this
 // payment and this message, no further message is made, and the payment that was made lands once.
 func TestHostileChainState(t *testing.T) {
+	t.Parallel()
 	var p *proxy
 	w := newChainWorld(t, proxied(t, &p))
 	ctx := testContext(t)
@@ -160,6 +161,7 @@ func TestHostileChainState(t *testing.T) {
 // TestHostileBlockHash answers with block hashes that are none, or none of the ledger's. Nothing is authorized by them, and nothing is paid
 // twice once the gateway is honest.
 func TestHostileBlockHash(t *testing.T) {
+	t.Parallel()
 	var p *proxy
 	w := newChainWorld(t, proxied(t, &p))
 	ctx := testContext(t)
@@ -290,6 +292,7 @@ func TestHashThatTheLedgerForgot(t *testing.T) {
 // TestCrashWhilePayingOnSolana lets an agent's program die before and after each of its writes. The program that starts on the same home
 // resumes, and there is one payment.
 func TestCrashWhilePayingOnSolana(t *testing.T) {
+	t.Parallel()
 	w := newChainWorld(t, registered(t))
 	ctx := testContext(t)
 	order := func(number int) client.Order { return w.order(fmt.Sprint("crash-", number), 1000) }

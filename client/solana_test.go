@@ -155,6 +155,7 @@ func (w *chainWorld) die(t testing.TB, a *client.Agent, o client.Order) {
 
 // TestPayOnSolana pays on the chain, by the ledger, and believes nothing but what the chain proves.
 func TestPayOnSolana(t *testing.T) {
+	t.Parallel()
 	w := newChainWorld(t, registered(t))
 	ctx := testContext(t)
 

@@ -136,6 +136,7 @@ func (c *forging) Invoke(ctx context.Context, method string, req, resp any, opti
 // TestServiceKeysInSuccession rotates the key of each service, one after the other, while agents pay. What was paid before and after
 // counts, for a client that is two files behind and more as well; what a retired key signs now counts nowhere.
 func TestServiceKeysInSuccession(t *testing.T) {
+	t.Parallel()
 	f := new(forger)
 	h := halfkeytest.Start(t, halfkeytest.WithWrap(f.wrap))
 	ctx := testContext(t)

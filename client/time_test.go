@@ -166,6 +166,7 @@ func TestClocksThatDiffer(t *testing.T) {
 // TestRestoredLedger puts an older copy of the installation in its place. The agent, which has seen more, pays nothing until
 // the operator has accepted the loss.
 func TestRestoredLedger(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "installation")
 	w := newPaying(t, halfkeytest.WithDir(dir))
 	mustPay(t, w.payer, client.Order{Recipient: w.shop.Wallet(), Units: 1000}, settled)
