@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"strings"
 	"time"
@@ -25,9 +23,18 @@ const TokenMetadata = "halfkey-token-bin"
 // tokenBytesMax bounds an encoded token: a Token holds six short fields and one signature.
 const tokenBytesMax = 2048
 
-// caller authenticates a call by its token: identity says who signed it and that the caller may act on the resource, and
-// the one table which kinds of caller the method is for.
+// caller authenticates a call by its token, and holds who makes it to its quota.
 func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.Caller, error) {
+	caller, err := s.authenticated(ctx, method, resource)
+	if err != nil {
+		return nil, err
+	}
+	return caller, s.admit(ctx, method, caller)
+}
+
+// authenticated is who makes a call: identity says who signed its token and that the caller may act on the resource, and the one
+// table which kinds of caller the method is for.
+func (s *Service) authenticated(ctx context.Context, method, resource string) (*typev1.Caller, error) {
 	token, err := tokenOf(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +59,7 @@ func (s *Service) caller(ctx context.Context, method, resource string) (*typev1.
 		return nil, fault.New(typev1.Reason_REASON_PERMISSION_DENIED, typev1.MoneyMoved_MONEY_MOVED_NO,
 			"this method is not for this kind of caller")
 	}
-	return resp.GetCaller(), s.admit(ctx, method, resp.GetCaller())
+	return resp.GetCaller(), nil
 }
 
 // admit holds a caller, once it is known, to its quota. The call counts until its context ends, which it does when the handler
@@ -109,12 +116,4 @@ func source(ctx context.Context) string {
 		return p.Addr.String()
 	}
 	return host
-}
-
-// endOfStream turns the end of a stream from a service into the end of ours.
-func endOfStream(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }

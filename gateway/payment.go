@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 
-	"google.golang.org/grpc"
-
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/resource"
@@ -153,27 +151,6 @@ func (s *Service) GetPayment(ctx context.Context, req *gatewayv1.GetPaymentReque
 	}
 	resp, err := s.ledger.GetPayment(ctx, &ledgerv1.GetPaymentRequest{Name: req.GetName()})
 	return resp.GetPayment(), err
-}
-
-// WatchPayment streams a payment until it has ended.
-func (s *Service) WatchPayment(req *gatewayv1.WatchPaymentRequest, stream grpc.ServerStreamingServer[typev1.Payment]) error {
-	ctx := stream.Context()
-	if _, err := s.callerOfPayment(ctx, gatewayv1.GatewayService_WatchPayment_FullMethodName, req.GetName()); err != nil {
-		return err
-	}
-	watch, err := s.ledger.WatchPayment(ctx, &ledgerv1.WatchPaymentRequest{Name: req.GetName()})
-	if err != nil {
-		return err
-	}
-	for {
-		resp, err := watch.Recv()
-		if err != nil {
-			return endOfStream(err)
-		}
-		if err := stream.Send(resp.GetPayment()); err != nil {
-			return err
-		}
-	}
 }
 
 // CancelPayment ends a payment that holds nothing.

@@ -3,11 +3,6 @@ package gateway
 import (
 	"context"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"github.com/halfkey/halfkey/internal/evidence"
 	gatewayv1 "github.com/halfkey/halfkey/proto/gen/halfkey/gateway/v1"
 	ledgerv1 "github.com/halfkey/halfkey/proto/gen/halfkey/ledger/v1"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
@@ -83,35 +78,4 @@ func (s *Service) GetShadowSummary(
 	return &gatewayv1.GetShadowSummaryResponse{
 		Rows: resp.GetRows(), NextPageToken: resp.GetNextPageToken(), Enforcement: resp.GetEnforcement(),
 	}, nil
-}
-
-// watchLife is how long one stream of changes lasts: as long as the token that opened it. Whoever may no longer watch, because its
-// key was replaced or its wallet taken over, sees no more after that.
-const watchLife = evidence.TokenLife
-
-// WatchPayments streams the changes of a wallet's or an owner's payments.
-func (s *Service) WatchPayments(req *gatewayv1.WatchPaymentsRequest, stream grpc.ServerStreamingServer[gatewayv1.WatchPaymentsResponse]) error {
-	ctx, cancel := context.WithTimeout(stream.Context(), s.watchLife)
-	defer cancel()
-	if _, err := s.caller(ctx, gatewayv1.GatewayService_WatchPayments_FullMethodName, req.GetParent()); err != nil {
-		return err
-	}
-	watch, err := s.ledger.WatchPayments(ctx, &ledgerv1.WatchPaymentsRequest{
-		Parent: req.GetParent(), ResumeToken: req.GetResumeToken(), Incoming: req.GetIncoming(),
-	})
-	if err != nil {
-		return err
-	}
-	for {
-		resp, err := watch.Recv()
-		switch {
-		case err != nil && stream.Context().Err() == nil && (ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded):
-			return nil // Its life is over, and nothing is wrong; the ledger may see that first.
-		case err != nil:
-			return endOfStream(err)
-		}
-		if err := stream.Send(&gatewayv1.WatchPaymentsResponse{Payment: resp.GetPayment(), ResumeToken: resp.GetResumeToken()}); err != nil {
-			return err
-		}
-	}
 }

@@ -112,8 +112,8 @@ func TestWhoSeesWhat(t *testing.T) {
 	}
 }
 
-// TestWatchEndsWithItsToken shows that no stream outlives the token that opened it: it ends as one that is complete, and its resume
-// token goes on where it ended.
+// TestWatchEndsWithItsToken shows that no stream outlives the token that opened it: it ends as one that is complete, and a resume token
+// goes on where it ended.
 func TestWatchEndsWithItsToken(t *testing.T) {
 	var mu sync.Mutex
 	services := make(map[string]grpc.ClientConnInterface)
@@ -123,7 +123,12 @@ func TestWatchEndsWithItsToken(t *testing.T) {
 		services[service] = conn
 		return conn
 	}))
-	agent := h.Agent("Payer")
+	agent, shop := h.Agent("Payer"), h.Agent("Shop")
+	h.GuardRails(agent, client.StandardRules(shop.GroupKey()))
+	waiting, err := agent.Pay(t.Context(), client.Order{Recipient: shop.Wallet(), Units: 6_000_000})
+	if err != nil || waiting.State != typev1.PaymentState_PAYMENT_STATE_PENDING_REVIEW {
+		t.Fatalf("got %v, %v", waiting, err)
+	}
 	mu.Lock()
 	s, err := gateway.New(gateway.Config{
 		Installations: []*evidence.Installation{h.Installation()},
@@ -147,14 +152,17 @@ func TestWatchEndsWithItsToken(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	resume := ""
-	for range 2 {
-		token, err := agent.Token(gatewayv1.GatewayService_WatchPayments_FullMethodName, agent.Wallet())
+	gw := gatewayv1.NewGatewayServiceClient(conn)
+	with := func(method string) context.Context {
+		token, err := agent.Token(method, agent.Wallet())
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream, err := gatewayv1.NewGatewayServiceClient(conn).WatchPayments(
-			metadata.AppendToOutgoingContext(ctx, gateway.TokenMetadata, string(token.Bytes)),
+		return metadata.AppendToOutgoingContext(ctx, gateway.TokenMetadata, string(token.Bytes))
+	}
+	resume := ""
+	for range 2 {
+		stream, err := gw.WatchPayments(with(gatewayv1.GatewayService_WatchPayments_FullMethodName),
 			&gatewayv1.WatchPaymentsRequest{Parent: agent.Wallet(), ResumeToken: resume})
 		if err != nil {
 			t.Fatal(err)
@@ -169,6 +177,17 @@ func TestWatchEndsWithItsToken(t *testing.T) {
 		if resp, err := stream.Recv(); !errors.Is(err, io.EOF) {
 			t.Errorf("got %v, %v, want the stream's end", resp, err)
 		}
+	}
+	stream, err := gw.WatchPayment(with(gatewayv1.GatewayService_WatchPayment_FullMethodName),
+		&gatewayv1.WatchPaymentRequest{Name: waiting.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := stream.Recv(); err != nil || first.GetState() != waiting.State {
+		t.Fatalf("got %v, %v", first, err)
+	}
+	if told, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, %v, want the stream's end", told, err)
 	}
 }
 

@@ -84,6 +84,8 @@ func complete(old *wallet, r *typev1.Registration, e *typev1.Envelope, now time.
 			return nil, endedUnclaimed()
 		case !same:
 			return nil, refuse(typev1.Reason_REASON_ALREADY_EXISTS, "the wallet has another registration", "field", "registration")
+		case old.revoked(r.GetRequestKey()):
+			return nil, wasRevoked(r.GetWallet())
 		}
 		return old, nil
 	}

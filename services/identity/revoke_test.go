@@ -90,6 +90,7 @@ func TestRevoke(t *testing.T) {
 		f.must(f.revoke(e))
 	}
 	agent(old, revoked)
+	servicetest.Refused(t, f.complete(l), revoked)
 	agent(f.Key("thief"), unauthenticated) // A stranger is not told.
 	f.must(f.token(l.Owner, "", getAccount, l.Name, l.OwnerKey))
 	f.restart()
@@ -101,6 +102,7 @@ func TestRevoke(t *testing.T) {
 	f.setHead(l, func(doc *typev1.GuardRails) { doc.RequestKey = evidencetest.Public(l.RequestKey) })
 	agent(l.RequestKey)
 	agent(old, unauthenticated)
+	servicetest.Refused(t, f.complete(l), revoked)
 	f.must(f.revoke(e)) // The repeat of a call whose answer was lost.
 	f.setHead(l, func(doc *typev1.GuardRails) { doc.RequestKey = evidencetest.Public(old) })
 	agent(old, revoked)

@@ -132,11 +132,12 @@ type GatewayServiceClient interface {
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
 	// ListPayments lists payments of a wallet, or of an owner's wallets. Token; resource: the parent.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
-	// WatchPayment streams a payment now and on each change until it has ended. Token; resource: the payment's wallet.
+	// WatchPayment streams a payment now and on each change until it has ended. A stream ends after a minute at most, as a token does:
+	// whoever watches on calls again. Token; resource: the payment's wallet.
 	WatchPayment(ctx context.Context, in *WatchPaymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.Payment], error)
 	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
-	// at least once, those of one payment in order. A stream ends after a minute, as a token does: whoever watches on comes back
-	// with the last resume token. Token; resource: the parent.
+	// at least once, those of one payment in order. A stream ends after a minute at most, as a token does: whoever watches on comes
+	// back with the last resume token. Token; resource: the parent.
 	WatchPayments(ctx context.Context, in *WatchPaymentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentsResponse], error)
 	// CancelPayment ends a payment that holds nothing. Token; resource: the payment's wallet.
 	CancelPayment(ctx context.Context, in *CancelPaymentRequest, opts ...grpc.CallOption) (*v1.Payment, error)
@@ -665,11 +666,12 @@ type GatewayServiceServer interface {
 	GetPayment(context.Context, *GetPaymentRequest) (*v1.Payment, error)
 	// ListPayments lists payments of a wallet, or of an owner's wallets. Token; resource: the parent.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
-	// WatchPayment streams a payment now and on each change until it has ended. Token; resource: the payment's wallet.
+	// WatchPayment streams a payment now and on each change until it has ended. A stream ends after a minute at most, as a token does:
+	// whoever watches on calls again. Token; resource: the payment's wallet.
 	WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[v1.Payment]) error
 	// WatchPayments streams every change of state of a wallet's or an owner's payments from a token on: none is lost, each comes
-	// at least once, those of one payment in order. A stream ends after a minute, as a token does: whoever watches on comes back
-	// with the last resume token. Token; resource: the parent.
+	// at least once, those of one payment in order. A stream ends after a minute at most, as a token does: whoever watches on comes
+	// back with the last resume token. Token; resource: the parent.
 	WatchPayments(*WatchPaymentsRequest, grpc.ServerStreamingServer[WatchPaymentsResponse]) error
 	// CancelPayment ends a payment that holds nothing. Token; resource: the payment's wallet.
 	CancelPayment(context.Context, *CancelPaymentRequest) (*v1.Payment, error)
