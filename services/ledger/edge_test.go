@@ -17,6 +17,7 @@ type edge struct {
 	*fixture
 	payer, payee *evidencetest.Wallet
 	rounds       int
+	holding      bool // What is let through is not settled.
 }
 
 func newEdge(t *testing.T) *edge {
@@ -55,8 +56,10 @@ func (e *edge) spend(edit func(*typev1.GuardRails)) (passed int) {
 			case got.GetState() == denied:
 				return
 			}
-			if _, err := e.settle(p); err != nil {
-				e.t.Errorf("SettlePayment: %v", err)
+			if !e.holding {
+				if _, err := e.settle(p); err != nil {
+					e.t.Errorf("SettlePayment: %v", err)
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -146,4 +149,40 @@ func TestEditAtTheEdge(t *testing.T) {
 	e.wantSpent("two days of UTC within one of Zurich", 0)
 	e.reopen()
 	e.wantSpent("after a restart", 0)
+}
+
+// A clock that jumps ahead, and back, and the operator who sets the wallet's time back, give no day a unit more than its budget: what
+// had settled counts where it was paid, and what was held ends and counts nowhere.
+func TestClockJumpsWithinBudgets(t *testing.T) {
+	e := newEdge(t)
+	budget := func(units string) {
+		e.setGuardRails(e.payer, func(doc *typev1.GuardRails) { doc.Limits[1].Amount = units })
+	}
+	budget("20")
+	e.wantSpent("today, before the jump", 20)
+	e.holding = true
+	budget("25")
+	e.wantSpent("held today", 5)
+
+	year := noon.Add(365 * 24 * time.Hour)
+	e.clock.set(year)
+	e.wantSpent("held in a year", 25)
+	e.holding = false
+	budget("33")
+	e.wantSpent("settled in a year", 8)
+	e.wantBalance(e.payer, usd-20-5-25-8, 30)
+
+	e.clock.set(noon.Add(time.Second))
+	if err := e.apply(&typev1.SetTime{
+		Installation: e.Installation.ID(), Wallet: e.payer.Name, StatementId: "back", TimeMillis: e.clock.now().UnixMilli(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.wantBalance(e.payer, usd-20-8, 0)
+	budget("40")
+	e.wantSpent("today, after the jump", 20)
+	e.wantSpent("today, once more", 0)
+	e.clock.set(year)
+	e.wantSpent("in a year, when it has come", 32)
+	e.wantBalance(e.payer, usd-80, 0)
 }

@@ -235,6 +235,19 @@ func TestPaymentDiffers(t *testing.T) {
 	wantReason(t, err, typev1.Reason_REASON_PAYMENT_DIFFERS, movedYes)
 }
 
+// What is on the book is no repeat of what is on a chain.
+func TestPaymentDiffersByRail(t *testing.T) {
+	f := startChain(t)
+	f.must(f.attempt("p1", usdc), authorized)
+	book := f.payment(f.payer, evidencetest.PaymentConfig{To: f.shop, Units: usdc, Deadline: noon.Add(24 * time.Hour)})
+	f.unchanged(func() {
+		_, err := f.create(book)
+		if got := wantReason(t, err, typev1.Reason_REASON_PAYMENT_DIFFERS, movedUnknown).Metadata["field"]; got != "rail" {
+			t.Errorf("field: got %q, want rail", got)
+		}
+	})
+}
+
 // buys makes an intent one that pays for an HTTP resource of this host.
 func buys(host string) func(*typev1.Intent) {
 	return func(m *typev1.Intent) {
