@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,30 @@ func TestDemo(t *testing.T) {
 	if stderr.Len() > 0 {
 		t.Errorf("demo writes to standard error:\n%s", &stderr)
 	}
+	shown := elapsed.ReplaceAllString(string(out), "in some ms")
+	for _, act := range strings.Split(readmeDemo(t), "\n\n") {
+		if !strings.Contains(shown, act) {
+			t.Errorf("README.md shows of the demo what it does not say:\n%s", act)
+		}
+	}
+}
+
+// elapsed is what differs from run to run in the acts of the demo that the README shows.
+var elapsed = regexp.MustCompile(`in [0-9.]+ ?m?s\b`)
+
+// readmeDemo is the part of the demo's output that stands in README.md.
+func readmeDemo(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "```\nGREEN: pays at once\n")
+	acts, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("README.md shows nothing of the demo")
+	}
+	return elapsed.ReplaceAllString("GREEN: pays at once\n"+strings.TrimSuffix(acts, "\n"), "in some ms")
 }
 
 // serve starts `halfkey-dev serve` and waits for its ready file.
