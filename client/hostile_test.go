@@ -200,15 +200,18 @@ func TestHostileDirectory(t *testing.T) {
 	w := newHostileWorld(t)
 	ctx := testContext(t)
 	thief := w.Agent("Thief")
-	elsewhere := evidencetest.NewWith(t, evidencetest.Config{ID: w.Installation().ID()}).Wallet(evidencetest.WalletConfig{ID: "fresh", Handle: "fresh"})
 	fresh := w.Agent("Fresh")
+	elsewhere := evidencetest.NewWith(t, evidencetest.Config{ID: w.Installation().ID()})
+	forged, key := new(typev1.WalletRecord), thief.GroupKey() // Of somebody who is paid, under a key that is no co-signer's.
+	elsewhere.Decode(w.record(t, fresh), forged)
+	forged.GroupKey = key[:]
 	for _, row := range []struct {
 		name   string
 		change func(wallet *typev1.Wallet)
 	}{
 		{"another wallet's record", func(x *typev1.Wallet) { x.Record = w.record(t, thief) }},
 		{"a record with a bit changed", func(x *typev1.Wallet) { x.Record = flip(x.GetRecord()) }},
-		{"a record under another key", func(x *typev1.Wallet) { x.Record = elsewhere.Record }},
+		{"a record under another key", func(x *typev1.Wallet) { x.Record = elsewhere.Sign(elsewhere.Cosigner, forged) }},
 		{"no record", func(x *typev1.Wallet) { x.Record = nil }},
 		{"the registration as record", func(x *typev1.Wallet) { x.Record = x.GetRegistration() }},
 	} {
