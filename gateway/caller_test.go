@@ -59,8 +59,8 @@ const (
 	nothing      = "nothing" // The request carries no statement and no proof: whoever calls is asked for it, token or none.
 )
 
-// matrix is who may call what, written by hand from the contract and DESIGN sections 4, 5 and 9: a column for each of callers; + goes
-// on to the method, which then answers as the row says. Whoever is not told to go on is refused.
+// matrix is who may call what, written by hand from the contract and docs/architecture.md: a column for each of callers; + goes on to
+// the method, which then answers as the row says. Whoever is not told to go on is refused.
 var matrix = []struct {
 	method, about, who string
 	then               typev1.Reason

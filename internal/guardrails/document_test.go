@@ -51,7 +51,7 @@ func counting(w typev1.Window, payments int64, crossed typev1.Light) *typev1.Lim
 	}
 }
 
-// standard is the standard guard rails of DESIGN: auto-approve 5, daily 50, hard cap 100. Key 1 may be paid, key 9 may not.
+// standard is the standard guard rails: auto-approve 5, daily 50, hard cap 100. Key 1 may be paid, key 9 may not.
 func standard(edits ...func(*typev1.GuardRails)) *typev1.GuardRails {
 	doc := &typev1.GuardRails{
 		Installation: "acme", Wallet: "wallets/agent-1", Number: 1, Replaces: [][]byte{key(7)},

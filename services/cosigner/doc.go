@@ -21,7 +21,7 @@
 //   - New shares come into force, and older ones are destroyed or kept for the recovery share, in one transaction, after a
 //     test signature by the new ones. No two epochs are in force at once.
 //
-// Erased rows stay in etcd's history, sealed, until it is compacted: compact hourly, as DESIGN section 8's stores do.
+// Erased rows stay in etcd's history, sealed, until it is compacted: have etcd compact hourly, as docker-compose.yml does.
 //
 // The package checks its input in plain Go and links no rule engine, no SQL and no HTTP: its dependency list is reviewed
 // like code.

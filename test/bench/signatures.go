@@ -21,7 +21,7 @@ type Signature struct {
 	Over string
 	// Count is how often one payment does it.
 	Count int
-	// Evidence is the line of docs/evidence.md or of DESIGN.md's section 5 that asks for it.
+	// Evidence is what asks for it: a piece of docs/evidence.md's, or a step of docs/life-of-a-payment.md.
 	Evidence string
 }
 
