@@ -387,6 +387,7 @@ func TestSetTime(t *testing.T) {
 		wantReason(t, statement("back", now.Add(-time.Second)), typev1.Reason_REASON_ALREADY_EXISTS, movedNo)
 		wantReason(t, statement("forward", now.Add(time.Second)), typev1.Reason_REASON_INVALID_ARGUMENT, movedNo)
 	})
+	f.wantJournaled(payer, typev1.EntryKind_ENTRY_KIND_SET_TIME)
 	f.must(f.payment(payer, evidencetest.PaymentConfig{ID: "now", To: payee.GroupKey, Units: usd}), authorized)
 }
 
@@ -458,9 +459,32 @@ func TestLedgerBehind(t *testing.T) {
 			t.Errorf("the same statement again: %v", err)
 		}
 	})
+	f.wantJournaled(payer, typev1.EntryKind_ENTRY_KIND_ACCEPT_LOSS)
 	f.must(saw("p3", seen.GetEntry(), seen.GetEntryHash()), authorized)
 	_, err = f.create(saw("p5", seen.GetEntry(), forged))
 	wantReason(t, err, isBehind, movedNo)
+}
+
+// wantJournaled demands one entry of a kind, which holds the operator's statement.
+func (f *fixture) wantJournaled(w *evidencetest.Wallet, kind typev1.EntryKind) {
+	f.t.Helper()
+	n := 0
+	for _, e := range f.entries(w) {
+		if e.GetKind() != kind {
+			continue
+		}
+		n++
+		if len(e.GetStatements()) != 1 || e.GetCaller() != "operator" {
+			f.t.Errorf("entry %d, %s, by %q, holds %d statements, want the operator's", e.GetNumber(), kind, e.GetCaller(), len(e.GetStatements()))
+			continue
+		}
+		if _, err := evidence.CheckOperator(f.Installation, e.GetStatements()[0]); err != nil {
+			f.t.Errorf("entry %d: %v", e.GetNumber(), err)
+		}
+	}
+	if n != 1 {
+		f.t.Errorf("%d entries are %s, want one", n, kind)
+	}
 }
 
 func (f *fixture) head(w *evidencetest.Wallet) *typev1.JournalHead {
