@@ -372,7 +372,8 @@ func (e *Endpoint) page(c *Call, tip *Block) any {
 				continue
 			}
 			page = append(page, map[string]any{
-				"signature": signature, "slot": at.Slot, "err": problem(tx), "memo": nil, "blockTime": at.Time().Unix(), "confirmationStatus": "finalized",
+				"signature": signature, "slot": at.Slot, "err": problem(tx), "memo": nil, "blockTime": at.Time().Unix(),
+				"confirmationStatus": "finalized",
 			})
 		}
 	}
