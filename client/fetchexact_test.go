@@ -70,11 +70,12 @@ func newChainMarket(t *testing.T, options ...halfkeytest.Option) *chainMarket {
 	}
 	payTo := solana.Key(m.h.Agent("Chain Seller").GroupKey()) // Any key does: the server is a stranger's.
 	m.seller = sellertest.New(resource.SolanaDevnet, m.mint, payTo, m.chain)
-	m.allow(payTo)
 	m.chain.Fund(m.buyer.GroupKey(), m.mint, chainFunds)
 	m.chain.Airdrop(m.seller.FeePayer(), 1_000_000_000)
 	m.chain.Open(payTo, m.mint)
 	m.chain.Finalize()
+	// The ledger looks at the account as soon as the guard rails allow its token, and not again for seconds.
+	m.allow(payTo)
 	m.wait("the deposit is seen", func() bool { return m.units() == chainFunds })
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sellertest.Paid(r) {

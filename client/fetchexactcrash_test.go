@@ -167,9 +167,9 @@ func TestLostFetchCallsExact(t *testing.T) {
 	ctx := testContext(t)
 	lossy, _, home := p.agent(m.h, "Lossy Chain Buyer")
 	m.buyer, m.home = lossy, home
-	m.allow(m.seller.PayTo)
 	m.chain.Fund(lossy.GroupKey(), m.mint, chainFunds)
 	m.chain.Finalize()
+	m.allow(m.seller.PayTo)
 	m.seller.Ask(cent, 2, nil)
 	m.wait("the deposit is seen", func() bool { return m.units() == chainFunds })
 	for _, lost := range []struct {
@@ -260,9 +260,9 @@ func TestFetchExactBelievesNoGateway(t *testing.T) {
 	ctx := testContext(t)
 	buyer, _, home := p.agent(m.h, "Lied To")
 	m.buyer, m.home = buyer, home
-	m.allow(m.seller.PayTo)
 	m.chain.Fund(buyer.GroupKey(), m.mint, chainFunds)
 	m.chain.Finalize()
+	m.allow(m.seller.PayTo)
 	m.seller.Ask(cent, 2, nil)
 	m.wait("the deposit is seen", func() bool { return m.units() == chainFunds })
 	m.answers(t, func(w http.ResponseWriter, r *http.Request) {

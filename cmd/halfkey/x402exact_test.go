@@ -355,12 +355,13 @@ func newExactMarket(t *testing.T) *exactMarket {
 	m.seller = sellertest.New(resource.SolanaDevnet, mint, solana.Key(m.system.Agent("Chain Seller").GroupKey()), m.chain)
 	rules := client.StandardRules(m.seller.PayTo)
 	rules.Assets, rules.Daily = []string{resource.SolanaDevnet + "/token:" + soldMint, m.system.Installation().BookUSD()}, 1_000_000_000
-	m.system.GuardRails(m.agent, rules)
 	const funds = 1_000_000_000
 	m.chain.Fund(m.key, mint, funds)
 	m.chain.Airdrop(m.seller.FeePayer(), 1_000_000_000)
 	m.chain.Open(m.seller.PayTo, mint)
 	m.chain.Finalize()
+	// The ledger looks at the account as soon as the guard rails allow its token, and not again for seconds.
+	m.system.GuardRails(m.agent, rules)
 	for seen, end := false, time.Now().Add(20*time.Second); !seen; time.Sleep(20 * time.Millisecond) {
 		acc, err := m.agent.Account(t.Context())
 		if err != nil || time.Now().After(end) {
