@@ -1,5 +1,5 @@
 // Package canary looks for secrets in what a program has said. It is for tests, which plant a secret or read one from where it is kept,
-// and then search logs, spans, metrics, errors and output for it.
+// and then search logs, spans, metrics, errors and output for it. Said collects what is said.
 package canary
 
 import (

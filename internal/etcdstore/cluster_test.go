@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/etcdstore"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -165,7 +165,7 @@ func TestAuthorityReplaced(t *testing.T) {
 	put(server, member, old, old, next)
 	put(client, service, old, old)
 	address := clusterIn(t, server)
-	var said logs
+	var said canary.Said
 	config, err := etcdstore.Configured(config.Etcd{Endpoints: []string{address}, Namespace: "test-1/policy", TLS: config.TLS{
 		Certificate: filepath.Join(client, "cert.pem"), Key: filepath.Join(client, "key.pem"), Authorities: filepath.Join(client, "ca.pem"),
 	}}, slog.New(slog.NewTextHandler(&said, nil)))
@@ -213,25 +213,6 @@ func TestAuthorityReplaced(t *testing.T) {
 	}
 	put(server, member, next, old, next)
 	until("the member has a certificate by the new one", func() bool { return write() == nil })
-}
-
-// logs collects lines.
-type logs struct {
-	mu   sync.Mutex
-	said strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.said.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.said.String()
 }
 
 func authority(t *testing.T) *devcert.Authority {

@@ -11,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/config"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -32,32 +32,13 @@ type shutdown func(ctx context.Context) error
 // Shutdown implements Server.
 func (s shutdown) Shutdown(ctx context.Context) error { return s(ctx) }
 
-// output collects what a program says while it runs.
-type output struct {
-	mu   sync.Mutex
-	said bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.said.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.said.String()
-}
-
 // running is a program with a configuration and certificates of its own.
 type running struct {
 	t          *testing.T
 	spec       Spec[config.Ledger, *config.Ledger]
 	file       string
 	operations string
-	logs       output
+	logs       canary.Said
 	stop       context.CancelFunc // SIGTERM's.
 	ca         *devcert.Authority
 	id         string // The installation's.

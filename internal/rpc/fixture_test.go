@@ -1,12 +1,10 @@
 package rpc_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -73,25 +71,6 @@ func (l *ledger) WatchPayment(req *ledgerv1.WatchPaymentRequest, stream grpc.Ser
 
 func (*ledger) Freeze(context.Context, *ledgerv1.FreezeRequest) (*ledgerv1.FreezeResponse, error) {
 	return &ledgerv1.FreezeResponse{}, nil
-}
-
-// log collects lines that concurrent calls write.
-type log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // serve runs an internal server of the ledger on a loopback port.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/rpc"
 	"github.com/halfkey/halfkey/internal/rpc/devcert"
 	"github.com/halfkey/halfkey/internal/rpc/rpctest"
@@ -209,7 +210,7 @@ func TestReplacedOnDisk(t *testing.T) {
 // Files that do not fit together change nothing and are told of once, however long they lie there; what fits is taken.
 func TestFilesThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	var lines log
+	var lines canary.Said
 	old, next := newAuthority(t), newAuthority(t)
 	good := materialOf(t, authz.Ledger, 0, old, old)
 	dir := newDirectory(t, good)
@@ -251,7 +252,7 @@ func TestFilesThatDoNotFit(t *testing.T) {
 // of it is of two generations, and is not taken.
 func TestSwappedLinks(t *testing.T) {
 	t.Parallel()
-	var lines log
+	var lines canary.Said
 	old, next := newAuthority(t), newAuthority(t)
 	dir := t.TempDir()
 	generation := func(name string, m rpc.Material) {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/fault"
 	"github.com/halfkey/halfkey/internal/quota"
 	"github.com/halfkey/halfkey/internal/rpc"
@@ -237,7 +238,7 @@ func TestDeadline(t *testing.T) {
 func TestErrors(t *testing.T) {
 	ca := newAuthority(t)
 	var answer error
-	var lines log
+	var lines canary.Said
 	service := &ledger{
 		create: func(context.Context, *ledgerv1.CreatePaymentRequest) (*ledgerv1.CreatePaymentResponse, error) {
 			return nil, answer
@@ -313,7 +314,7 @@ func TestErrors(t *testing.T) {
 // One line per call, with what an operator needs and nothing of what was said.
 func TestLog(t *testing.T) {
 	ca := newAuthority(t)
-	var lines log
+	var lines canary.Said
 	service := &ledger{get: func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {
 		return &ledgerv1.GetPaymentResponse{Payment: &typev1.Payment{Name: "canary-answer"}}, nil
 	}}
@@ -341,7 +342,7 @@ func TestLog(t *testing.T) {
 // A panic ends one call, says nothing on the wire, may have moved money, and leaves its place but no values in the log.
 func TestPanic(t *testing.T) {
 	ca := newAuthority(t)
-	var lines log
+	var lines canary.Said
 	calls := 0
 	service := &ledger{
 		get: func(context.Context, *ledgerv1.GetPaymentRequest) (*ledgerv1.GetPaymentResponse, error) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/telemetry"
 )
 
@@ -68,7 +69,7 @@ func TestOTLP(t *testing.T) {
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.name=somebody")
 	var c collector
 	endpoint := c.start(t)
-	var log lines
+	var log canary.Said
 	push(t, telemetry.Config{
 		Service: "ledger", Installation: "i-1", Version: "v1", SampleRatio: 1, LogOutput: &log, OTLP: &telemetry.OTLP{Endpoint: endpoint},
 	})
@@ -109,7 +110,7 @@ func TestOTLPNotSampledIsNotPushed(t *testing.T) {
 
 func TestOTLPRefused(t *testing.T) {
 	c := collector{err: status.Error(codes.PermissionDenied, "no such tenant")}
-	var log lines
+	var log canary.Said
 	exposition := push(t, telemetry.Config{SampleRatio: 1, LogOutput: &log, OTLP: &telemetry.OTLP{Endpoint: c.start(t)}})
 	if n := strings.Count(log.String(), "spans do not reach the collector"); n != 1 || !strings.Contains(log.String(), "no such tenant") {
 		t.Errorf("the log says it %d times, want once with the collector's reason:\n%s", n, &log)
@@ -128,7 +129,7 @@ func TestOTLPNobodyThere(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var log lines
+	var log canary.Said
 	push(t, telemetry.Config{SampleRatio: 1, LogOutput: &log, OTLP: &telemetry.OTLP{Endpoint: endpoint, Timeout: 100 * time.Millisecond}})
 	if !strings.Contains(log.String(), "spans do not reach the collector") {
 		t.Errorf("the log does not say it:\n%s", &log)
@@ -139,7 +140,7 @@ func TestOTLPTakenInPart(t *testing.T) {
 	c := collector{answer: &collectorpb.ExportTraceServiceResponse{
 		PartialSuccess: &collectorpb.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "too old"},
 	}}
-	var log lines
+	var log canary.Said
 	push(t, telemetry.Config{SampleRatio: 1, LogOutput: &log, OTLP: &telemetry.OTLP{Endpoint: c.start(t)}})
 	if !strings.Contains(log.String(), "only in part") {
 		t.Errorf("the log does not say it:\n%s", &log)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/telemetry"
 	"github.com/halfkey/halfkey/internal/telemetry/instrument"
 )
@@ -79,7 +80,7 @@ func TestConfigRefused(t *testing.T) {
 }
 
 func TestLogLines(t *testing.T) {
-	var log lines
+	var log canary.Said
 	made, _ := start(t, telemetry.Config{
 		Service: "ledger", Installation: "i-1", Version: "v1", LogOutput: &log, SampleRatio: 1, LogLevel: slog.LevelInfo,
 	})

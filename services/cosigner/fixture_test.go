@@ -1,14 +1,12 @@
 package cosigner_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/halfkey/halfkey/frost"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -42,7 +41,7 @@ type fixture struct {
 	config cosigner.Config
 	kv     clientv3.KV
 	clock  *servicetest.Clock
-	log    *bytes.Buffer
+	log    *canary.Said
 }
 
 func newKEK(t testing.TB) tink.AEAD {
@@ -62,7 +61,7 @@ func newKEK(t testing.TB) tink.AEAD {
 func newFixture(t testing.TB, edit ...func(*cosigner.Config)) *fixture {
 	t.Helper()
 	world, kv := evidencetest.New(t), servicetest.Namespace(t)
-	f := &fixture{World: world, t: t, kv: kv, clock: servicetest.NewClock(start), log: new(bytes.Buffer)}
+	f := &fixture{World: world, t: t, kv: kv, clock: servicetest.NewClock(start), log: new(canary.Said)}
 	f.config = cosigner.Config{
 		Installations: world.Installations,
 		Key:           world.Cosigner,
@@ -70,25 +69,13 @@ func newFixture(t testing.TB, edit ...func(*cosigner.Config)) *fixture {
 		Lease:         servicetest.Lease(),
 		KEK:           newKEK(t),
 		Clock:         f.clock.Now,
-		Logger:        slog.New(slog.NewTextHandler(&lockedWriter{to: f.log}, nil)),
+		Logger:        slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, e := range edit {
 		e(&f.config)
 	}
 	f.CosignerServiceClient = f.replica()
 	return f
-}
-
-// lockedWriter takes what servers log from many goroutines.
-type lockedWriter struct {
-	mu sync.Mutex
-	to *bytes.Buffer
-}
-
-func (w *lockedWriter) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Write(b)
 }
 
 // replica starts another co-signer on the same store and returns a client of it.

@@ -3,6 +3,7 @@ package cosigner_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -564,7 +565,7 @@ func TestKeyLost(t *testing.T) {
 			a := w.attempt()
 			_, err := a.ask(t.Context(), f)
 			wantReason(t, err, typev1.Reason_REASON_KEY_LOST)
-			if !bytes.Contains(f.log.Bytes(), []byte("key share is lost")) {
+			if !strings.Contains(f.log.String(), "key share is lost") {
 				t.Error("the operator is not told")
 			}
 			// Bad evidence is told as such, whatever was lost.

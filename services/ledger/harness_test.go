@@ -12,7 +12,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/evidence/evidencetest"
 	"github.com/halfkey/halfkey/internal/fault"
@@ -69,7 +69,7 @@ type fixture struct {
 	ledger *Service
 	client ledgerv1.LedgerServiceClient
 	stop   func()
-	logs   bytes.Buffer
+	logs   canary.Said
 	meter  metric.MeterProvider // May be nil.
 	solana func() *Solana       // May be nil.
 }
@@ -99,7 +99,7 @@ func (f *fixture) open() {
 	var err error
 	f.ledger, err = New(Config{
 		Installations: f.Installations, Key: &f.key, Path: f.path, Clock: f.clock.now, SweepInterval: time.Hour, Meter: f.meter, Solana: rail,
-		Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: &f.logs}, nil)),
+		Logger: slog.New(slog.NewTextHandler(&f.logs, nil)),
 	})
 	if err != nil {
 		f.t.Fatalf("New: %v", err)
@@ -138,17 +138,6 @@ func (f *fixture) reopen() {
 	f.t.Helper()
 	f.close()
 	f.open()
-}
-
-type lockedWriter struct {
-	mu sync.Mutex
-	w  *bytes.Buffer
-}
-
-func (l *lockedWriter) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
 }
 
 // wallet opens an account with the given limits in force, everyone as recipient.

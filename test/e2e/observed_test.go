@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfkey/halfkey/halfkeytest"
 	"github.com/halfkey/halfkey/internal/authz"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/telemetry"
 )
 
@@ -21,7 +22,7 @@ type observed struct {
 	services map[authz.Service]*telemetry.Telemetry
 	spans    *tracetest.SpanRecorder // Of services and clients alike.
 	agents   *sdktrace.TracerProvider
-	log      output
+	log      canary.Said
 }
 
 // observe makes a telemetry for each service, which records everything and logs everything.

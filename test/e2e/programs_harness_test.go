@@ -24,6 +24,7 @@ import (
 	"github.com/halfkey/halfkey/client"
 	example "github.com/halfkey/halfkey/deploy/config"
 	"github.com/halfkey/halfkey/internal/allinone"
+	"github.com/halfkey/halfkey/internal/canary"
 	"github.com/halfkey/halfkey/internal/evidence"
 )
 
@@ -83,25 +84,6 @@ func binary(t testing.TB, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// output collects what a process says.
-type output struct {
-	mu   sync.Mutex
-	said bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.said.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.said.String()
-}
-
 // program is one of the five, or etcd, in a process of its own.
 type program struct {
 	t    testing.TB
@@ -111,7 +93,7 @@ type program struct {
 	// config is its file, and operations the address of its health; both empty for etcd.
 	config, operations string
 	// logs are of all processes that it was.
-	logs  output
+	logs  canary.Said
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
