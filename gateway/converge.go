@@ -59,6 +59,8 @@ type held struct {
 	number uint64 // Its head.
 	// record is the wallet record as the holder has it: its content is the same with all, its signature is of the record key then.
 	record *typev1.Envelope
+	// revocation is the newest revocation that identity has; nil for none.
+	revocation *typev1.Envelope
 }
 
 // lacks says whether a holder has to be opened: it has not the wallet, or it has the record from before a rotation, and opening
@@ -111,6 +113,19 @@ func (s *Service) converge(ctx context.Context, wallet string) error {
 	if s.lacks(inIdentity, opening) {
 		if _, err := s.identity.ActivateWallet(ctx, &identityv1.ActivateWalletRequest{Documents: opening}); err != nil {
 			return err
+		}
+	}
+
+	// A gateway that died while all three were asked may have reached identity alone.
+	if inIdentity.revocation != nil {
+		alone := []*typev1.Envelope{inIdentity.revocation}
+		if err := deliver(alone, s.revokeInLedger(ctx)); err != nil {
+			return err
+		}
+		if inCosigner.known {
+			if err := deliver(alone, s.revokeInCosigner(ctx)); err != nil {
+				return err
+			}
 		}
 	}
 
@@ -399,7 +414,7 @@ func (s *Service) identityHolds(ctx context.Context, wallet string) (held, error
 		return held{}, err
 	}
 	h := headOf(resp.GetWallet().GetGuardRails())
-	h.record = resp.GetWallet().GetRecord()
+	h.record, h.revocation = resp.GetWallet().GetRecord(), resp.GetRevocation()
 	return h, nil
 }
 

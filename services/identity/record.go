@@ -45,8 +45,10 @@ type wallet struct {
 	Record       []byte `json:"record,omitempty"`
 	Head         []byte `json:"head,omitempty"`
 	End          []byte `json:"end,omitempty"`
-	// Revoked are the request keys that the owner revoked: they authenticate nothing, whatever the head says.
-	Revoked [][]byte `json:"revoked,omitempty"`
+	// Revoked are the request keys that the owner revoked: they authenticate nothing, whatever the head says. Revocation is the newest
+	// statement of it, an encoded envelope, for a ledger and a co-signer that it did not reach.
+	Revoked    [][]byte `json:"revoked,omitempty"`
+	Revocation []byte   `json:"revocation,omitempty"`
 }
 
 // place is one registration's entry in the counters: hashes, so that no address stands in a key.
@@ -131,6 +133,14 @@ func (w *wallet) head() (*evidence.Head, error) {
 // revoked reports whether the owner revoked a request key.
 func (w *wallet) revoked(key []byte) bool {
 	return slices.ContainsFunc(w.Revoked, func(k []byte) bool { return bytes.Equal(k, key) })
+}
+
+// revocation is the newest revocation, nil for none.
+func (w *wallet) revocation() (*typev1.Envelope, error) {
+	if len(w.Revocation) == 0 {
+		return nil, nil
+	}
+	return envelope(w.Revocation)
 }
 
 // proto is the wallet as the contract shows it.

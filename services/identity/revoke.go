@@ -51,5 +51,6 @@ func revoke(i *evidence.Installation, old *wallet, m *typev1.Revocation, e *type
 	}
 	w := *old
 	w.Revoked = append(slices.Clone(old.Revoked), m.GetRequestKey())
-	return &w, nil
+	w.Revocation, err = evidence.Marshal(e)
+	return &w, err
 }

@@ -95,7 +95,11 @@ func (s *Service) GetWallet(ctx context.Context, req *identityv1.GetWalletReques
 	if err != nil {
 		return nil, err
 	}
-	return &identityv1.GetWalletResponse{Wallet: out}, nil
+	revocation, err := w.revocation()
+	if err != nil {
+		return nil, err
+	}
+	return &identityv1.GetWalletResponse{Wallet: out, Revocation: revocation}, nil
 }
 
 func (s *Service) find(ctx context.Context, req *identityv1.GetWalletRequest) (*directoryEntry, error) {

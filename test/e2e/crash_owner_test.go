@@ -127,9 +127,8 @@ func beginRevocation(ctx context.Context, t *testing.T, w *world, n int) round {
 	return begun
 }
 
-// beginRevocationThenPayment lets the agent meet the holders that a crash has left apart. One that has the revocation stops it. The
-// others then have it from ledger or co-signer, and the owner's repeat brings nothing new; from identity alone nobody has it before
-// the repeat.
+// beginRevocationThenPayment lets the agent meet the holders that a crash has left apart. One that has the revocation stops it,
+// and the others then have it too: the owner's repeat brings nothing new.
 func beginRevocationThenPayment(ctx context.Context, t *testing.T, w *world, n int) round {
 	r, begun := w.revoke(ctx, t, n)
 	begun.left = func(ctx context.Context, t *testing.T, p point, told error) {
@@ -141,9 +140,6 @@ func beginRevocationThenPayment(ctx context.Context, t *testing.T, w *world, n i
 		paid, err := r.agent.Pay(ctx, w.order("apart", usd))
 		if reason := client.ReasonOf(err); reason != typev1.Reason_REASON_REVOKED && reason != typev1.Reason_REASON_FROZEN {
 			t.Errorf("a payment while holders differ: %v, %v, want REVOKED or FROZEN", paid, err)
-		}
-		if !acted(p, "ledger") && !acted(p, "cosigner") {
-			return // Identity keeps the key that it refuses, and no statement that others could be given.
 		}
 		r.wantInForce(ctx, t)
 	}

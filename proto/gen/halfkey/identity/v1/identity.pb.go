@@ -1074,7 +1074,9 @@ func (x *GetWalletRequest) GetGroupKey() []byte {
 type GetWalletResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The wallet.
-	Wallet        *v1.Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	Wallet *v1.Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
+	// Output only. The owner's newest revocation of the wallet's agent; absent if there is none.
+	Revocation    *v1.Envelope `protobuf:"bytes,2,opt,name=revocation,proto3" json:"revocation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1112,6 +1114,13 @@ func (*GetWalletResponse) Descriptor() ([]byte, []int) {
 func (x *GetWalletResponse) GetWallet() *v1.Wallet {
 	if x != nil {
 		return x.Wallet
+	}
+	return nil
+}
+
+func (x *GetWalletResponse) GetRevocation() *v1.Envelope {
+	if x != nil {
+		return x.Revocation
 	}
 	return nil
 }
@@ -1481,9 +1490,12 @@ const file_halfkey_identity_v1_identity_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x17.halfkey.type.v1.CallerR\x06caller\"U\n" +
 	"\x10GetWalletRequest\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x04name\x12$\n" +
-	"\tgroup_key\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\bgroupKey\"D\n" +
+	"\tgroup_key\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\bgroupKey\"\x7f\n" +
 	"\x11GetWalletResponse\x12/\n" +
-	"\x06wallet\x18\x01 \x01(\v2\x17.halfkey.type.v1.WalletR\x06wallet\"\x84\x01\n" +
+	"\x06wallet\x18\x01 \x01(\v2\x17.halfkey.type.v1.WalletR\x06wallet\x129\n" +
+	"\n" +
+	"revocation\x18\x02 \x01(\v2\x19.halfkey.type.v1.EnvelopeR\n" +
+	"revocation\"\x84\x01\n" +
 	"\x12ListWalletsRequest\x12\x1d\n" +
 	"\x05owner\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18PR\x05owner\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\bpageSize\x12'\n" +
@@ -1588,41 +1600,42 @@ var file_halfkey_identity_v1_identity_proto_depIdxs = []int32{
 	28, // 20: halfkey.identity.v1.AuthenticateRequest.request:type_name -> halfkey.type.v1.Envelope
 	32, // 21: halfkey.identity.v1.AuthenticateResponse.caller:type_name -> halfkey.type.v1.Caller
 	30, // 22: halfkey.identity.v1.GetWalletResponse.wallet:type_name -> halfkey.type.v1.Wallet
-	30, // 23: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
-	29, // 24: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
-	0,  // 25: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
-	2,  // 26: halfkey.identity.v1.IdentityService.SetOwnerKeys:input_type -> halfkey.identity.v1.SetOwnerKeysRequest
-	4,  // 27: halfkey.identity.v1.IdentityService.Revoke:input_type -> halfkey.identity.v1.RevokeRequest
-	6,  // 28: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
-	8,  // 29: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
-	10, // 30: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
-	12, // 31: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
-	14, // 32: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
-	16, // 33: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
-	18, // 34: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
-	20, // 35: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
-	22, // 36: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
-	24, // 37: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
-	26, // 38: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
-	1,  // 39: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
-	3,  // 40: halfkey.identity.v1.IdentityService.SetOwnerKeys:output_type -> halfkey.identity.v1.SetOwnerKeysResponse
-	5,  // 41: halfkey.identity.v1.IdentityService.Revoke:output_type -> halfkey.identity.v1.RevokeResponse
-	7,  // 42: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
-	9,  // 43: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
-	11, // 44: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
-	13, // 45: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
-	15, // 46: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
-	17, // 47: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
-	19, // 48: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
-	21, // 49: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
-	23, // 50: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
-	25, // 51: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
-	27, // 52: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
-	39, // [39:53] is the sub-list for method output_type
-	25, // [25:39] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	28, // 23: halfkey.identity.v1.GetWalletResponse.revocation:type_name -> halfkey.type.v1.Envelope
+	30, // 24: halfkey.identity.v1.ListWalletsResponse.wallets:type_name -> halfkey.type.v1.Wallet
+	29, // 25: halfkey.identity.v1.GetOwnerResponse.owner:type_name -> halfkey.type.v1.Owner
+	0,  // 26: halfkey.identity.v1.IdentityService.CreateOwner:input_type -> halfkey.identity.v1.CreateOwnerRequest
+	2,  // 27: halfkey.identity.v1.IdentityService.SetOwnerKeys:input_type -> halfkey.identity.v1.SetOwnerKeysRequest
+	4,  // 28: halfkey.identity.v1.IdentityService.Revoke:input_type -> halfkey.identity.v1.RevokeRequest
+	6,  // 29: halfkey.identity.v1.IdentityService.CreateRegistration:input_type -> halfkey.identity.v1.CreateRegistrationRequest
+	8,  // 30: halfkey.identity.v1.IdentityService.CompleteRegistration:input_type -> halfkey.identity.v1.CompleteRegistrationRequest
+	10, // 31: halfkey.identity.v1.IdentityService.GetClaim:input_type -> halfkey.identity.v1.GetClaimRequest
+	12, // 32: halfkey.identity.v1.IdentityService.ActivateWallet:input_type -> halfkey.identity.v1.ActivateWalletRequest
+	14, // 33: halfkey.identity.v1.IdentityService.EndRegistration:input_type -> halfkey.identity.v1.EndRegistrationRequest
+	16, // 34: halfkey.identity.v1.IdentityService.SetGuardRails:input_type -> halfkey.identity.v1.SetGuardRailsRequest
+	18, // 35: halfkey.identity.v1.IdentityService.Authenticate:input_type -> halfkey.identity.v1.AuthenticateRequest
+	20, // 36: halfkey.identity.v1.IdentityService.GetWallet:input_type -> halfkey.identity.v1.GetWalletRequest
+	22, // 37: halfkey.identity.v1.IdentityService.ListWallets:input_type -> halfkey.identity.v1.ListWalletsRequest
+	24, // 38: halfkey.identity.v1.IdentityService.ListExpired:input_type -> halfkey.identity.v1.ListExpiredRequest
+	26, // 39: halfkey.identity.v1.IdentityService.GetOwner:input_type -> halfkey.identity.v1.GetOwnerRequest
+	1,  // 40: halfkey.identity.v1.IdentityService.CreateOwner:output_type -> halfkey.identity.v1.CreateOwnerResponse
+	3,  // 41: halfkey.identity.v1.IdentityService.SetOwnerKeys:output_type -> halfkey.identity.v1.SetOwnerKeysResponse
+	5,  // 42: halfkey.identity.v1.IdentityService.Revoke:output_type -> halfkey.identity.v1.RevokeResponse
+	7,  // 43: halfkey.identity.v1.IdentityService.CreateRegistration:output_type -> halfkey.identity.v1.CreateRegistrationResponse
+	9,  // 44: halfkey.identity.v1.IdentityService.CompleteRegistration:output_type -> halfkey.identity.v1.CompleteRegistrationResponse
+	11, // 45: halfkey.identity.v1.IdentityService.GetClaim:output_type -> halfkey.identity.v1.GetClaimResponse
+	13, // 46: halfkey.identity.v1.IdentityService.ActivateWallet:output_type -> halfkey.identity.v1.ActivateWalletResponse
+	15, // 47: halfkey.identity.v1.IdentityService.EndRegistration:output_type -> halfkey.identity.v1.EndRegistrationResponse
+	17, // 48: halfkey.identity.v1.IdentityService.SetGuardRails:output_type -> halfkey.identity.v1.SetGuardRailsResponse
+	19, // 49: halfkey.identity.v1.IdentityService.Authenticate:output_type -> halfkey.identity.v1.AuthenticateResponse
+	21, // 50: halfkey.identity.v1.IdentityService.GetWallet:output_type -> halfkey.identity.v1.GetWalletResponse
+	23, // 51: halfkey.identity.v1.IdentityService.ListWallets:output_type -> halfkey.identity.v1.ListWalletsResponse
+	25, // 52: halfkey.identity.v1.IdentityService.ListExpired:output_type -> halfkey.identity.v1.ListExpiredResponse
+	27, // 53: halfkey.identity.v1.IdentityService.GetOwner:output_type -> halfkey.identity.v1.GetOwnerResponse
+	40, // [40:54] is the sub-list for method output_type
+	26, // [26:40] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_halfkey_identity_v1_identity_proto_init() }
