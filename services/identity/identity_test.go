@@ -481,15 +481,17 @@ func TestActivateWalletRefusals(t *testing.T) {
 	servicetest.Refused(t, f.activate(f.ClaimedWallet(evidencetest.WalletConfig{ID: "w", Handle: "other"})), exists)
 }
 
-// A directory that lost a wallet takes it back on its documents, led forward over a change of request key; an older set of
-// documents never puts the head back.
+// A directory that lost a wallet takes it back on its documents, led forward over a change of owner key and of request key, in
+// order; an older set of documents never puts the head back.
 func TestRestoredDirectory(t *testing.T) {
 	f := newFixture(t)
 	l := f.wallet("w")
 	newKey := f.Key("request-2")
-	one := l.SetGuardRails(nil)
+	replaced, owner := l.OwnerKey, f.Key("owner-2")
+	one := l.SetGuardRails(func(d *typev1.GuardRails) { d.OwnerKeys = [][]byte{evidencetest.Public(owner)} })
+	l.OwnerKey = owner
 	two := l.SetGuardRails(func(d *typev1.GuardRails) { d.RequestKey = evidencetest.Public(newKey) })
-	servicetest.Refused(t, f.activate(l, two), typev1.Reason_REASON_GUARD_RAILS_CHANGED) // not out of order
+	servicetest.Refused(t, f.activate(l, two), badStatement) // not out of order
 	f.must(f.activate(l, one, two))
 	f.must(f.activate(l))
 	w, err := f.get(l.Name)
@@ -508,6 +510,8 @@ func TestRestoredDirectory(t *testing.T) {
 	r := new(typev1.Request)
 	f.Decode(p.Request, r)
 	f.must(auth(f.Sign(newKey, r)))
+	servicetest.Refused(t, f.token(l.Owner, "", getAccount, l.Name, replaced), unauthenticated)
+	f.must(f.token(l.Owner, "", getAccount, l.Name, owner))
 }
 
 const (
