@@ -36,7 +36,8 @@ func (c *kekAddCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Added %d. Give the file to every replica of the co-signer and restart it; then: halfkey-dev kek promote %s %d\n", id, c.File, id)
+	fmt.Printf("Added %d. Give the file to every replica of the co-signer and restart it; then: halfkey-dev kek promote %s %d\n",
+		id, c.File, id)
 	return nil
 }
 
