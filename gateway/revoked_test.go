@@ -230,7 +230,7 @@ func TestRevokedAgentHoldsNothing(t *testing.T) {
 		if name == "a whole signature" {
 			want = []typev1.Reason{typev1.Reason_REASON_FROZEN}
 		}
-		holdsNothing(t, ctx, name+", revoked", call, want...)
+		holdsNothing(ctx, t, name+", revoked", call, want...)
 	}
 	if after := w.state(t); after != revoked || revoked == before {
 		t.Errorf("before: %s; revoked: %s; tried: %s", before, revoked, after)
@@ -268,7 +268,7 @@ func TestRevokedAgentHoldsNothing(t *testing.T) {
 		case "a payment that was pending", "a payment that was ready":
 			want = append(want, typev1.Reason_REASON_REVOKED)
 		}
-		holdsNothing(t, ctx, name+", taken over", call, want...)
+		holdsNothing(ctx, t, name+", taken over", call, want...)
 	}
 	if after := w.state(t); after != owners {
 		t.Errorf("taken over: %s; tried: %s", owners, after)
@@ -288,7 +288,7 @@ func TestRevokedAgentHoldsNothing(t *testing.T) {
 }
 
 // holdsNothing demands that something is refused, with one of the reasons.
-func holdsNothing(t *testing.T, ctx context.Context, name string, call func(context.Context) error, want ...typev1.Reason) {
+func holdsNothing(ctx context.Context, t *testing.T, name string, call func(context.Context) error, want ...typev1.Reason) {
 	t.Helper()
 	err := call(ctx)
 	for _, reason := range want {
