@@ -259,8 +259,11 @@ func VerifyExport(i *evidence.Installation, r io.Reader, earlier ...*evidence.In
 			return lines.Bytes(), nil
 		}
 		err := lines.Err()
-		if err == nil {
+		switch {
+		case err == nil:
 			err = errors.New("it ends before the ledger's signed head: it was cut off")
+		case errors.Is(err, bufio.ErrTooLong):
+			err = errors.New("it is longer than any line of an export")
 		}
 		return nil, &ExportError{Line: number, Err: err}
 	}

@@ -206,6 +206,11 @@ func (o *Owner) Versions(ctx context.Context, wallet string) ([]*InForce, error)
 }
 
 // Resolve returns the key of a recipient that is named as Order names one, verified by its wallet's record.
+func (a *Agent) Resolve(ctx context.Context, recipient string) ([32]byte, error) {
+	return a.c.resolve(ctx, a.who, recipient)
+}
+
+// Resolve returns the key of a recipient that is named as Order names one, verified by its wallet's record.
 func (o *Owner) Resolve(ctx context.Context, recipient string) ([32]byte, error) {
 	return o.c.resolve(ctx, o.who, recipient)
 }

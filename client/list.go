@@ -138,6 +138,24 @@ func collect(all iter.Seq2[*Payment, error]) ([]*Payment, error) {
 	return out, nil
 }
 
+// Payment returns a payment of one of the owner's wallets as the ledger has it, by its name.
+func (o *Owner) Payment(ctx context.Context, name string) (*Payment, error) {
+	const op = "get payment"
+	wallet, _, err := resource.ParsePayment(name)
+	if err != nil {
+		return nil, wrap(op, err, notMoved)
+	}
+	told, err := invoke(ctx, o.c, rpc{op: op, method: gatewayv1.GatewayService_GetPayment_FullMethodName, who: o.who, about: wallet},
+		&gatewayv1.GetPaymentRequest{Name: name}, gatewayv1.GatewayServiceClient.GetPayment)
+	if err != nil {
+		return nil, err
+	}
+	if told.GetName() != name {
+		return nil, distrust(op, unknown, "the answer is about another payment", nil)
+	}
+	return o.reader(wallet, false).read(ctx, told)
+}
+
 // failed is a sequence that is an error.
 func failed[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -36,6 +36,14 @@ type accountResult struct {
 	LedgerTime time.Time `json:"ledger_time"`
 	// Entry is the number of the wallet's newest journal entry.
 	Entry uint64 `json:"entry"`
+
+	did string // What a command has done to the wallet, for people.
+}
+
+// after tells what a command has done to the wallet.
+func (r *accountResult) after(format string, args ...any) *accountResult {
+	r.did = fmt.Sprintf(format, args...)
+	return r
 }
 
 func newAccountResult(acc *client.Account, installation string) *accountResult {
@@ -58,6 +66,9 @@ func newBalanceEntry(b client.Balance, installation string) balanceEntry {
 }
 
 func (r *accountResult) people(p *printer) {
+	if r.did != "" {
+		p.line("%s", r.did)
+	}
 	p.line("%s", r.Wallet)
 	if len(r.Balances) == 0 {
 		p.line("It holds nothing.")
@@ -93,7 +104,7 @@ func (b balanceEntry) where() string {
 // balanceCommand is `halfkey balance`.
 type balanceCommand struct{}
 
-// Run shows what the wallet holds. A frozen wallet is told by the exit code as well.
+// Run shows what the wallet holds.
 func (*balanceCommand) Run(ctx context.Context, a *app) error {
 	c, agent, err := a.clientAgent()
 	if err != nil {

@@ -80,29 +80,32 @@ func stopped(ctx context.Context, o *client.Owner, wallet string) (string, error
 	if err != nil {
 		return "", unmoved(err)
 	}
+	return stoppedBy(freezes, frozen), nil
+}
+
+func stoppedBy(freezes []*typev1.Freeze, frozen bool) string {
 	revoked := func(f *typev1.Freeze) bool { return f.GetRevocation() != nil && len(f.GetUnfreezes()) == 0 }
 	switch {
 	case slices.ContainsFunc(freezes, revoked):
-		return "REVOKED", nil
+		return "REVOKED"
 	case frozen:
-		return "FROZEN", nil
+		return "FROZEN"
 	default:
-		return "", nil
+		return ""
 	}
 }
+
+// shownState is its state for people: what stops it, if anything does.
+func (e *agentEntry) shownState() string { return cmp.Or(e.Stopped, e.State) }
 
 func (r *agentsListResult) people(p *printer) {
 	if len(r.Agents) == 0 {
 		p.line("No agents: one registers by `halfkey register`, and you claim it by its code.")
 		return
 	}
-	rows := [][]string{{"HANDLE", "NAME", "STATE", "WALLET", "KEY"}}
+	rows := [][]string{{"HANDLE", "NAME", "STATE", "WALLET"}}
 	for _, w := range r.Agents {
-		state := w.State
-		if w.Stopped != "" {
-			state = w.Stopped
-		}
-		rows = append(rows, []string{w.Handle, w.DisplayName, state, w.Wallet, w.GroupKey})
+		rows = append(rows, []string{w.Handle, w.DisplayName, w.shownState(), w.Wallet})
 	}
 	p.table(rows)
 }
@@ -124,7 +127,9 @@ type freezeEntry struct {
 	by string // Caller for people.
 }
 
+// agentResult is one agent of the owner, with its wallet.
 type agentResult struct {
+	agentEntry
 	Account *accountResult `json:"account"`
 	// GuardRails is the number of the version in force; 0 is the claim, which pays nothing.
 	GuardRails uint64        `json:"guard_rails"`
@@ -145,15 +150,20 @@ func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
-	freezes, _, err := o.Freezes(ctx, wallet)
+	freezes, frozen, err := o.Freezes(ctx, wallet)
 	if err != nil {
 		return unmoved(err)
 	}
+	entry, err := ownedEntry(ctx, o, wallet)
+	if err != nil {
+		return err
+	}
+	entry.Stopped = stoppedBy(freezes, frozen)
 	key, err := o.Resolve(ctx, wallet)
 	if err != nil {
 		return unmoved(err)
 	}
-	r := &agentResult{Account: newAccountResult(acc, a.installation()), GuardRails: rules.Number, Freezes: []freezeEntry{}}
+	r := &agentResult{agentEntry: *entry, Account: newAccountResult(acc, a.installation()), GuardRails: rules.Number, Freezes: []freezeEntry{}}
 	r.Account.Address = addressText(key[:])
 	for _, f := range freezes {
 		e := newFreezeEntry(f)
@@ -161,6 +171,21 @@ func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
 		r.Freezes = append(r.Freezes, e)
 	}
 	return a.show(r)
+}
+
+// ownedEntry finds one of the owner's wallets.
+func ownedEntry(ctx context.Context, o *client.Owner, wallet string) (*agentEntry, error) {
+	wallets, err := o.Wallets(ctx)
+	if err != nil {
+		return nil, unmoved(err)
+	}
+	for _, w := range wallets {
+		if w.Wallet == wallet {
+			e := newAgentEntry(w)
+			return &e, nil
+		}
+	}
+	return nil, localError(typev1.Reason_REASON_NOT_FOUND, "the owner has no such wallet", "look at `halfkey agents list`", "wallet", shorten(wallet))
 }
 
 func newFreezeEntry(f *typev1.Freeze) freezeEntry {
@@ -171,7 +196,9 @@ func newFreezeEntry(f *typev1.Freeze) freezeEntry {
 }
 
 func (r *agentResult) people(p *printer) {
+	p.line("%s, %s, is %s", r.Handle, r.DisplayName, r.shownState())
 	r.Account.people(p)
+	p.line("Key %s", r.GroupKey)
 	if r.GuardRails == 0 {
 		p.line("It pays nothing: you have not set guard rails.")
 	} else {

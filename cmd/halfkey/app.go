@@ -250,27 +250,33 @@ func (a *app) stream(path string) (io.ReadCloser, error) {
 	if path == "-" {
 		return io.NopCloser(a.stdin), a.takeStdin()
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, unreadable(path, err)
-	}
-	return f, nil
+	return openInput(path)
 }
 
 func readInput(path string) ([]byte, error) {
+	f, err := openInput(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return readAll(f, path)
+}
+
+// openInput opens a file, which is no directory.
+func openInput(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
 		err = errors.New("it is a directory")
 	}
 	if err != nil {
+		_ = f.Close()
 		return nil, unreadable(path, err)
 	}
-	return readAll(f, path)
+	return f, nil
 }
 
 func readAll(r io.Reader, name string) ([]byte, error) {

@@ -358,9 +358,12 @@ func (a *app) showReport(r *client.JournalReport, installation string, err error
 		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(entry.Error(), "halfkey: "),
 			"keep this journal: it shows that the ledger, or who exported it, is not to be believed from this entry on", "entry", strconv.FormatUint(entry.Entry, 10))
 	case errors.As(err, &line):
+		known := []string{"line", strconv.Itoa(line.Line)}
+		if line.Entry > 0 {
+			known = append(known, "entry", strconv.FormatUint(line.Entry, 10))
+		}
 		return localError(typev1.Reason_REASON_BAD_STATEMENT, strings.TrimPrefix(line.Error(), "halfkey: "),
-			"export it again: this file was cut off or changed after it was written",
-			"line", strconv.Itoa(line.Line), "entry", strconv.FormatUint(line.Entry, 10))
+			"export it again: this file was cut off or changed after it was written", known...)
 	case err != nil:
 		return unmoved(err)
 	}

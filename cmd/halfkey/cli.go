@@ -20,7 +20,7 @@ type cli struct {
 	Wallets  walletCommands  `cmd:"" name:"wallet" group:"Agent" help:"List, show and choose wallets."`
 	Balance  balanceCommand  `cmd:"" group:"Agent" help:"Show what the wallet holds."`
 	Limits   limitsCommand   `cmd:"" group:"Agent" help:"Show what the wallet may pay."`
-	Pay      payCommand      `cmd:"" group:"Agent" help:"Pay."`
+	Pay      payCommand      `cmd:"" group:"Agent" help:"Pay a recipient, once for each id."`
 	X402     x402Commands    `cmd:"" name:"x402" group:"Agent" help:"Fetch resources that cost money, by x402."`
 	Payments paymentCommands `cmd:"" group:"Agent" help:"List, show, watch and cancel payments."`
 	Spending spendingCommand `cmd:"" group:"Agent" help:"Sum up what was spent."`

@@ -161,6 +161,8 @@ func (s *scanned) values(a *app, v *kong.Value) []string {
 		return slices.Concat(handles, wallets)
 	case "payment":
 		return known.Payments
+	case "anyPayment":
+		return slices.Concat(known.Payments, listed.Payments)
 	case "fetch":
 		return known.Fetches
 	case "review":

@@ -6,6 +6,7 @@ _halfkey() {
   if [[ -n "${replies[1]}" ]]; then
     compadd -- "${replies[@]}"
   else
+    [[ "$PREFIX" == --*=* ]] && compset -P '*='
     _files
   fi
 }

@@ -95,9 +95,9 @@ func ruleText(rule string) string {
 	}
 }
 
-// explained adds an explanation to a payment.
-func (r *paymentResult) explained(ctx context.Context, agent *client.Agent, p *client.Payment) error {
-	head, err := agent.GuardRails(ctx)
+// explained adds an explanation to a payment, by its wallet's guard rails.
+func (r *paymentResult) explained(ctx context.Context, guardRails func(context.Context) (*client.InForce, error), p *client.Payment) error {
+	head, err := guardRails(ctx)
 	if err != nil {
 		return unmoved(err)
 	}

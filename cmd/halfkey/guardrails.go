@@ -104,8 +104,8 @@ type rulesSetCommand struct {
 	HardCap     string   `placeholder:"AMOUNT" help:"A payment over this is refused."`
 	Asset       []string `placeholder:"ASSET" sep:"none" complete:"asset" help:"What may be paid in: USD, the default, a token on Solana such as USDC or USDC-devnet, or a CAIP-19 id. Repeat for more. Limits count dollar tokens at par with dollars."`
 	Rail        []string `placeholder:"RAIL" sep:"none" enum:"book,solana" help:"How may be paid: book, inside the installation, or solana; those of the assets by default."`
-	Allow       []string `placeholder:"RECIPIENT" sep:"none" help:"May be paid: wallets/{wallet}, @handle, a key or an address on Solana. Repeat for more."`
-	Deny        []string `placeholder:"RECIPIENT" sep:"none" help:"Is never paid."`
+	Allow       []string `placeholder:"RECIPIENT" sep:"none" complete:"recipient" help:"May be paid: wallets/{wallet}, @handle, a key or an address on Solana. Repeat for more."`
+	Deny        []string `placeholder:"RECIPIENT" sep:"none" complete:"recipient" help:"Is never paid."`
 	Unknown     string   `placeholder:"WHAT" enum:",review,deny" default:"" help:"What any other recipient means: review or deny, the default."`
 	TimeZone    string   `placeholder:"ZONE" help:"The zone whose days count, such as Europe/Zurich; UTC by default."`
 

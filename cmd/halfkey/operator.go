@@ -69,7 +69,7 @@ func (c *depositCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 		}
 		return err
 	}
-	return a.show(newAccountResult(acc, cl.Installation().ID()))
+	return a.show(newAccountResult(acc, cl.Installation().ID()).after("Deposit %s is recorded.", id))
 }
 
 type redeemCommand struct {
@@ -86,7 +86,7 @@ func (c *redeemCommand) Run(ctx context.Context, a *app, o *operatorCommands) er
 	if err != nil {
 		return err
 	}
-	return a.show(newAccountResult(acc, cl.Installation().ID()))
+	return a.show(newAccountResult(acc, cl.Installation().ID()).after("Redeemed: %s was paid out.", c.Payment))
 }
 
 // theInstallation is the subject of an installation-wide freeze.
@@ -154,7 +154,7 @@ func (c *acceptLossCommand) Run(ctx context.Context, a *app, o *operatorCommands
 	if err != nil {
 		return err
 	}
-	return a.show(newAccountResult(acc, cl.Installation().ID()))
+	return a.show(newAccountResult(acc, cl.Installation().ID()).after("The loss is accepted of what a client has seen up to entry %d.", c.Entry))
 }
 
 type setTimeCommand struct {
@@ -188,5 +188,5 @@ func (c *setTimeCommand) Run(ctx context.Context, a *app, o *operatorCommands) e
 	if err != nil {
 		return err
 	}
-	return a.show(newAccountResult(acc, cl.Installation().ID()))
+	return a.show(newAccountResult(acc, cl.Installation().ID()).after("Its time is %s now.", timeText(to)))
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -42,6 +44,8 @@ type ownerResult struct {
 	Key string `json:"key"`
 
 	secondKeyFile string
+	// before says that the home was this owner's before the command.
+	before bool
 }
 
 func newOwnerResult(o *client.Owner) *ownerResult {
@@ -82,6 +86,7 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer clear(code)
+	_, none := cl.Owner()
 	o, err := cl.CreateOwner(ctx, string(code), c.Email, options)
 	if errors.Is(err, fs.ErrExist) && c.SecondKeyFile != "" {
 		return unwritable(c.SecondKeyFile, fs.ErrExist)
@@ -89,9 +94,29 @@ func (c *ownerInitCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return unmoved(err)
 	}
+	if err := c.hasSecondKey(a, o, options.SecondKey); err != nil {
+		return err
+	}
 	r := newOwnerResult(o)
-	r.secondKeyFile = c.SecondKeyFile
+	r.secondKeyFile, r.before = c.SecondKeyFile, none == nil
 	return a.show(r)
+}
+
+// hasSecondKey refuses to tell of a second key that the owner does not have: a home that was an owner's before keeps the keys it has,
+// and who believes in a key that is not there loses everything with the first.
+func (c *ownerInitCommand) hasSecondKey(a *app, o *client.Owner, second [32]byte) error {
+	if c.SecondKeyFile == "" && c.SecondKey == "" {
+		return nil
+	}
+	if key, err := a.signingKey("--second-key-file", c.SecondKeyFile); err == nil {
+		copy(second[:], key[ed25519.SeedSize:]) // The public half.
+		clear(key)
+	}
+	if slices.ContainsFunc(o.Keys(), func(k []byte) bool { return bytes.Equal(k, second[:]) }) {
+		return nil
+	}
+	return localError(typev1.Reason_REASON_ALREADY_EXISTS, "this home was an owner's before, and the owner keeps the keys it has: no second key was made or added",
+		"make one by `halfkey installation key FILE --new`, and add what that prints by `halfkey owner rotate --add KEY`", "owner", o.Name())
 }
 
 // secondKeyFile asks a person for the file of a second key; empty is one key alone, which is confirmed.
@@ -108,6 +133,9 @@ func (a *app) secondKeyFile() (string, error) {
 
 func (r *ownerResult) people(p *printer) {
 	p.line("%s", r.Owner)
+	if r.before {
+		p.line("This home was this owner's before: nothing was made, and no code was used.")
+	}
 	if slices.Contains(r.Keys, r.Key) {
 		p.line("Key %s, in this home", r.Key)
 	}

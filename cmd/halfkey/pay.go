@@ -92,7 +92,7 @@ func (c *payCommand) judge(ctx context.Context, a *app, agent *client.Agent, ord
 	r.DryRun, r.money, r.MoneyMoved = true, notMoved, enumText(notMoved, "MONEY_MOVED_")
 	a.code, r.Next = dryRunMeans(p.State)
 	a.meet(r)
-	if err := r.explained(ctx, agent, p); err != nil {
+	if err := r.explained(ctx, agent.GuardRails, p); err != nil {
 		return err
 	}
 	return a.show(r)
@@ -139,7 +139,7 @@ func (c *payCommand) order() (client.Order, error) {
 		return o, err
 	}
 	if c.Deadline < 0 || c.Deadline > evidence.DeadlineMax {
-		return o, usage("--deadline", "a deadline is at most 168h ahead")
+		return o, usage("--deadline", "a deadline lies ahead, by at most 168h")
 	}
 	var err error
 	if o.Units, o.Asset, err = c.orderAmount(); err != nil {

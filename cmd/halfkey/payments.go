@@ -10,6 +10,7 @@ import (
 	"github.com/halfkey/halfkey/client"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // paymentCommands are `halfkey payments`.
@@ -53,6 +54,10 @@ type paymentResult struct {
 	Slot        uint64    `json:"slot"`
 	Memo        string    `json:"memo"`
 	Deadline    time.Time `json:"deadline"`
+	// CreateTime is when it was recorded, by the ledger's time, and null for what came in; UpdateTime is when it changed last, which for
+	// what came in is when it did. Both are null for a dry run.
+	CreateTime *time.Time `json:"create_time"`
+	UpdateTime *time.Time `json:"update_time"`
 	// X402 is the HTTP request whose answer it pays for; absent if it pays for none.
 	X402 *requestShown `json:"x402,omitempty"`
 	// FirstToRecipient says that nothing was paid to this recipient from this home before; `pay` alone says it.
@@ -67,6 +72,8 @@ type paymentResult struct {
 	Explanation *explanation `json:"explanation"`
 
 	money typev1.MoneyMoved
+	// dated says that people are told the times.
+	dated bool
 	// rules are the guard rails by which people are told the results, if they are at hand.
 	rules *typev1.GuardRails
 }
@@ -78,6 +85,7 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 		Asset: p.Asset, Units: resource.FormatUnits(p.Units), Amount: formatAmount(p.Units, p.Asset, c.Installation().ID()),
 		Recipient: cmp.Or(p.RecipientName, c.NameOf(p.Recipient)), RecipientKey: keyText(p.Recipient[:]), Memo: p.Purpose, Deadline: p.Deadline.UTC(),
 		X402: newRequestShown(p.X402), Next: paymentNext(p.State, p.ID), money: notMoved,
+		CreateTime: toldTime(p.Proto.GetCreateTime()), UpdateTime: toldTime(p.Proto.GetUpdateTime()),
 	}
 	if t, known := resource.TokenOf(p.Asset); known {
 		r.Network, r.RecipientAddress = t.Network, addressText(p.Recipient[:])
@@ -104,6 +112,23 @@ func newPaymentResult(p *client.Payment, c *client.Client) *paymentResult {
 		r.Next = "A person refused it: nothing was paid, and repeating it changes nothing."
 	}
 	return r
+}
+
+// toldTime is a time of an answer, or nil if it has none.
+func toldTime(t *timestamppb.Timestamp) *time.Time {
+	if !t.IsValid() {
+		return nil
+	}
+	at := t.AsTime()
+	return &at
+}
+
+// listedTime is the time by which lists are sorted, for people.
+func (r *paymentResult) listedTime() string {
+	if at := cmp.Or(r.CreateTime, r.UpdateTime); at != nil {
+		return timeText(*at)
+	}
+	return ""
 }
 
 // payer is whose payment it is, for people: its handle, or where this home does not know that, its wallet.
@@ -195,8 +220,29 @@ func (r *paymentResult) people(p *printer) {
 		p.line("Landed    in slot %d of %s, transaction", r.Slot, networkText(r.Asset))
 		p.line("          %s", r.Transaction)
 	}
+	if r.dated {
+		r.times(p)
+	}
 	if !r.DryRun {
 		p.line("Payment   %s", r.Name)
+	}
+}
+
+// times prints when it was recorded and changed last, and while it can be authorized until when.
+func (r *paymentResult) times(p *printer) {
+	recorded, changed := "", ""
+	if r.CreateTime != nil {
+		recorded = timeText(*r.CreateTime)
+		p.line("Recorded  %s", recorded)
+	}
+	if r.UpdateTime != nil {
+		changed = timeText(*r.UpdateTime)
+	}
+	if changed != "" && changed != recorded {
+		p.line("Changed   %s", changed)
+	}
+	if r.State == "PENDING_REVIEW" || r.State == "READY" {
+		p.line("Until     %s", timeText(r.Deadline))
 	}
 }
 
@@ -204,7 +250,7 @@ type paymentListCommand struct {
 	As        string `enum:"agent,owner" default:"agent" help:"Whose payments: the agent's wallet, or all wallets of this home's owner, or with --wallet one of them: ${enum}."`
 	Incoming  bool   `help:"List what came in instead."`
 	State     string `placeholder:"STATE" enum:",pending_review,ready,authorized,settled,denied,canceled,expired,failed" default:"" help:"Only payments in this state: ${enum}."`
-	Recipient string `placeholder:"KEY" help:"Only payments to this recipient: a key of 64 hexadecimal digits, or an address on Solana."`
+	Recipient string `placeholder:"RECIPIENT" complete:"recipient" help:"Only payments to this recipient: wallets/{wallet}, @handle, a key of 64 hexadecimal digits, or an address on Solana."`
 	From      string `placeholder:"TIME" help:"Only payments recorded, or come in, at this time or later: RFC 3339, or a date in UTC."`
 	To        string `placeholder:"TIME" help:"Only payments before this time."`
 	Limit     int    `default:"100" placeholder:"N" help:"At most so many, 1 to 10000."`
@@ -260,6 +306,9 @@ func (c *paymentListCommand) each(ctx context.Context, a *app, filter *client.Fi
 		if err != nil {
 			return nil, err
 		}
+		if filter.Recipient, err = c.recipient(ctx, agent.Resolve); err != nil {
+			return nil, err
+		}
 		filter.Wallet = agent.Wallet()
 		return agent.EachPayment(ctx, *filter), nil
 	}
@@ -267,8 +316,20 @@ func (c *paymentListCommand) each(ctx context.Context, a *app, filter *client.Fi
 	if err != nil {
 		return nil, err
 	}
+	if filter.Recipient, err = c.recipient(ctx, owner.Resolve); err != nil {
+		return nil, err
+	}
 	filter.Wallet = wallet
 	return owner.EachPayment(ctx, *filter), nil
+}
+
+// recipient is the key of the only recipient, or zero; nobody is asked for one that this home knows.
+func (c *paymentListCommand) recipient(ctx context.Context, resolve func(context.Context, string) ([32]byte, error)) ([32]byte, error) {
+	if c.Recipient == "" {
+		return [32]byte{}, nil
+	}
+	key, err := resolve(ctx, c.Recipient)
+	return key, unmoved(unknownWallet(err, c.Recipient))
 }
 
 // filter reads the flags.
@@ -276,13 +337,6 @@ func (c *paymentListCommand) filter() (client.Filter, error) {
 	f := client.Filter{Incoming: c.Incoming, State: typev1.PaymentState(typev1.PaymentState_value["PAYMENT_STATE_"+strings.ToUpper(c.State)])}
 	if c.Limit < 1 || c.Limit > listedMax {
 		return f, usage("--limit", "a limit is 1 to 10000")
-	}
-	if c.Recipient != "" {
-		key, ok := keyOf(c.Recipient)
-		if !ok {
-			return f, usage("--recipient", "a recipient is a key of 64 hexadecimal digits, or an address on Solana in base58", "value", shorten(c.Recipient))
-		}
-		f.Recipient = key
 	}
 	var err error
 	if f.From, err = parseTime("--from", c.From); err != nil {
@@ -310,25 +364,41 @@ func (r *paymentListResult) people(p *printer) {
 		p.line("No payments.")
 		return
 	}
-	// Whose payment it is says its row where that is not the same for all.
-	several := r.Incoming || r.Wallet == ""
-	head := []string{"PAYMENT", "STATE", "AMOUNT", "RECIPIENT", "MEMO"}
-	if several {
-		head = append([]string{"AGENT"}, head...)
-	}
-	rows := [][]string{head}
-	for _, l := range r.Payments {
-		row := []string{l.ID, l.State, l.Amount, cmp.Or(l.Recipient, l.shownKey()), l.Memo}
-		if several {
-			row[0] = l.Name
-			row = append([]string{l.payer()}, row...)
-		}
-		rows = append(rows, row)
-	}
-	p.table(rows)
+	p.table(r.rows())
 	if r.More {
 		p.line("There are more: see --limit, --from and --to.")
 	}
+}
+
+// rows are the payments for people. A row says whose payment it is where that is not the same for all, and names it in full at its end.
+// What came in has settled, and is paid to whose list it is.
+func (r *paymentListResult) rows() [][]string {
+	one := r.Wallet != ""
+	head := []string{"AGENT", "STATE", "AMOUNT", "RECIPIENT", "TIME", "MEMO", "PAYMENT"}
+	switch {
+	case r.Incoming && one:
+		head = []string{"FROM", "AMOUNT", "TIME", "MEMO", "PAYMENT"}
+	case r.Incoming:
+		head = []string{"FROM", "AMOUNT", "RECIPIENT", "TIME", "MEMO", "PAYMENT"}
+	case one:
+		head = []string{"PAYMENT", "STATE", "AMOUNT", "RECIPIENT", "TIME", "MEMO"}
+	}
+	rows := [][]string{head}
+	for _, l := range r.Payments {
+		cells := map[string]string{
+			"AGENT": l.payer(), "FROM": l.payer(), "STATE": l.State, "AMOUNT": l.Amount, "RECIPIENT": cmp.Or(l.Recipient, l.shownKey()),
+			"TIME": l.listedTime(), "MEMO": l.Memo, "PAYMENT": l.Name,
+		}
+		if one && !r.Incoming {
+			cells["PAYMENT"] = l.ID
+		}
+		row := make([]string, len(head))
+		for i, column := range head {
+			row[i] = cells[column]
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // onePayment is a payment that the command line names.
@@ -337,29 +407,53 @@ type onePayment struct {
 }
 
 type paymentShowCommand struct {
-	onePayment
-	Explain bool `help:"Explain how it was judged: every rule, and what would pass."`
+	Payment string `arg:"" complete:"anyPayment" help:"The payment's id, or its name; with --as owner its name, or with --wallet its id."`
+	As      string `enum:"agent,owner" default:"agent" help:"Who asks: the wallet's agent, or this home's owner: ${enum}."`
+	Explain bool   `help:"Explain how it was judged: every rule, and what would pass."`
 }
 
 // Run shows a payment.
 func (c *paymentShowCommand) Run(ctx context.Context, a *app) error {
-	cl, agent, err := a.clientAgent()
-	if err != nil {
-		return err
-	}
-	p, err := agent.Payment(ctx, c.Payment)
+	p, guardRails, err := c.read(ctx, a)
 	if err != nil {
 		return unmoved(err)
 	}
-	r := newPaymentResult(p, cl)
+	r := newPaymentResult(p, a.connected())
+	r.dated = true
 	if c.Explain {
-		if err := r.explained(ctx, agent, p); err != nil {
+		if err := r.explained(ctx, guardRails, p); err != nil {
 			return err
 		}
 	} else {
-		r.rules = a.rulesAtHand(ctx, r.Results, agent.GuardRails)
+		r.rules = a.rulesAtHand(ctx, r.Results, guardRails)
 	}
 	return a.show(r)
+}
+
+// read reads the payment as its agent or as the owner, and says how its wallet's guard rails are read.
+func (c *paymentShowCommand) read(ctx context.Context, a *app) (*client.Payment, func(context.Context) (*client.InForce, error), error) {
+	if c.As == "agent" {
+		agent, err := a.agent()
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := agent.Payment(ctx, c.Payment)
+		return p, agent.GuardRails, err
+	}
+	owner, wallet, err := a.ownerWallet(ctx, a.globals.Wallet)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := c.Payment
+	if wallet != "" && !strings.Contains(name, "/") {
+		name = wallet + "/payments/" + name
+	}
+	of, _, err := resource.ParsePayment(name)
+	if err != nil {
+		return nil, nil, usage("PAYMENT", "an owner names a payment by wallets/{wallet}/payments/{payment}, or by its id with --wallet", "value", shorten(c.Payment))
+	}
+	p, err := owner.Payment(ctx, name)
+	return p, func(ctx context.Context) (*client.InForce, error) { return owner.GuardRails(ctx, of) }, err
 }
 
 type paymentCancelCommand struct{ onePayment }

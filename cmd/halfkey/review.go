@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/halfkey/halfkey/client"
@@ -70,7 +71,11 @@ func (r reviewEntry) payee() string {
 }
 
 func (r reviewEntry) people(p *printer) {
-	p.line("%s wants to pay %s", r.Handle, r.Amount)
+	wants, why := "wants", "Why it waits:"
+	if r.State != "PENDING_REVIEW" {
+		wants, why = "wanted", "Why it was to wait:"
+	}
+	p.line("%s %s to pay %s", r.Handle, wants, r.Amount)
 	to := r.payee()
 	if r.Recipient != "" {
 		to += ", known as " + r.Recipient
@@ -88,8 +93,10 @@ func (r reviewEntry) people(p *printer) {
 	if r.FormerKey {
 		p.line("Careful: it was asked for under a request key that the wallet has no longer. After a leak the thief may have asked.")
 	}
-	p.line("Why it waits:")
-	printCrossed(p, r.Results, r.rules)
+	if slices.ContainsFunc(r.Results, func(x ruleResult) bool { return x.Light != lightGreen }) {
+		p.line("%s", why)
+		printCrossed(p, r.Results, r.rules)
+	}
 	p.line("Payment  %s", r.Payment)
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -42,10 +44,17 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return a.fail(ctx, err)
 	}
 	a.model = parser.Model
+	if i := slices.IndexFunc(args, func(arg string) bool { return !utf8.ValidString(arg) }); i >= 0 {
+		c.JSON = wantsJSON(args)
+		return a.fail(ctx, usage(fmt.Sprintf("argument %d", i+1), "an argument is not text in UTF-8", "value", shorten(args[i])))
+	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		c.JSON = c.JSON || wantsJSON(args)
 		return a.fail(ctx, misuse(parsed, args, err))
+	}
+	if err := refuseEmpty(parsed); err != nil {
+		return a.fail(ctx, err)
 	}
 	if c.Timeout < 0 {
 		return a.fail(ctx, usage("--timeout", "a timeout is not negative"))
@@ -100,6 +109,28 @@ func misuse(parsed *kong.Context, args []string, err error) error {
 		Op: "read the command line", Reason: typev1.Reason_REASON_INVALID_ARGUMENT, MoneyMoved: notMoved, Message: err.Error(),
 		Next: fmt.Sprintf("run `%s --help`", command),
 	}
+}
+
+// refuseEmpty refuses a value that is given and empty. It comes from a variable of a script that is not set, and taken as if it were
+// not there it would mean another home, another wallet, or any agent's handle.
+func refuseEmpty(parsed *kong.Context) error {
+	for _, p := range parsed.Path {
+		switch {
+		case p.Flag != nil && p.Flag.Name != "memo" && empty(p.Flag.Target):
+			return usage("--"+p.Flag.Name, "the value of the flag is empty: give one, or leave the flag out")
+		case p.Positional != nil && empty(p.Positional.Target):
+			return usage(strings.ToUpper(p.Positional.Name), "the argument is empty")
+		}
+	}
+	return nil
+}
+
+// empty reports whether a value of the command line is a text without any.
+func empty(v reflect.Value) bool {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	return v.Kind() == reflect.String && v.Len() == 0
 }
 
 // pathOf is how a command is typed: one that its noun stands for by itself by the noun alone.

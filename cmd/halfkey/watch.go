@@ -38,10 +38,9 @@ func (c *paymentWatchCommand) Run(ctx context.Context, a *app) error {
 	return one.show(ctx, a, func(agent *client.Agent) (*client.Payment, error) {
 		p, err := agent.Resume(ctx, one.Payment)
 		if err != nil {
-			return nil, repeatable(err, one.Payment)
+			return nil, err
 		}
-		p, err = a.await(ctx, agent, p)
-		return p, repeatable(err, one.Payment)
+		return a.await(ctx, agent, p)
 	}, true)
 }
 
