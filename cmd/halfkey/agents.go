@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/halfkey/halfkey/client"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
@@ -167,6 +168,7 @@ func (c *agentsShowCommand) Run(ctx context.Context, a *app) error {
 	r.Account.Address = addressText(key[:])
 	for _, f := range freezes {
 		e := newFreezeEntry(f)
+		e.Ended = freezeEnded(f, rules.Document)
 		e.by = a.callerText(e.Caller)
 		r.Freezes = append(r.Freezes, e)
 	}
@@ -188,10 +190,21 @@ func ownedEntry(ctx context.Context, o *client.Owner, wallet string) (*agentEntr
 	return nil, localError(typev1.Reason_REASON_NOT_FOUND, "the owner has no such wallet", "look at `halfkey agents list`", "wallet", shorten(wallet))
 }
 
+// freezeEnded reports whether a freeze stops a wallet no more. One of all the owner's wallets ends for those whose guard rails name the key
+// that signed its end: an end that a key signed which was taken out since counts no longer.
+func freezeEnded(f *typev1.Freeze, doc *typev1.GuardRails) bool {
+	if f.GetScope() != typev1.Scope_SCOPE_OWNER {
+		return len(f.GetUnfreezes()) > 0
+	}
+	return slices.ContainsFunc(f.GetUnfreezes(), func(e *typev1.Envelope) bool {
+		_, err := evidence.Open(e, new(typev1.Unfreeze), doc.GetOwnerKeys()...)
+		return err == nil
+	})
+}
+
 func newFreezeEntry(f *typev1.Freeze) freezeEntry {
 	return freezeEntry{
 		FreezeID: f.GetFreezeId(), Scope: enumText(f.GetScope(), "SCOPE_"), Caller: f.GetCaller(), Time: f.GetCreateTime().AsTime(),
-		Ended: len(f.GetUnfreezes()) > 0,
 	}
 }
 

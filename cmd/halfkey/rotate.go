@@ -32,6 +32,8 @@ type rotationResult struct {
 	Wallets []rotatedWallet `json:"wallets"`
 	// Done says that every wallet has them.
 	Done bool `json:"done"`
+	// FrozenAgain are the freezes of all wallets that stop them again, because the key that signed their end counts no longer.
+	FrozenAgain []string `json:"frozen_again"`
 }
 
 // Run rotates the keys of all wallets, or goes on with a rotation that stopped.
@@ -75,7 +77,39 @@ func (c *ownerRotateCommand) Run(ctx context.Context, a *app) error {
 	if errors.As(err, &said) {
 		a.code = exitCode(said.Reason, said.MoneyMoved)
 	}
+	if out.FrozenAgain, err = a.frozenAgain(ctx, r.Wallets); err != nil {
+		a.note("whether a freeze of all wallets stops them again could not be read: see `halfkey agents list`")
+	}
 	return a.show(out)
+}
+
+// frozenAgain are the freezes of all the owner's wallets whose end was signed by a key that no longer counts: they stop the wallets
+// again, because whoever took the key may have signed it.
+func (a *app) frozenAgain(ctx context.Context, wallets []client.RotatedWallet) ([]string, error) {
+	ids := []string{}
+	o, err := a.owner() // By the keys after the rotation.
+	if err != nil {
+		return ids, err
+	}
+	for _, w := range wallets {
+		if w.Foreign || w.Err != nil {
+			continue
+		}
+		head, err := o.GuardRails(ctx, w.Wallet)
+		if err != nil {
+			return ids, err
+		}
+		freezes, _, err := o.Freezes(ctx, w.Wallet)
+		if err != nil {
+			return ids, err
+		}
+		for _, f := range freezes {
+			if len(f.GetUnfreezes()) > 0 && !freezeEnded(f, head.Document) {
+				ids = with(ids, f.GetFreezeId())
+			}
+		}
+	}
+	return ids, nil
 }
 
 // counts are how many keys come in and go out; one that is renewed is one of each.
@@ -118,6 +152,9 @@ func (r *rotationResult) people(p *printer) {
 		} else {
 			p.line("%s does not have them: %s.", w.Handle, w.Problem)
 		}
+	}
+	for _, id := range r.FrozenAgain {
+		p.line("FROZEN again: the end of freeze %[1]s was signed by a key that counts no longer. If you ended it: halfkey unfreeze --all --id %[1]s", id)
 	}
 	if !r.Done {
 		p.line("The rotation is open. `halfkey owner rotate` goes on with it.")
