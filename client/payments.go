@@ -177,7 +177,10 @@ func (a *Agent) wait(ctx context.Context, id string, rests func(typev1.PaymentSt
 			if p.State != authorized {
 				risk = notMoved // It waits for a person.
 			}
-			moved, err = a.watchByNewestKey(ctx, p)
+			opened := time.Now()
+			if moved, err = a.watchByNewestKey(ctx, p); err == nil && time.Since(opened) > watchRetryMax {
+				retry = watchRetryMin // A stream ends after a minute by itself: what comes meanwhile should not wait long.
+			}
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -2,13 +2,20 @@ package ledger
 
 import (
 	"context"
+	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/halfkey/halfkey/internal/chain/solana"
 	"github.com/halfkey/halfkey/internal/chain/solanarpc"
+	"github.com/halfkey/halfkey/internal/evidence"
 	"github.com/halfkey/halfkey/internal/resource"
 	typev1 "github.com/halfkey/halfkey/proto/gen/halfkey/type/v1"
 )
+
+// solTimeout bounds asking for a payer's SOL: an agent waits for the answer.
+const solTimeout = 5 * time.Second
 
 // onChain is what the chain says of an attempt, asked before it is decided.
 type onChain struct {
@@ -49,7 +56,35 @@ func (r *rail) look(ctx context.Context, a *attempt, now time.Time, failed func(
 	if a.decoded.Layout != solana.Transfer || a.chain.block == nil {
 		return
 	}
-	a.chain.short = r.short(ctx, a.decoded, now, failed)
+	lamports, opens, err := r.sol(ctx, a.decoded)
+	if err != nil {
+		failed(err)
+		a.chain.short = refuse(typev1.Reason_REASON_UNAVAILABLE, "the chain's endpoints do not say whether the wallet can pay the fee")
+		return
+	}
+	if needs := solanarpc.TransferNeeds(lamports, opens); needs > 0 {
+		a.chain.short = refuse(typev1.Reason_REASON_INSUFFICIENT_FUNDS, "the wallet has not enough SOL for the fee of a transfer",
+			"available_lamports", strconv.FormatInt(lamports, 10), "needed_lamports", strconv.FormatInt(needs, 10),
+			"address", solana.Key(a.decoded.Payer).String())
+	}
+}
+
+// sol is how many lamports the payer of a transfer has, and whether it opens the recipient's token account.
+func (r *rail) sol(ctx context.Context, m evidence.Message) (lamports int64, opens bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, solTimeout)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		lamports, err = r.client.Lamports(ctx, m.Payer)
+		return err
+	})
+	g.Go(func() error {
+		balance, err := r.client.Balance(ctx, m.Recipient, r.mints[m.Asset])
+		opens = !balance.Exists
+		return err
+	})
+	err = g.Wait()
+	return lamports, opens, err
 }
 
 // checkBlock refuses a message whose block hash was not handed out just now: the ledger could not follow it to its end, or it would be

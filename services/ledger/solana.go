@@ -38,8 +38,6 @@ type rail struct {
 	assets   []string              // In order.
 	interval time.Duration
 	hashes   hashes
-	lamports answers[int64] // By key.
-	opens    answers[bool]  // By the recipient's key and the asset; true where a transfer opens the account.
 	lookout  lookout
 }
 
