@@ -204,17 +204,18 @@ func TestCrashWhileRotating(t *testing.T) {
 
 // cut cuts the gateway's calls of methods that end in one of these names, until it is mended.
 type cut struct {
-	mu     sync.Mutex
-	suffix string
-	left   int // How many calls pass before.
+	mu       sync.Mutex
+	suffixes []string
+	left     int // How many calls pass before.
 
 	cosigner grpc.ClientConnInterface
 }
 
-func (c *cut) set(suffix string, left int) {
+// set cuts the calls of one method, and of others beside it; "" cuts none.
+func (c *cut) set(suffix string, left int, beside ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.suffix, c.left = suffix, left
+	c.suffixes, c.left = append([]string{suffix}, beside...), left
 }
 
 func (c *cut) wrap(service string, conn grpc.ClientConnInterface) grpc.ClientConnInterface {
@@ -231,7 +232,7 @@ type cutConn struct {
 
 func (c *cutConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c.c.mu.Lock()
-	is := c.c.suffix != "" && strings.HasSuffix(method, c.c.suffix)
+	is := slices.ContainsFunc(c.c.suffixes, func(s string) bool { return s != "" && strings.HasSuffix(method, s) })
 	if is && c.c.left > 0 {
 		c.c.left--
 		is = false
@@ -296,17 +297,20 @@ func TestRotateKeysReports(t *testing.T) {
 func TestRevokeApart(t *testing.T) {
 	t.Parallel()
 	for _, repeat := range []bool{true, false} {
-		for _, missed := range []string{"LedgerService/Revoke", "CosignerService/Revoke", "IdentityService/Revoke"} {
-			name := missed + ", met by the gateway"
+		for _, missed := range [][]string{
+			{"LedgerService/Revoke"}, {"CosignerService/Revoke"}, {"IdentityService/Revoke"},
+			{"LedgerService/Revoke", "IdentityService/Revoke"}, {"CosignerService/Revoke", "IdentityService/Revoke"},
+		} {
+			name := strings.Join(missed, " and ") + ", met by the gateway"
 			if repeat {
-				name = missed + ", repeated"
+				name = strings.Join(missed, " and ") + ", repeated"
 			}
 			t.Run(name, func(t *testing.T) {
 				c := new(cut)
 				h := halfkeytest.Start(t, halfkeytest.WithWrap(c.wrap))
 				w := newResharingWorld(t, h.Home(), h)
 				ctx := testContext(t)
-				c.set(missed, 0)
+				c.set(missed[0], 0, missed[1:]...)
 				_, err := h.Owner().Revoke(ctx, w.payer.Wallet(), client.RevokeOptions{Abandon: true})
 				e := wantReason(t, err, typev1.Reason_REASON_UNAVAILABLE, notMoved)
 				c.set("", 0)
