@@ -298,8 +298,11 @@ func TestRevokeApart(t *testing.T) {
 	t.Parallel()
 	for _, repeat := range []bool{true, false} {
 		for _, missed := range [][]string{
-			{"LedgerService/Revoke"}, {"CosignerService/Revoke"}, {"IdentityService/Revoke"},
-			{"LedgerService/Revoke", "IdentityService/Revoke"}, {"CosignerService/Revoke", "IdentityService/Revoke"},
+			{"LedgerService/Revoke"},
+			{"CosignerService/Revoke"},
+			{"IdentityService/Revoke"},
+			{"LedgerService/Revoke", "IdentityService/Revoke"},
+			{"CosignerService/Revoke", "IdentityService/Revoke"},
 		} {
 			name := strings.Join(missed, " and ") + ", met by the gateway"
 			if repeat {
